@@ -1,0 +1,29 @@
+"""Errors and warnings that a user of skvae may want to catch."""
+
+
+class ConstantTeacherError(ValueError):
+    """The teacher says the same of every row, so it can certify nothing.
+
+    With ``T(k|x)`` constant in ``x`` the teacher information is zero: the best
+    constant student is already perfect and no witness can do better.
+    """
+
+
+class DivergenceError(RuntimeError):
+    """A term of the loss stopped being a finite number during training."""
+
+
+class UncertifiedWarning(UserWarning):
+    """Alignment was asked for, and the margin on the training rows is not positive."""
+
+
+class WeakAlignmentWarning(UserWarning):
+    """``0 < alignment_weight <= beta``: where the decoder ignores z, collapse is optimal."""
+
+
+class InterruptedFitWarning(UserWarning):
+    """``fit`` was interrupted from the keyboard; the model trained so far is kept.
+
+    Turn it into an error (``warnings.simplefilter("error", InterruptedFitWarning)``)
+    to stop a longer job, such as a grid search, at the first Ctrl-C.
+    """

@@ -1,0 +1,281 @@
+"""The constant-collapse boundary, in NumPy and in nats.
+
+A fixed teacher ``T(k|x)`` gives each row of the data a distribution over K
+components. A *constant* student, one distribution for all rows, costs at least
+the teacher information; so a student that costs less is not constant
+(arXiv 2605.05813). All four functions take one sample: the same rows serve the
+average teacher, the teacher information and the cost, because the identity
+
+    mean_i KL(T_i || c) = I_T + KL(Tbar || c)      for every constant c
+
+holds for one set of rows only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skvae.exceptions import ConstantTeacherError
+
+__all__ = ["alignment_cost", "best_constant_student", "margin", "teacher_information"]
+
+# A float32 softmax over a hundred components strays from one by about 1e-6.
+_ROW_SUM_TOLERANCE = 1e-5
+# Below this a teacher tells its rows apart by less than the rounding of a float32 net.
+MINIMAL_TEACHER_INFORMATION = 1e-8
+
+
+def teacher_information(T: ArrayLike) -> float:
+    """Teacher information: what the best constant student costs.
+
+    Parameters
+    ----------
+    T : array-like of shape (n_samples, n_components)
+        Teacher distributions, one row each on the simplex. Exact zeros are
+        allowed (``0 log 0 = 0``).
+
+    Returns
+    -------
+    information : float
+        ``I_T = mean_i KL(T_i || Tbar)`` in nats, between 0 and ``log(n_components)``.
+        It is 0 if and only if all rows are equal.
+
+    Raises
+    ------
+    ValueError
+        If ``T`` is not two-dimensional, or a row (which is named) is not a
+        probability distribution.
+
+    References
+    ----------
+    arXiv 2605.05813; the quantity is the Jensen-Shannon divergence of the rows
+    (Lin, IEEE Trans. Inf. Theory 37(1), 1991).
+
+    Examples
+    --------
+    Two rows that share nothing tell ``log 2`` nats apart:
+
+    >>> from skvae.information import teacher_information
+    >>> round(teacher_information([[1.0, 0.0], [0.0, 1.0]]), 6)
+    0.693147
+    >>> teacher_information([[0.3, 0.7], [0.3, 0.7]])
+    0.0
+    """
+    T = check_teacher(T)
+    log_ratio = _log(T) - _log(T.mean(axis=0))
+    return max(float(np.mean(_expectation(T, log_ratio))), 0.0)
+
+
+def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
+    """Best constant student: the average of the teacher over the rows.
+
+    Parameters
+    ----------
+    T : array-like of shape (n_samples, n_components)
+        Teacher distributions, one row each on the simplex.
+
+    Returns
+    -------
+    average : ndarray of shape (n_components,)
+        ``Tbar = mean_i T_i``, the only minimiser of ``mean_i KL(T_i || c)`` over
+        constant distributions ``c``.
+
+    Raises
+    ------
+    ValueError
+        If ``T`` is not two-dimensional, or a row (which is named) is not a
+        probability distribution.
+
+    References
+    ----------
+    arXiv 2605.05813.
+
+    Examples
+    --------
+    >>> from skvae.information import best_constant_student
+    >>> best_constant_student([[1.0, 0.0], [0.5, 0.5]])
+    array([0.75, 0.25])
+    """
+    return check_teacher(T).mean(axis=0)
+
+
+def alignment_cost(T: ArrayLike, log_q: ArrayLike) -> float:
+    """Alignment cost of a student: the mean divergence from the teacher, teacher first.
+
+    Parameters
+    ----------
+    T : array-like of shape (n_samples, n_components)
+        Teacher distributions, one row each on the simplex.
+    log_q : array-like of shape (n_samples, n_components)
+        Natural-log probabilities of the student for the same rows.
+
+    Returns
+    -------
+    cost : float
+        ``L = mean_i KL(T_i || q_i)`` in nats, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a row (which is named) of ``T`` is not a
+        distribution or of ``log_q`` not the logarithm of one. Infinite entries of
+        ``log_q`` are refused: a student sure of something impossible costs
+        infinitely much, so give it a floor first.
+
+    References
+    ----------
+    arXiv 2605.05813.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.information import alignment_cost
+    >>> T = np.array([[0.9, 0.1], [0.2, 0.8]])
+    >>> alignment_cost(T, np.log(T))
+    0.0
+    """
+    T, log_q = check_pair(T, log_q)
+    return max(float(np.mean(_expectation(T, _log(T) - log_q))), 0.0)
+
+
+def margin(T: ArrayLike, log_q: ArrayLike) -> float:
+    """Margin of a student: the teacher information less its alignment cost.
+
+    A positive margin proves that the student is not constant over the rows, and
+    so that what it reads is not. The converse is false: a margin of zero or less
+    proves nothing.
+
+    Parameters
+    ----------
+    T : array-like of shape (n_samples, n_components)
+        Teacher distributions, one row each on the simplex.
+    log_q : array-like of shape (n_samples, n_components)
+        Natural-log probabilities of the student for the same rows.
+
+    Returns
+    -------
+    margin : float
+        ``G = I_T - L`` in nats, at most ``I_T``. It is summed in the form
+        ``mean_i sum_k T_ik (log q_ik - log Tbar_k)``, which keeps its digits near 0.
+
+    Raises
+    ------
+    ValueError
+        As for `alignment_cost`.
+
+    References
+    ----------
+    arXiv 2605.05813.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.information import margin
+    >>> T = np.array([[0.9, 0.1], [0.2, 0.8]])
+    >>> round(margin(T, np.log(T)), 6)
+    0.275311
+
+    No constant student has a positive margin; the average teacher has margin 0:
+
+    >>> round(margin(T, np.log([[0.5, 0.5], [0.5, 0.5]])), 6)
+    -0.005008
+    >>> abs(margin(T, np.log([[0.55, 0.45], [0.55, 0.45]]))) < 1e-15
+    True
+    """
+    T, log_q = check_pair(T, log_q)
+    return float(np.mean(_expectation(T, log_q - _log(T.mean(axis=0)))))
+
+
+def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
+    """Return T in float64 with rows that sum to one, or say which row is no distribution."""
+    T = _as_matrix(T, "T")
+    _refuse_rows(~np.isfinite(T).all(axis=1), "T", T, "entries must be finite")
+    _refuse_rows((T < 0).any(axis=1), "T", T, "entries must not be negative")
+    total = T.sum(axis=1, keepdims=True)
+    _refuse_rows(
+        np.abs(total[:, 0] - 1.0) > _ROW_SUM_TOLERANCE, "T", T, "entries must sum to one"
+    )
+    return T / total
+
+
+def check_informative(T: NDArray[np.float64]) -> float:
+    """Return the teacher information of T, or refuse a constant teacher."""
+    information = teacher_information(T)
+    if information < MINIMAL_TEACHER_INFORMATION:
+        n_samples, n_components = T.shape
+        raise ConstantTeacherError(
+            f"The teacher is constant over these {n_samples} rows: its information is "
+            f"I_T = {information:.3g} nats (K = {n_components} components), less than "
+            f"{MINIMAL_TEACHER_INFORMATION:g}. No witness can cost less than the best constant "
+            "student then, so nothing can be certified. Use a teacher that tells the rows "
+            "apart (two or more components), or rows that differ."
+        )
+    return information
+
+
+def check_pair(
+    T: ArrayLike, log_q: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the teacher and the student, both normalised in float64.
+
+    The student is normalised because a margin must not be bought with the
+    rounding of a float32 softmax: each row is then exactly a distribution.
+    """
+    T = check_teacher(T)
+    log_q = _as_matrix(log_q, "log_q")
+    if log_q.shape != T.shape:
+        raise ValueError(
+            f"T and log_q must have the same shape, got {T.shape} and {log_q.shape}: "
+            "both hold one row per sample and one column per teacher component."
+        )
+    _refuse_rows(
+        ~np.isfinite(log_q).all(axis=1),
+        "log_q",
+        log_q,
+        "entries must be finite natural-log probabilities "
+        "(mix a probability of exactly zero with a small floor first)",
+    )
+    log_total = _log_sum_exp(log_q)
+    _refuse_rows(
+        np.abs(log_total[:, 0]) > 10 * _ROW_SUM_TOLERANCE,
+        "log_q",
+        log_q,
+        "probabilities exp(log_q) must sum to one (pass log_softmax of the logits)",
+    )
+    return T, log_q - log_total
+
+
+def _as_matrix(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    matrix = np.asarray(values, dtype=np.float64)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"{name} must be a non-empty array of shape (n_samples, n_components), "
+            f"got shape {matrix.shape}."
+        )
+    return matrix
+
+
+def _refuse_rows(bad: Any, name: str, values: NDArray, rule: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"Row {row} of {name}: {rule}, got {np.array2string(values[row], threshold=12)} "
+            f"({int(bad.sum())} of {len(values)} rows are affected)."
+        )
+
+
+def _log(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Where p is zero it is multiplied by zero later on: any finite value serves.
+    return np.log(p, out=np.zeros_like(p), where=p > 0)
+
+
+def _expectation(T: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.einsum("ij,ij->i", T, values)
+
+
+def _log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    peak = values.max(axis=1, keepdims=True)
+    return peak + np.log(np.exp(values - peak).sum(axis=1, keepdims=True))

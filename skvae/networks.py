@@ -1,0 +1,214 @@
+"""Torch modules: the encoder, the decoder, and the two joined with a witness."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import skip_init
+
+from skvae.objective import bernoulli_reconstruction, gaussian_reconstruction
+from skvae.randomness import torch_generator
+from skvae.witnesses import LinearWitness
+
+__all__ = ["Decoder", "Encoder", "Outputs", "VariationalAutoencoder"]
+
+# Standard deviations beyond which the encoder sees no difference. A column that is
+# nearly constant in training may hold a value a thousand deviations out later.
+ENCODER_INPUT_BOUND = 10.0
+
+
+def dense(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer with torch's default initial weights from a private generator."""
+    layer = skip_init(nn.Linear, n_in, n_out, dtype=torch.float32)
+    bound = 1 / math.sqrt(n_in)
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
+
+
+def multilayer_perceptron(sizes: list[int], generator: torch.Generator) -> nn.Sequential:
+    """Return dense layers of these sizes with rectifiers between them, none at the end."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [dense(n_in, n_out, generator), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Encoder(nn.Module):
+    """Posterior q(z|x): standardised rows to the means and log variances of the code.
+
+    Parameters
+    ----------
+    n_features, latent_dim : int
+        Width of the rows and of the code.
+    hidden_layer_sizes : sequence of int
+        Widths of the hidden layers, from the rows to the code; empty is linear.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+
+    def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator):
+        super().__init__()
+        sizes = [n_features, *hidden_layer_sizes, 2 * latent_dim]
+        self.layers = multilayer_perceptron(sizes, generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log variances, each of shape (n_samples, latent_dim)."""
+        bounded = x.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND)
+        mean, log_variance = self.layers(bounded).chunk(2, dim=1)
+        return mean, log_variance
+
+
+class Decoder(nn.Module):
+    """Likelihood p(x|z): codes to the means (Gaussian) or log odds (Bernoulli) of the rows.
+
+    Parameters
+    ----------
+    n_features, latent_dim : int
+        Width of the rows and of the code.
+    hidden_layer_sizes : sequence of int
+        Widths of the hidden layers, from the *rows* to the code: used in reverse.
+    likelihood : {"gaussian", "bernoulli"}
+        Distribution of the rows given the code.
+    log_variance : sequence of float or None
+        Gaussian: log variance of each column, in the units that the net is fed.
+    log_variance_floor : sequence of float or None
+        Gaussian: None holds `log_variance` fixed; else it is where learning starts, and
+        these are what it cannot fall below.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+
+    log_variance_floor: Tensor
+    fixed_log_variance: Tensor
+
+    def __init__(
+        self,
+        n_features,
+        latent_dim,
+        hidden_layer_sizes,
+        likelihood,
+        log_variance,
+        log_variance_floor,
+        generator,
+    ):
+        super().__init__()
+        sizes = [latent_dim, *reversed(hidden_layer_sizes), n_features]
+        self.layers = multilayer_perceptron(sizes, generator)
+        self.likelihood = likelihood
+        self.learns_variance = log_variance_floor is not None
+        if log_variance is not None:
+            start = torch.as_tensor(log_variance, dtype=torch.float32)
+            if self.learns_variance:
+                floor = torch.as_tensor(log_variance_floor, dtype=torch.float32)
+                self.register_buffer("log_variance_floor", floor)
+                self.excess_log_variance = nn.Parameter(start - floor)
+            else:
+                self.register_buffer("fixed_log_variance", start)
+
+    @property
+    def log_variance(self) -> Tensor:
+        """Log variance of each column of a Gaussian decoder, of shape (n_features,)."""
+        if self.learns_variance:
+            return self.log_variance_floor + functional.softplus(self.excess_log_variance)
+        return self.fixed_log_variance
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Means or log odds of shape (n_samples, n_features)."""
+        return self.layers(latent)
+
+    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Negative log likelihood of rows given what `forward` made of their codes."""
+        if self.likelihood == "gaussian":
+            return gaussian_reconstruction(x, parameters, self.log_variance)
+        return bernoulli_reconstruction(x, parameters)
+
+    def expectation(self, latent: Tensor) -> Tensor:
+        """Mean of the rows given their codes."""
+        parameters = self(latent)
+        return parameters if self.likelihood == "gaussian" else torch.sigmoid(parameters)
+
+    def draw(self, latent: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw rows given their codes."""
+        mean = self.expectation(latent).cpu()
+        if self.likelihood == "bernoulli":
+            return torch.bernoulli(mean, generator=generator)
+        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float32)
+        return mean + torch.exp(0.5 * self.log_variance).cpu() * noise
+
+
+class Outputs(NamedTuple):
+    """What one forward pass gives: the posterior, the decoder's parameters, the witness."""
+
+    mean: Tensor
+    log_variance: Tensor
+    parameters: Tensor
+    log_witness: Tensor
+
+
+class VariationalAutoencoder(nn.Module):
+    """Encoder, decoder and witness of one model.
+
+    Parameters
+    ----------
+    n_features, latent_dim, hidden_layer_sizes, likelihood, log_variance, log_variance_floor
+        As in `Encoder` and `Decoder`.
+    average_teacher : sequence of float
+        ``Tbar`` of the training rows, where the witness starts.
+    witness_input : {"sample", "mean"}
+        Whether the witness reads a draw of the code or the posterior mean.
+    seed : int
+        Drives the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_features,
+        latent_dim,
+        hidden_layer_sizes,
+        likelihood,
+        log_variance,
+        log_variance_floor,
+        average_teacher,
+        witness_input,
+        seed,
+    ):
+        super().__init__()
+        self.witness_input = witness_input
+        self.encoder = Encoder(
+            n_features, latent_dim, hidden_layer_sizes, torch_generator(seed, "encoder")
+        )
+        self.decoder = Decoder(
+            n_features,
+            latent_dim,
+            hidden_layer_sizes,
+            likelihood,
+            log_variance,
+            log_variance_floor,
+            torch_generator(seed, "decoder"),
+        )
+        self.witness = LinearWitness(latent_dim, average_teacher)
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Outputs:
+        """One draw of the code for each row, decoded and shown to the witness."""
+        mean, log_variance = self.encoder(x)
+        latent = draw_latent(mean, log_variance, generator)
+        seen = latent if self.witness_input == "sample" else mean
+        return Outputs(mean, log_variance, self.decoder(latent), self.witness(seen))
+
+
+def draw_latent(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw codes from the posterior, differentiably in its mean and log variance.
+
+    The noise is drawn on the generator's device: a CPU generator gives the same
+    draws wherever the model lives.
+    """
+    noise = torch.randn(
+        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
+    )
+    return mean + torch.exp(0.5 * log_variance) * noise.to(mean.device)

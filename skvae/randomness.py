@@ -1,0 +1,49 @@
+"""Private random streams: no global random state is read or written.
+
+Each use of randomness has a stream of its own, named by what it is for and by
+the epoch, so that nothing has to be carried along or pickled, and one more draw
+in one place changes no other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["derive_seed", "draw_seed", "seed_unset_random_states", "torch_generator"]
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Return one seed for all streams; None means fresh entropy, not the global state."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    return int(random_state)
+
+
+def derive_seed(seed: int, *stream: str | int) -> int:
+    """Return the seed, below 2**32, of the stream with this name under `seed`."""
+    key = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in stream]
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
+
+
+def torch_generator(
+    seed: int, *stream: str | int, device: str | torch.device = "cpu"
+) -> torch.Generator:
+    """Return a generator on `device` for the stream with this name under `seed`."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, *stream))
+
+
+def seed_unset_random_states(estimator: Any, seed: int) -> None:
+    """Give every `random_state` of `estimator` that is None a seed derived from `seed`."""
+    unset = {
+        name: derive_seed(seed, name)
+        for name, value in estimator.get_params(deep=True).items()
+        if name.split("__")[-1] == "random_state" and value is None
+    }
+    if unset:
+        estimator.set_params(**unset)

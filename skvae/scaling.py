@@ -1,0 +1,63 @@
+"""From the units of the data to the units that a net trains well in, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+
+__all__ = ["Standardization"]
+
+
+@dataclass(frozen=True)
+class Standardization:
+    """Centre and scale of each column, in float64.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (n_features,)
+        What is subtracted from a column, and what it is then divided by; positive.
+    constant : ndarray of shape (n_features,)
+        True where a column did not vary, and its scale of one is a stand-in.
+    """
+
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    constant: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, X: NDArray) -> Standardization:
+        """Mean and standard deviation of each column; a scale of one where it is constant."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaler = StandardScaler().fit(X)
+            deviation = np.sqrt(scaler.var_)
+        if not np.isfinite(deviation).all():
+            column = int(np.argmin(np.isfinite(deviation)))
+            raise ValueError(
+                f"Column {column} of X is too spread out: its variance is not a finite "
+                "float64. Rescale or clip it."
+            )
+        return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
+
+    @classmethod
+    def identity(cls, n_features: int) -> Standardization:
+        """Leave the columns as they are."""
+        return cls(np.zeros(n_features), np.ones(n_features), np.zeros(n_features, dtype=bool))
+
+    @property
+    def log_scale_sum(self) -> float:
+        """Log determinant of the scaling: takes log densities back to the units of X."""
+        return float(np.log(self.scale).sum())
+
+    def chunks(self, X: NDArray, rows: int) -> Iterator[NDArray[np.float32]]:
+        """Yield standardised copies of `rows` rows of X at a time."""
+        for start in range(0, len(X), rows):
+            # In float64: float32 cannot tell 1e6 from 1e6 + 0.01.
+            yield ((X[start : start + rows] - self.center) / self.scale).astype(np.float32)
+
+    def restore(self, standardised: NDArray) -> NDArray[np.float64]:
+        """Take standardised rows back to the units of X."""
+        return standardised * self.scale + self.center

@@ -1,0 +1,226 @@
+"""Fixed teachers: distributions T(k|x) that a latent code is measured against."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
+from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skvae.information import check_teacher
+from skvae.randomness import draw_seed, seed_unset_random_states
+from skvae.threads import one_thread_if
+
+__all__ = ["GaussianMixtureTeacher"]
+
+# Entries of X below which a mixture gains little from a second thread.
+SMALL_TABLE = 2**22
+
+
+class GaussianMixtureTeacher(BaseEstimator):
+    """Posterior of a Gaussian mixture on principal components, tempered and floored.
+
+    The columns are standardised, projected on their principal components and
+    modelled by a Gaussian mixture. With responsibilities ``r_k(x)`` the teacher is
+
+        T(k|x) = (1 - floor) * r_k(x)**(1/temperature) / sum_j r_j(x)**(1/temperature)
+                 + floor / n_components,
+
+    so with a positive floor every component has a positive probability everywhere.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Number of mixture components, K. At least 1, though a teacher with one
+        component is constant and certifies nothing.
+    pca_components : int, default=16
+        Number of principal components; no more are used than there are rows or
+        columns.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+        Covariances of the mixture, as in `sklearn.mixture.GaussianMixture`.
+    temperature : float, default=1.0
+        Positive. Above 1 the responsibilities are softened, below 1 sharpened.
+    floor : float, default=0.01
+        Weight of the uniform distribution, in [0, 1).
+    reg_covar : float, default=1e-3
+        Added to the diagonal of each covariance, in standardised units.
+    n_init : int, default=1
+        Number of initialisations of the mixture; the best is kept.
+    max_iter : int, default=100
+        Number of iterations of the mixture.
+    random_state : int, RandomState instance or None, default=None
+        Drives the projection and the mixture. The global NumPy state is neither
+        read nor changed.
+
+    Attributes
+    ----------
+    pipeline_ : Pipeline
+        The fitted scaler, projection and mixture.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns seen in `fit`, where they are all strings.
+
+    References
+    ----------
+    arXiv 2605.05813 (posterior of a mixture on PCA features as the teacher).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import GaussianMixtureTeacher
+    >>> X = load_iris().data
+    >>> T = GaussianMixtureTeacher(n_components=3, random_state=0).fit(X).predict_proba(X)
+    >>> T.shape
+    (150, 3)
+    >>> bool(T.min() >= 0.01 / 3)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "pca_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "floor": [Interval(Real, 0, 1, closed="left")],
+        "reg_covar": [Interval(Real, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_components=10,
+        pca_components=16,
+        covariance_type="full",
+        temperature=1.0,
+        floor=0.01,
+        reg_covar=1e-3,
+        n_init=1,
+        max_iter=100,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.pca_components = pca_components
+        self.covariance_type = covariance_type
+        self.temperature = temperature
+        self.floor = floor
+        self.reg_covar = reg_covar
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None) -> GaussianMixtureTeacher:
+        """Fit the scaler, the projection and the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows; at least two and at least `n_components` of them.
+        y : None
+            Ignored; there for consistency with scikit-learn.
+
+        Returns
+        -------
+        self : GaussianMixtureTeacher
+            The fitted teacher.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer rows than mixture components.
+        """
+        # The mixture's k-means start has no Array API version: NumPy throughout.
+        with config_context(array_api_dispatch=False):
+            rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+            self.pipeline_ = self._pipeline(*rows.shape).fit(rows)
+        return self
+
+    def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
+        if n_samples < self.n_components:
+            raise ValueError(
+                f"A mixture of n_components={self.n_components} needs at least as many rows, "
+                f"got n_samples={n_samples}: pass more rows or fewer components, as in "
+                "teacher=GaussianMixtureTeacher(n_components=2)."
+            )
+        pipeline = Pipeline(
+            [
+                ("scaler", StandardScaler()),
+                ("pca", PCA(n_components=min(self.pca_components, n_samples, n_features))),
+                (
+                    "mixture",
+                    GaussianMixture(
+                        n_components=self.n_components,
+                        covariance_type=self.covariance_type,
+                        reg_covar=self.reg_covar,
+                        n_init=self.n_init,
+                        max_iter=self.max_iter,
+                    ),
+                ),
+            ]
+        )
+        seed_unset_random_states(pipeline, draw_seed(self.random_state))
+        return pipeline
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Teacher distributions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        T : ndarray of shape (n_samples, n_components)
+            One distribution a row; no entry is below ``floor / n_components``.
+        """
+        check_is_fitted(self)
+        with config_context(array_api_dispatch=False):
+            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            responsibilities = self.pipeline_.predict_proba(rows).astype(np.float64)
+        # exp underflows at about -745: what is clipped here is below any floor in use.
+        scores = np.log(np.maximum(responsibilities, np.finfo(np.float64).tiny))
+        scores = (scores - scores.max(axis=1, keepdims=True)) / self.temperature
+        tempered = np.exp(scores)
+        tempered /= tempered.sum(axis=1, keepdims=True)
+        return (1 - self.floor) * tempered + self.floor / self.n_components
+
+
+def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int) -> Any:
+    """Clone `teacher` and fit it; a frozen one is used as it is, None is the default one."""
+    fitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
+    if not isinstance(fitted, FrozenEstimator):
+        seed_unset_random_states(fitted, seed)
+    with one_thread_if(_is_small(X)):
+        fitted.fit(X, y)
+    return fitted
+
+
+def teacher_distributions(teacher: Any, X: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+    """Return the checked distributions of a fitted teacher for the rows of X."""
+    with one_thread_if(_is_small(X)):
+        T = check_teacher(teacher.predict_proba(X))
+    if len(T) != n_samples:
+        raise ValueError(
+            f"The teacher must give one distribution a row: predict_proba of {teacher!r} "
+            f"returned {len(T)} rows for {n_samples}."
+        )
+    return T
+
+
+def _is_small(X: Any) -> bool:
+    return bool(np.prod(X.shape) < SMALL_TABLE)

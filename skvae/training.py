@@ -1,0 +1,284 @@
+"""The training path: one skorch net, its batches, its criterion and its callback."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping, EpochTimer, PrintLog
+from torch import Tensor, nn
+
+from skvae.exceptions import DivergenceError
+from skvae.information import teacher_information
+from skvae.networks import Decoder, Outputs
+from skvae.objective import alignment, kl
+from skvae.randomness import torch_generator
+from skvae.threads import one_thread_if
+
+__all__ = ["Criterion", "InMemoryBatches", "StopOnPlateau", "VAENet", "resolve_device"]
+
+# Multiply-adds of a batch below which a step gains little from a second thread.
+SMALL_STEP = 2**26
+TERMS = ("reconstruction", "rate", "alignment")
+RECORDED = ("loss", "elbo", *TERMS, "margin")
+
+
+def resolve_device(device: str) -> str:
+    """Return the device to train on, or say why the one asked for is not there.
+
+    ``"auto"`` is the current CUDA device where there is one, else the CPU.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps', got {device!r}."
+        ) from error
+    available = (
+        kind == "cpu"
+        or (kind == "cuda" and (torch.device(device).index or 0) < torch.cuda.device_count())
+        or (kind == "mps" and torch.backends.mps.is_available())
+    )
+    if not available:
+        raise ValueError(
+            f"device={device!r} is not available here ({torch.cuda.device_count()} CUDA "
+            "devices are visible): pass device='cpu', or device='auto' to use a GPU only "
+            "where there is one."
+        )
+    return device
+
+
+class InMemoryBatches:
+    """Batches cut from tensors by index, in place of a DataLoader's rows one by one.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_samples, n_features)
+        Standardised rows, on the device of the model.
+    targets : Tensor of shape (n_samples, n_components)
+        Their teacher distributions, on the same device.
+    batch_size : int
+        Rows in a batch; the last one may be smaller.
+    """
+
+    def __init__(self, rows, targets, batch_size):
+        self.rows = rows
+        self.targets = targets
+        self.batch_size = batch_size
+        self.teacher_information = teacher_information(targets.numpy(force=True))
+
+    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all rows once, in the order of a permutation drawn from `generator`."""
+        order = torch.randperm(len(self.rows), generator=generator).to(self.rows.device)
+        for chosen in order.split(self.batch_size):
+            yield self.rows.index_select(0, chosen), self.targets.index_select(0, chosen)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(
+            self.rows.split(self.batch_size), self.targets.split(self.batch_size), strict=True
+        )
+
+
+class Criterion(nn.Module):
+    """Weighted objective of a batch, and the terms it is made of.
+
+    Parameters
+    ----------
+    beta, alignment_weight : float
+        Weights of the divergence from the prior and of the alignment, at least 0.
+    """
+
+    def __init__(self, beta, alignment_weight):
+        super().__init__()
+        self.beta = beta
+        self.alignment_weight = alignment_weight
+
+    def forward(
+        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: Decoder
+    ) -> tuple[Tensor, Tensor]:
+        """Mean objective of the batch, and the sum of each of `TERMS` over its rows."""
+        reconstruction_sum = decoder.reconstruction(x, outputs.parameters).sum()
+        rate_sum = kl(outputs.mean, outputs.log_variance).sum()
+        alignment_sum = alignment(T, outputs.log_witness).sum()
+        objective = reconstruction_sum + self.beta * rate_sum
+        if self.alignment_weight > 0:
+            objective = objective + self.alignment_weight * alignment_sum
+        terms = torch.stack([reconstruction_sum, rate_sum, alignment_sum]).detach()
+        return objective / len(x), terms
+
+
+class StopTraining(KeyboardInterrupt):
+    """Raised by a callback to end training; a KeyboardInterrupt is a person's."""
+
+
+class StopOnPlateau(EarlyStopping):
+    """Early stopping of skorch that can be told from a person's Ctrl-C.
+
+    The threshold is absolute (a relative one is wrong for negative losses), and the
+    best weights come back from memory, also when training is interrupted.
+    """
+
+    def __init__(self, patience, tol):
+        super().__init__(patience=patience, threshold=tol, threshold_mode="abs", load_best=True)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Stop after `patience` epochs without an improvement by more than `tol`."""
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            raise StopTraining from None
+
+    def on_train_end(self, net, **kwargs):
+        """Restore the best weights, where an epoch was finished at all."""
+        if net.history:
+            super().on_train_end(net, **kwargs)
+        self.best_model_weights_ = None
+
+
+class VAENet(NeuralNet):
+    """skorch net that trains from memory and reads its losses off the device once an epoch.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As in `skorch.NeuralNet`. Datasets are `torch.utils.data.TensorDataset` of
+        standardised rows and teacher distributions.
+    seed : int
+        Drives the order of the rows and the noise of each epoch.
+    log_scale_sum : float
+        Sum over the columns of the log of the unit that the rows were divided by: what
+        takes a log density of standardised rows back to the units of the data.
+    """
+
+    def __init__(self, *args, seed=0, log_scale_sum=0.0, **kwargs):
+        self.seed = seed
+        self.log_scale_sum = log_scale_sum
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+
+    def get_iterator(self, dataset, training=False):
+        """Return batches of the dataset's tensors, moved to the device as a whole."""
+        rows, targets = (tensor.to(self.device) for tensor in dataset.tensors)
+        return InMemoryBatches(rows, targets, self.batch_size)
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train as skorch does; `interrupted_` says whether a person ended it early."""
+        self.interrupted_ = False
+        try:
+            with one_thread_if(self._is_small()):
+                return super().fit_loop(X, y, epochs, **fit_params)
+        except StopTraining:
+            pass
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            if "loss" not in self.history[-1]:
+                self.history.pop()
+        return self
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run over all batches, then record the mean of each term over the rows."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        device = iterator.rows.device
+        epoch = self.history[-1, "epoch"]
+        if training:
+            batches = iterator.shuffled(torch_generator(self.seed, "shuffle", epoch))
+            noise = torch_generator(self.seed, "noise", epoch, device=device)
+        else:
+            batches = iter(iterator)
+            # The same noise in every epoch: what changes is the model.
+            noise = torch_generator(self.seed, "validation", device=device)
+        # Apple's GPUs have no float64.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        totals = torch.zeros(len(TERMS), dtype=dtype, device=device)
+        for batch in batches:
+            totals += step_fn(batch, generator=noise)
+        means = [total / len(iterator.rows) for total in totals.tolist()]
+        means[0] += self.log_scale_sum
+        terms = dict(zip(TERMS, means, strict=True))
+        self._record(terms, iterator.teacher_information, training)
+
+    def train_step(self, batch, generator):
+        """Take one step of the optimiser; return the sums of the terms, on the device."""
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss, terms = self._evaluate(batch, generator)
+        loss.backward()
+        self.optimizer_.step()
+        return terms
+
+    @torch.no_grad()
+    def validation_step(self, batch, generator):
+        """Return the sums of the terms, on the device."""
+        return self._evaluate(batch, generator)[1]
+
+    def _evaluate(self, batch, generator):
+        x, T = batch
+        outputs = self.module_(x, generator)
+        return self.criterion_(x, T, outputs, self.module_.decoder)
+
+    def _record(self, terms: dict[str, float], information: float, training: bool) -> None:
+        epoch = self.history[-1, "epoch"]
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"Training diverged in epoch {epoch}: the {name} term of the "
+                    f"{'training' if training else 'validation'} loss is {value}. Try a "
+                    f"smaller lr (now {self.lr:g}), a larger decoder_variance, or look for "
+                    "extreme values in X."
+                )
+        criterion = self.criterion_
+        record = {
+            "loss": terms["reconstruction"]
+            + criterion.beta * terms["rate"]
+            + criterion.alignment_weight * terms["alignment"],
+            "elbo": -(terms["reconstruction"] + terms["rate"]),
+            **terms,
+            "margin": information - terms["alignment"],
+        }
+        prefix = "" if training else "valid_"
+        for name, value in record.items():
+            self.history.record(prefix + name, value)
+
+    def _is_small(self) -> bool:
+        weights = sum(parameter.numel() for parameter in self.module_.parameters())
+        return self.batch_size * weights < SMALL_STEP
+
+    def resume_from(self, earlier: VAENet) -> None:
+        """Take over another net's history and the state of its optimiser, not its settings."""
+        self.history_ = copy.deepcopy(earlier.history)
+        state = copy.deepcopy(earlier.optimizer_.state_dict())
+        state["param_groups"] = self.optimizer_.state_dict()["param_groups"]
+        self.optimizer_.load_state_dict(state)
+
+    def plain_history(self) -> list[dict[str, float]]:
+        """One record an epoch, of numbers alone."""
+        return [
+            {
+                "epoch": record["epoch"],
+                **{
+                    key: record[key] for key in record if key.removeprefix("valid_") in RECORDED
+                },
+                "seconds": record["dur"],
+            }
+            for record in self.history
+        ]
+
+    @torch.inference_mode()
+    def map_rows(
+        self, function: Callable[[Tensor], Tensor], chunks: Iterable[np.ndarray]
+    ) -> np.ndarray:
+        """Apply `function` to chunks of rows on the device; return its results as one array."""
+        self._set_training(False)
+        with one_thread_if(self._is_small()):
+            results = [function(torch.as_tensor(rows).to(self.device)) for rows in chunks]
+        return np.concatenate([result.numpy(force=True) for result in results])

@@ -1,0 +1,776 @@
+"""TeacherGuidedVAE: the estimator. It checks its input, builds a net and asks it."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+from skorch.helper import predefined_split
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from skvae.exceptions import (
+    InterruptedFitWarning,
+    UncertifiedWarning,
+    WeakAlignmentWarning,
+)
+from skvae.information import (
+    best_constant_student,
+    check_informative,
+    margin,
+    teacher_information,
+)
+from skvae.networks import VariationalAutoencoder, draw_latent
+from skvae.objective import kl, kl_per_dimension
+from skvae.randomness import derive_seed, draw_seed, torch_generator
+from skvae.scaling import Standardization
+from skvae.teachers import fit_teacher, teacher_distributions
+from skvae.training import Criterion, StopOnPlateau, VAENet, resolve_device
+from skvae.warm_start import check_donor, copy_weights, resolve_donor
+
+__all__ = ["TeacherGuidedVAE"]
+
+# Rows that go through the net together after fit.
+CHUNK_ROWS = 1024
+# Draws of the code in score_samples, in antithetic pairs, the same for every row: so a
+# row's score does not depend on the rows beside it.
+ELBO_DRAWS = 16
+# A learned variance stays above this fraction of the column's own variance.
+VARIANCE_FLOOR = 1e-6
+# A log variance has a long way to go at the learning rate of the weights.
+VARIANCE_LR_FACTOR = 10
+
+
+class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Variational autoencoder whose latent code is held to a fixed teacher.
+
+    Each row costs, in nats, summed over dimensions and averaged over rows,
+
+        -E_q log p(x|z) + beta * KL(q(z|x) || p(z))
+        + alignment_weight * KL(T(.|x) || q(.|z))
+
+    where ``T`` is a fixed teacher and ``q(k|z)`` a witness: a linear softmax head that
+    sees the code ``z`` and nothing else. A witness that costs less than the teacher
+    information is not constant in ``x``, and so ``z`` is not:
+    `ConstantCollapseCertificate` measures by how much. That is all it says; a certified
+    code may still be a poor one in every other respect.
+
+    Parameters
+    ----------
+    latent_dim : int, default=16
+        Dimensions of the latent code.
+    hidden_layer_sizes : sequence of int, default=(256, 256)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. Empty
+        makes both linear.
+    teacher : estimator with fit and predict_proba, or None, default=None
+        Cloned and fitted on the training rows (a classifier on `y` too); one in a
+        `sklearn.frozen.FrozenEstimator` is used as it is. None is
+        `GaussianMixtureTeacher()`.
+    alignment_weight : float, default=10.0
+        Weight of the alignment, at least 0; 0 is the plain VAE. Where the decoder gains
+        nothing from the code, collapse is optimal up to ``alignment_weight = beta``.
+    beta : float, default=1.0
+        Weight of the divergence from the prior, at least 0.
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        Decoder distribution; "bernoulli" wants X in [0, 1].
+    decoder_variance : float or "learned", default="learned"
+        Variance of the Gaussian decoder in the squared units of X, one for all columns;
+        "learned" learns one a column.
+    witness_input : {"sample", "mean"}, default="sample"
+        What the witness reads in training: a draw of the code, as the decoder does, or
+        the posterior mean.
+    batch_size : int, default=128
+        Rows in a batch.
+    max_epochs : int, default=50
+        Passes over the training rows.
+    lr : float, default=1e-3
+        Learning rate of AdamW.
+    weight_decay : float, default=0.0
+        Weight decay of AdamW, on the weight matrices.
+    early_stopping : bool, default=False
+        Hold out rows, stop when their loss no longer falls, keep the best weights.
+    validation_fraction : float, default=0.1
+        Share of the rows held out, drawn at random, in (0, 1).
+    n_iter_no_change : int, default=10
+        Epochs without improvement before stopping.
+    tol : float, default=1e-4
+        Least fall of the held-out loss, in nats, that is an improvement.
+    warm_start : bool or fitted TeacherGuidedVAE, default=False
+        True: `fit` continues with this estimator's own weights and teacher. A fitted
+        estimator: start from its weights, and from its teacher where `teacher` is None;
+        it is left untouched. Wrap it in a `FrozenEstimator` where it will be cloned.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Drives all that is random; no global random state is read or changed. The same
+        integer gives the same result to the bit on one machine's CPU.
+    verbose : int, default=0
+        0 is silent; above, a line an epoch.
+
+    Attributes
+    ----------
+    teacher_ : estimator
+        The fitted teacher.
+    teacher_information_ : float
+        ``I_T`` of the training rows in nats: what the best constant student costs.
+    margin_ : float
+        ``G = I_T - cost`` of the training rows in nats, the witness reading the
+        posterior mean. Positive: not constant on the training rows.
+    history_ : list of dict
+        One record an epoch, averages over its rows as training went: ``epoch``,
+        ``loss``, ``elbo``, ``reconstruction`` (``-E log p(x|z)``), ``rate`` (KL from the
+        prior), ``alignment``, ``margin``, ``seconds``; with early stopping the same of
+        the held-out rows as ``valid_*``.
+    net_ : VAENet
+        The trained skorch net.
+    device_ : str
+        The device it is on.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns seen in `fit`, where they are all strings.
+
+    See Also
+    --------
+    ConstantCollapseCertificate : Margin of a fitted estimator on any rows.
+    GaussianMixtureTeacher : The default teacher.
+
+    Notes
+    -----
+    With the Gaussian likelihood the columns are standardised inside, and the encoder
+    sees no further than ten standard deviations; the ELBO, `decoder_variance`,
+    `inverse_transform` and `sample` are in the units of X all the same.
+
+    References
+    ----------
+    arXiv 2605.05813 (teacher, witness, boundary); Kingma and Welling, arXiv 1312.6114
+    (variational autoencoder); Higgins et al., ICLR 2017 (beta).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+    >>> X = load_iris().data
+    >>> teacher = GaussianMixtureTeacher(n_components=3)
+    >>> vae = TeacherGuidedVAE(latent_dim=2, teacher=teacher, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> vae.margin_ > 0
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "teacher": [HasMethods(["fit", "predict_proba"]), None],
+        "alignment_weight": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
+        "decoder_variance": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"learned"}),
+        ],
+        "witness_input": [StrOptions({"sample", "mean"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    net_: VAENet
+    teacher_: Any
+    _seed: int
+    _units: Standardization
+    _teacher_parameter: Any
+
+    def __init__(
+        self,
+        *,
+        latent_dim=16,
+        hidden_layer_sizes=(256, 256),
+        teacher=None,
+        alignment_weight=10.0,
+        beta=1.0,
+        likelihood="gaussian",
+        decoder_variance="learned",
+        witness_input="sample",
+        batch_size=128,
+        max_epochs=50,
+        lr=1e-3,
+        weight_decay=0.0,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.teacher = teacher
+        self.alignment_weight = alignment_weight
+        self.beta = beta
+        self.likelihood = likelihood
+        self.decoder_variance = decoder_variance
+        self.witness_input = witness_input
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: Any = None) -> TeacherGuidedVAE:
+        """Fit the teacher, then train the autoencoder and its witness.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows, at least two, finite, in any units.
+        y : array-like of shape (n_samples,) or None, default=None
+            Passed to the teacher's `fit`: labels where it is a classifier.
+
+        Returns
+        -------
+        self : TeacherGuidedVAE
+            The fitted estimator. When an error is raised it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            For rows or parameters that cannot be trained on.
+        ConstantTeacherError
+            If the teacher says the same of every row.
+        DivergenceError
+            If a term of the loss stops being finite; names the epoch and the term.
+
+        Warns
+        -----
+        UncertifiedWarning
+            If alignment was asked for and `margin_` is not positive.
+        WeakAlignmentWarning
+            If ``0 < alignment_weight <= beta``.
+        InterruptedFitWarning
+            After Ctrl-C; what was trained so far is kept.
+        """
+        self._warn_of_weak_alignment()
+        with self._unchanged_on_error(), config_context(array_api_dispatch=False):
+            self._train(X, y, resume=self.warm_start is True and self.__sklearn_is_fitted__())
+            # The moments of the optimiser are twice the size of the weights.
+            self.net_.initialize_optimizer()
+        self._warn_of_interruption()
+        if self.alignment_weight > 0 and self.margin_ <= 0:
+            warnings.warn(
+                f"Not certified: the margin on the training rows is {self.margin_:.3g} nats "
+                f"of I_T = {self.teacher_information_:.3g}. Train longer (max_epochs, lr), or "
+                f"raise alignment_weight (now {self.alignment_weight:g}) further above beta "
+                f"(now {self.beta:g}).",
+                UncertifiedWarning,
+                stacklevel=2,
+            )
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> TeacherGuidedVAE:
+        """Train for one pass over these rows, continuing where the last call stopped.
+
+        The first call fits the teacher and the standardisation on its rows and keeps
+        them: give it rows enough to stand for all, or a teacher that is frozen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows. The first call needs at least two, a later one may be a single row.
+        y : array-like of shape (n_samples,) or None, default=None
+            Passed to the teacher's `fit` in the first call.
+
+        Returns
+        -------
+        self : TeacherGuidedVAE
+            The estimator. When an error is raised it is as it was before.
+
+        Raises
+        ------
+        ValueError, ConstantTeacherError, DivergenceError
+            As in `fit`.
+        """
+        resume = self.__sklearn_is_fitted__()
+        if not resume:
+            self._warn_of_weak_alignment()
+        with self._unchanged_on_error(), config_context(array_api_dispatch=False):
+            self._train(X, y, resume=resume, one_pass=True)
+        self._warn_of_interruption()
+        return self
+
+    def _train(self, X: Any, y: Any, *, resume: bool, one_pass: bool = False) -> None:
+        """Fit what has to be fitted, train, and only then set the fitted attributes."""
+        streaming = resume and one_pass
+        rows = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            reset=not resume,
+            ensure_min_samples=1 if streaming else 2,
+        )
+        if y is not None:
+            check_consistent_length(rows, y)
+        architecture = self._check_settings(rows)
+        donor = self if resume else self._donor()
+        if donor is not None:
+            check_donor(donor, X, architecture)
+        seed = self._seed if resume else draw_seed(self.random_state)
+        chosen, held_out = np.arange(len(rows)), None
+        if self.early_stopping and not one_pass:
+            chosen, held_out = self._split(len(rows), seed)
+
+        # A data frame reaches the teacher as it came, names and all.
+        seen_by_teacher = X if hasattr(X, "iloc") else rows
+        keep_teacher = self._keeps_teacher(donor, streaming)
+        if donor is not None and keep_teacher:
+            teacher = donor.teacher_
+        else:
+            teacher = fit_teacher(
+                self.teacher,
+                _safe_indexing(seen_by_teacher, chosen),
+                y
+                if y is None
+                else _safe_indexing(y if hasattr(y, "iloc") else np.asarray(y), chosen),
+                seed,
+            )
+        T = teacher_distributions(teacher, seen_by_teacher, len(rows))
+        if not streaming:
+            check_informative(T[chosen])
+
+        if donor is not None:
+            units = donor._units
+        elif self.likelihood == "gaussian":
+            units = Standardization.of(rows[chosen])
+        else:
+            units = Standardization.identity(rows.shape[1])
+        net = self._build_net(architecture, units, T[chosen], seed)
+        inputs = torch.as_tensor(np.concatenate(list(units.chunks(rows, CHUNK_ROWS))))
+        targets = torch.as_tensor(T, dtype=torch.float32)
+        if held_out is not None:
+            net.train_split = predefined_split(
+                TensorDataset(inputs[held_out], targets[held_out])
+            )
+            net.callbacks = [("stop", StopOnPlateau(self.n_iter_no_change, self.tol))]
+            inputs, targets, T = inputs[chosen], targets[chosen], T[chosen]
+        net.initialize()
+        if donor is not None:
+            copy_weights(donor.net_, net, with_witness=keep_teacher)
+        if resume:
+            net.resume_from(self.net_)
+        with torch.enable_grad():
+            net.partial_fit(TensorDataset(inputs, targets))
+        net.train_split = None
+
+        self.net_ = net
+        self.teacher_ = teacher
+        self.history_ = net.plain_history()
+        self.n_iter_ = len(self.history_)
+        self.teacher_information_ = teacher_information(T)
+        self.margin_ = margin(
+            T, self._log_witness((chunk.numpy() for chunk in inputs.split(CHUNK_ROWS)), None)
+        )
+        self._units = units
+        self._seed = seed
+        self._teacher_parameter = self.teacher
+        self._n_features_out = self.latent_dim
+
+    def _check_settings(self, rows: NDArray) -> dict[str, Any]:
+        """Refuse settings that contradict each other or the rows; return the layers' sizes."""
+        if self.likelihood == "bernoulli":
+            low, high = rows.min(), rows.max()
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f'likelihood="bernoulli" wants X in [0, 1], got values from {low:g} to '
+                    f'{high:g}: rescale X, or use likelihood="gaussian".'
+                )
+            if self.decoder_variance != "learned":
+                raise ValueError(
+                    "A Bernoulli decoder has no variance, got decoder_variance="
+                    f'{self.decoder_variance!r}: leave it at "learned", or use '
+                    'likelihood="gaussian".'
+                )
+        sizes = tuple(self.hidden_layer_sizes)
+        if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
+            raise ValueError(
+                "hidden_layer_sizes must hold positive integers, got "
+                f"{self.hidden_layer_sizes!r}."
+            )
+        return {
+            "n_features": rows.shape[1],
+            "latent_dim": self.latent_dim,
+            "hidden_layer_sizes": sizes,
+            "likelihood": self.likelihood,
+        }
+
+    def _donor(self) -> TeacherGuidedVAE | None:
+        if isinstance(self.warm_start, (bool, np.bool_)):
+            return None
+        return resolve_donor(self.warm_start, TeacherGuidedVAE)
+
+    def _keeps_teacher(self, donor: TeacherGuidedVAE | None, streaming: bool) -> bool:
+        if donor is None:
+            return False
+        if donor is self:
+            return streaming or self.teacher is self._teacher_parameter
+        return self.teacher is None
+
+    def _split(self, n_samples: int, seed: int) -> tuple[NDArray, NDArray]:
+        n_held_out = max(1, round(self.validation_fraction * n_samples))
+        if n_samples - n_held_out < 2:
+            raise ValueError(
+                f"Early stopping with validation_fraction={self.validation_fraction:g} leaves "
+                f"{n_samples - n_held_out} of n_samples={n_samples} rows to train on: pass "
+                "more rows or early_stopping=False."
+            )
+        order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
+        return order[n_held_out:], order[:n_held_out]
+
+    def _build_net(
+        self, architecture: dict[str, Any], units: Standardization, T: NDArray, seed: int
+    ) -> VAENet:
+        device = resolve_device(self.device)
+        log_variance = log_variance_floor = None
+        if self.likelihood == "gaussian" and self.decoder_variance == "learned":
+            log_variance = np.zeros(len(units.scale))
+            log_variance_floor = np.where(units.constant, 0.0, np.log(VARIANCE_FLOOR))
+        elif self.likelihood == "gaussian":
+            log_variance = np.log(self.decoder_variance) - 2 * np.log(units.scale)
+        return VAENet(
+            module=VariationalAutoencoder,
+            **{f"module__{name}": value for name, value in architecture.items()},
+            module__log_variance=log_variance,
+            module__log_variance_floor=log_variance_floor,
+            module__average_teacher=best_constant_student(T),
+            module__witness_input=self.witness_input,
+            module__seed=seed,
+            criterion=Criterion,
+            criterion__beta=self.beta,
+            criterion__alignment_weight=self.alignment_weight,
+            optimizer=torch.optim.AdamW,
+            # torch falls back to a loop over the weights where its fused step has no kernel.
+            optimizer__fused=torch.device(device).type in ("cpu", "cuda"),
+            optimizer__weight_decay=self.weight_decay,
+            optimizer__param_groups=[
+                (
+                    "decoder.excess_log_variance",
+                    {"lr": VARIANCE_LR_FACTOR * self.lr, "weight_decay": 0.0},
+                ),
+                ("*.bias", {"weight_decay": 0.0}),
+            ],
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            train_split=None,
+            device=device,
+            verbose=self.verbose,
+            seed=seed,
+            log_scale_sum=units.log_scale_sum,
+        )
+
+    def _warn_of_weak_alignment(self) -> None:
+        if 0 < self.alignment_weight <= self.beta:
+            warnings.warn(
+                f"alignment_weight={self.alignment_weight:g} is not above beta={self.beta:g}: "
+                "where the decoder gains nothing from the code, collapse is the optimum. Ten "
+                "times beta is a good start.",
+                WeakAlignmentWarning,
+                stacklevel=3,
+            )
+
+    def _warn_of_interruption(self) -> None:
+        if self.net_.interrupted_:
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} whole epochs; the model "
+                "trained so far is kept.",
+                InterruptedFitWarning,
+                stacklevel=3,
+            )
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Encode rows: the posterior means, with nothing random.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, latent_dim)
+            Means of ``q(z|x)``, in float32.
+        """
+        rows = self._check_rows(X)
+        return self._map(lambda x: self.net_.module_.encoder(x)[0], rows)
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Decode codes: the decoder's means, in the units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, latent_dim)
+            Codes.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+            Means of ``p(x|z)``.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
+                f"{codes.shape}."
+            )
+        plain = Standardization.identity(self._n_features_out)
+        decoded = self.net_.map_rows(
+            self.net_.module_.decoder.expectation, plain.chunks(codes, CHUNK_ROWS)
+        )
+        return self._units.restore(decoded)
+
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
+    ) -> NDArray[np.float64]:
+        """Draw new rows from the model: a code from the prior, then a row from the decoder.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            None draws the same rows at every call on one fitted estimator.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+            Draws, the decoder's noise included, in the units of X. Their means given the
+            codes are ``inverse_transform(numpy.random.normal(size=(n, latent_dim)))``.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        generator = self._generator("draws", random_state)
+        codes = torch.randn(
+            n_samples, self._n_features_out, generator=generator, dtype=torch.float32
+        )
+        decoder = self.net_.module_.decoder
+        drawn = self.net_.map_rows(
+            lambda latent: decoder.draw(latent, generator),
+            (chunk.numpy() for chunk in codes.split(CHUNK_ROWS)),
+        )
+        return self._units.restore(drawn)
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,)
+            ``E_q log p(x|z) - KL(q(z|x) || p(z))`` in nats, a lower bound on ``log p(x)``
+            in the units of X, in float32. The expectation is an average over 16 draws of
+            the noise in antithetic pairs, the same for every row.
+        """
+        rows = self._check_rows(X)
+        half = torch.randn(
+            ELBO_DRAWS // 2,
+            self._n_features_out,
+            generator=torch_generator(self._seed, "elbo"),
+            dtype=torch.float32,
+        )
+        noises = torch.cat([half, -half]).to(self.device_)
+        module = self.net_.module_
+
+        def elbo(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            deviation = torch.exp(0.5 * log_variance)
+            reconstruction = torch.stack(
+                [
+                    module.decoder.reconstruction(x, module.decoder(mean + deviation * noise))
+                    for noise in noises
+                ]
+            ).mean(dim=0)
+            return -(reconstruction + kl(mean, log_variance)) - self._units.log_scale_sum
+
+        return self._map(elbo, rows)
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; there for consistency with scikit-learn.
+
+        Returns
+        -------
+        elbo : float
+            Higher is better.
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def witness_log_proba(
+        self,
+        X: ArrayLike,
+        latent: str = "mean",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> NDArray[np.float64]:
+        """Log probabilities that the witness gives the teacher's components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        latent : {"mean", "sample"}, default="mean"
+            What the witness reads: the posterior mean, or one draw of the code for each
+            row, which is what the decoder sees.
+        random_state : int, RandomState instance or None, default=None
+            Of the draws; None draws the same noise at every call on one fitted estimator.
+
+        Returns
+        -------
+        log_q : ndarray of shape (n_samples, n_components)
+            Natural logarithms of ``q(k|z)``.
+        """
+        rows = self._check_rows(X)
+        if latent not in ("mean", "sample"):
+            raise ValueError(f"latent must be 'mean' or 'sample', got {latent!r}.")
+        return self._log_witness(
+            self._units.chunks(rows, CHUNK_ROWS),
+            self._generator("witness", random_state) if latent == "sample" else None,
+        )
+
+    def teacher_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Distributions that the teacher gives to rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        T : ndarray of shape (n_samples, n_components)
+            ``T(k|x)``, each row on the simplex.
+        """
+        rows = self._check_rows(X)
+        return teacher_distributions(
+            self.teacher_, X if hasattr(X, "iloc") else rows, len(rows)
+        )
+
+    def posterior_kl(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Divergence of the posterior of each row from the prior, dimension by dimension.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        kl : ndarray of shape (n_samples, latent_dim)
+            In nats, in float32; the mean over rows of its sum over dimensions is the rate.
+        """
+        rows = self._check_rows(X)
+        return self._map(lambda x: kl_per_dimension(*self.net_.module_.encoder(x)), rows)
+
+    def _check_rows(self, X: Any) -> NDArray:
+        check_is_fitted(self)
+        with config_context(array_api_dispatch=False):
+            return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+
+    def _map(self, function: Callable[[Tensor], Tensor], rows: NDArray) -> NDArray:
+        return self.net_.map_rows(function, self._units.chunks(rows, CHUNK_ROWS))
+
+    def _generator(
+        self, stream: str, random_state: int | np.random.RandomState | None
+    ) -> torch.Generator:
+        seed = self._seed if random_state is None else draw_seed(random_state)
+        return torch_generator(seed, stream)
+
+    def _log_witness(
+        self, chunks: Iterable[NDArray[np.float32]], generator: torch.Generator | None
+    ) -> NDArray[np.float64]:
+        module = self.net_.module_
+
+        def log_witness(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            if generator is None:
+                return module.witness(mean)
+            return module.witness(draw_latent(mean, log_variance, generator))
+
+        log_q = self.net_.map_rows(log_witness, chunks).astype(np.float64)
+        # The rounding of a float32 softmax must not buy a margin.
+        return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
+
+    @property
+    def device_(self) -> str:
+        return self.net_.device
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

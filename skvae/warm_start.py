@@ -1,0 +1,57 @@
+"""Starting from the weights of a model that was fitted before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
+
+__all__ = ["check_donor", "copy_weights", "resolve_donor"]
+
+
+def resolve_donor(warm_start: Any, kind: type) -> Any:
+    """Return the fitted estimator in `warm_start`, out of its FrozenEstimator if it has one."""
+    donor = warm_start.estimator if isinstance(warm_start, FrozenEstimator) else warm_start
+    if not isinstance(donor, kind):
+        raise TypeError(
+            f"warm_start must be True, False or a fitted {kind.__name__} (plain or in a "
+            f"sklearn.frozen.FrozenEstimator), got {type(donor).__name__}."
+        )
+    try:
+        check_is_fitted(donor)
+    except NotFittedError as error:
+        raise NotFittedError(
+            f"warm_start holds a {kind.__name__} that is not fitted. Fit it first. If it was "
+            "fitted, it was cloned since (GridSearchCV and cross_validate clone): pass "
+            "warm_start=sklearn.frozen.FrozenEstimator(fitted), which survives cloning."
+        ) from error
+    return donor
+
+
+def check_donor(donor: Any, X: Any, architecture: dict[str, Any]) -> None:
+    """Refuse a donor whose columns or layers are not those of the model to be trained."""
+    for name, wanted in architecture.items():
+        found = getattr(donor.net_, f"module__{name}")
+        if found != wanted:
+            raise ValueError(
+                f"The weights to start from do not fit: {name} is {found!r} in the fitted "
+                f"model and {wanted!r} in the one to be trained. Give both the same "
+                f"{name}, or pass warm_start=False."
+            )
+    _check_feature_names(donor, X, reset=False)
+
+
+def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
+    """Copy encoder and decoder weights, and the witness's, from one net into another.
+
+    A decoder variance is copied where both learn theirs; a fixed one is a setting of
+    the model to be trained.
+    """
+    parts = ["encoder", "decoder.layers"] + ["witness"] * with_witness
+    if source.module_.decoder.learns_variance and target.module_.decoder.learns_variance:
+        parts.append("decoder")
+    for part in parts:
+        weights = source.module_.get_submodule(part).state_dict()
+        target.module_.get_submodule(part).load_state_dict(weights)
