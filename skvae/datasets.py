@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +66,19 @@ def load_array(path: str | Path) -> NDArray:
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"{path} must be a .npy or .npz file, got suffix {path.suffix!r}.")
     try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None)
-        X = loaded if path.suffix == ".npy" else _only_array(path, loaded)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+        X: Any = np.load(path, mmap_mode="r")
+        if not isinstance(X, np.ndarray):
+            with X as archive:
+                names = [name for name in archive.files if name == "X"] or archive.files
+                X = archive[names[0]] if len(names) == 1 else None
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read: it is damaged, or holds something other than numbers."
+        ) from error
+    if X is None:
+        raise ValueError(
+            f"{path} must hold one array, or one that is named X; it holds {', '.join(names)}."
+        )
     if X.ndim != 2 or X.dtype.kind not in "fiub" or 0 in X.shape:
         raise ValueError(
             f"{path} must hold a matrix of numbers (rows by columns), got an array of shape "
@@ -80,11 +91,3 @@ def load_array(path: str | Path) -> NDArray:
             f"(the first is row {int(np.argmin(finite))}): impute or drop them first."
         )
     return X
-
-
-def _only_array(path: Path, archive: np.lib.npyio.NpzFile) -> NDArray:
-    with archive:
-        names = archive.files
-        if "X" not in names and len(names) != 1:
-            raise ValueError(f"expected one array, or one named X, found {names}")
-        return archive["X" if "X" in names else names[0]]

@@ -456,7 +456,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return False
         if donor is self:
             return streaming or self.teacher is self._teacher_parameter
-        return self.teacher is None
+        return self.teacher is None or self.teacher is donor.teacher_
 
     def _split(self, n_samples: int, seed: int) -> tuple[NDArray, NDArray]:
         n_held_out = max(1, round(self.validation_fraction * n_samples))
