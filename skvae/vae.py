@@ -102,7 +102,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         the posterior mean.
     batch_size : int, default=128
         Rows in a batch.
-    max_epochs : int, default=50
+    max_epochs : int, default=100
         Passes over the training rows.
     lr : float, default=1e-3
         Learning rate of AdamW.
@@ -226,7 +226,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         decoder_variance="learned",
         witness_input="sample",
         batch_size=128,
-        max_epochs=50,
+        max_epochs=100,
         lr=1e-3,
         weight_decay=0.0,
         early_stopping=False,
@@ -306,7 +306,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"raise alignment_weight (now {self.alignment_weight:g}) further above beta "
                 f"(now {self.beta:g}).",
                 UncertifiedWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 
@@ -388,6 +388,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         else:
             units = Standardization.identity(rows.shape[1])
         net = self._build_net(architecture, units, T[chosen], seed)
+        net.max_epochs = 1 if one_pass else self.max_epochs
         inputs = torch.as_tensor(np.concatenate(list(units.chunks(rows, CHUNK_ROWS))))
         targets = torch.as_tensor(T, dtype=torch.float32)
         if held_out is not None:
@@ -502,7 +503,6 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 ("*.bias", {"weight_decay": 0.0}),
             ],
             lr=self.lr,
-            max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             train_split=None,
             device=device,
@@ -518,7 +518,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 "where the decoder gains nothing from the code, collapse is the optimum. Ten "
                 "times beta is a good start.",
                 WeakAlignmentWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _warn_of_interruption(self) -> None:
@@ -527,7 +527,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"Training was interrupted after {self.n_iter_} whole epochs; the model "
                 "trained so far is kept.",
                 InterruptedFitWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     @contextlib.contextmanager
@@ -627,7 +627,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         elbo : ndarray of shape (n_samples,)
             ``E_q log p(x|z) - KL(q(z|x) || p(z))`` in nats, a lower bound on ``log p(x)``
             in the units of X, in float32. The expectation is an average over 16 draws of
-            the noise in antithetic pairs, the same for every row.
+            the noise, the same for every row, in antithetic pairs and of unit variance in
+            each dimension.
         """
         rows = self._check_rows(X)
         half = torch.randn(
@@ -636,6 +637,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             generator=torch_generator(self._seed, "elbo"),
             dtype=torch.float32,
         )
+        # Exact first and second moments make the score of a linear decoder exact, but for
+        # correlations between the dimensions of the noise.
+        half = half / half.square().mean(dim=0).sqrt()
         noises = torch.cat([half, -half]).to(self.device_)
         module = self.net_.module_
 

@@ -1,0 +1,68 @@
+"""Data and settings that several test files share."""
+
+import matplotlib
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris, load_wine
+
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae.datasets import digits
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def iris():
+    X = load_iris().data
+    X.setflags(write=False)
+    return X
+
+
+@pytest.fixture(scope="session")
+def wine():
+    """A small table whose columns differ in scale by a factor of thousands."""
+    X = load_wine().data
+    X.setflags(write=False)
+    return X
+
+
+@pytest.fixture(scope="session")
+def digit_images():
+    X = digits()
+    X.setflags(write=False)
+    return X
+
+
+@pytest.fixture(scope="session")
+def clusters():
+    """Three clusters in four columns: what any teacher with three components tells apart."""
+    rng = np.random.default_rng(0)
+    centers = np.array([[4.0, 0, 0, 1], [0, 4.0, 0, 1], [0, 0, 4.0, 1]])
+    X = np.concatenate([center + 0.5 * rng.standard_normal((60, 4)) for center in centers])
+    X.setflags(write=False)
+    return X
+
+
+@pytest.fixture(scope="session")
+def small_vae():
+    """Make an unfitted estimator that trains in a moment."""
+
+    def make(**parameters):
+        setting = {
+            "latent_dim": 3,
+            "hidden_layer_sizes": (16,),
+            "teacher": GaussianMixtureTeacher(n_components=3),
+            "max_epochs": 5,
+            "lr": 1e-2,
+            "device": "cpu",
+            "random_state": 0,
+        }
+        return TeacherGuidedVAE(**{**setting, **parameters})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted(small_vae, clusters):
+    """A certified estimator; tests must not change it."""
+    return small_vae(max_epochs=60).fit(clusters)

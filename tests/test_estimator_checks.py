@@ -1,0 +1,39 @@
+"""scikit-learn's own checks of an estimator: none expected to fail, none left out."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+
+
+@parametrize_with_checks([TeacherGuidedVAE(), GaussianMixtureTeacher()])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_scikit_learn_estimator_checks(estimator, check):
+    if getattr(check, "func", check).__name__ == "check_array_api_input":
+        pytest.skip("needs SCIPY_ARRAY_API=1 from the start: the next test runs it")
+    check(estimator)
+
+
+ALL_CHECKS = """
+import warnings
+from sklearn.utils.estimator_checks import check_estimator
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+
+warnings.simplefilter("ignore")
+for estimator in (TeacherGuidedVAE(), GaussianMixtureTeacher()):
+    results = check_estimator(estimator, on_skip=None, on_fail="raise")
+    assert len(results) > 30
+    others = [result for result in results if result["status"] != "passed"]
+    assert not others, others
+"""
+
+
+def test_every_check_runs_and_passes_with_array_api_dispatch():
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    command = [sys.executable, "-c", ALL_CHECKS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,158 @@
+"""The default teacher, and any other with predict_proba."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvae import GaussianMixtureTeacher
+from skvae.exceptions import ConstantTeacherError
+from skvae.information import teacher_information
+
+
+def test_teacher_is_the_tempered_and_floored_posterior_of_its_pipeline(wine):
+    teacher = GaussianMixtureTeacher(
+        n_components=4, temperature=2.0, floor=0.1, random_state=0
+    ).fit(wine)
+    responsibilities = teacher.pipeline_.predict_proba(wine)
+    tempered = np.sqrt(responsibilities)
+    tempered /= tempered.sum(axis=1, keepdims=True)
+    expected = 0.9 * tempered + 0.1 / 4
+    np.testing.assert_allclose(teacher.predict_proba(wine), expected, atol=1e-12)
+
+
+def test_every_component_has_a_positive_probability_everywhere(wine):
+    T = GaussianMixtureTeacher(floor=0.05, random_state=0).fit(wine).predict_proba(wine)
+    np.testing.assert_allclose(T.sum(axis=1), 1.0, atol=1e-12)
+    assert T.min() >= 0.05 / 10
+
+
+def test_higher_temperature_has_less_information(wine):
+    information = [
+        teacher_information(
+            GaussianMixtureTeacher(temperature=t, random_state=0).fit(wine).predict_proba(wine)
+        )
+        for t in (0.5, 1.0, 10.0, 100.0)
+    ]
+    assert information == sorted(information, reverse=True)
+
+
+def test_units_and_column_order_of_names_matter_as_they_should(wine):
+    teacher = GaussianMixtureTeacher(random_state=0)
+    scale = np.logspace(-6, 6, wine.shape[1])
+    T = clone(teacher).fit(wine).predict_proba(wine)
+    rescaled = clone(teacher).fit(wine * scale).predict_proba(wine * scale)
+    np.testing.assert_allclose(rescaled, T, atol=1e-6)
+    frame = pd.DataFrame(wine, columns=[f"c{i}" for i in range(wine.shape[1])])
+    teacher.fit(frame)
+    with pytest.raises(ValueError, match="same order"):
+        teacher.predict_proba(frame[frame.columns[::-1]])
+
+
+def test_fewer_rows_than_components_are_refused(wine):
+    with pytest.raises(ValueError, match=r"n_components=10.*n_samples=5.*fewer components"):
+        GaussianMixtureTeacher().fit(wine[:5])
+
+
+@pytest.mark.parametrize("bad", [{"temperature": 0.0}, {"floor": 1.0}, {"n_components": 0}])
+def test_parameters_out_of_range_are_refused(wine, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        GaussianMixtureTeacher(**bad).fit(wine)
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        GaussianMixture(3),
+        make_pipeline(StandardScaler(), GaussianMixture(3)),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ],
+    ids=["mixture", "pipeline", "classifier"],
+)
+def test_any_estimator_with_predict_proba_teaches(small_vae, clusters, teacher):
+    labels = np.repeat([0, 1, 2], 60)
+    vae = small_vae(teacher=teacher).fit(clusters, labels)
+    assert vae.teacher_ is not teacher
+    assert not hasattr(teacher, "weights_")
+    assert vae.witness_log_proba(clusters).shape == (len(clusters), 3)
+    again = small_vae(teacher=teacher).fit(clusters, labels)
+    np.testing.assert_array_equal(again.transform(clusters), vae.transform(clusters))
+
+
+def test_string_labels_in_a_series_teach_a_classifier_with_early_stopping(small_vae, clusters):
+    labels = pd.Series(np.repeat(["a", "b", "c"], 60), index=np.arange(180)[::-1])
+    vae = small_vae(teacher=LogisticRegression(), early_stopping=True).fit(clusters, labels)
+    assert set(vae.teacher_.classes_) == {"a", "b", "c"}
+
+
+def test_classifier_without_labels_says_so(small_vae, clusters):
+    with pytest.raises(ValueError, match="y"):
+        small_vae(teacher=LogisticRegression()).fit(clusters)
+
+
+def test_frozen_teacher_is_used_as_it_is(small_vae, clusters):
+    inner = GaussianMixture(2, random_state=0).fit(clusters[:30])
+    before = inner.means_.copy()
+    frozen = FrozenEstimator(inner)
+    vae = small_vae(teacher=frozen).fit(clusters)
+    assert vae.teacher_ is frozen
+    np.testing.assert_array_equal(inner.means_, before)
+    np.testing.assert_allclose(vae.teacher_proba(clusters), inner.predict_proba(clusters))
+
+
+def test_frozen_teacher_that_was_never_fitted_says_so(small_vae, clusters):
+    with pytest.raises(NotFittedError):
+        small_vae(teacher=FrozenEstimator(GaussianMixture(2))).fit(clusters)
+
+
+def test_data_frame_reaches_the_teacher_with_its_names(small_vae, clusters):
+    class NamedColumns(GaussianMixture):
+        def fit(self, X, y=None):
+            self.columns_seen_ = list(X.columns)
+            return super().fit(X)
+
+    frame = pd.DataFrame(clusters, columns=list("abcd"))
+    vae = small_vae(teacher=NamedColumns(3)).fit(frame)
+    assert vae.teacher_.columns_seen_ == list("abcd")
+
+
+@pytest.mark.parametrize(
+    "teacher", [GaussianMixture(1), GaussianMixtureTeacher(n_components=1)]
+)
+def test_constant_teacher_is_refused(small_vae, clusters, teacher):
+    vae = small_vae(teacher=teacher)
+    with pytest.raises(ConstantTeacherError, match="K = 1"):
+        vae.fit(clusters)
+    assert not hasattr(vae, "net_")
+
+
+class BadTeacher(BaseEstimator):
+    def __init__(self, T=None):
+        self.T = T
+
+    def fit(self, X, y=None):
+        self.is_fitted_ = True
+        return self
+
+    def predict_proba(self, X):
+        return self.T
+
+
+@pytest.mark.parametrize(
+    ("T", "message"),
+    [(np.full((180, 2), 0.7), "Row 0 of T"), (np.full((7, 2), 0.5), "7 rows for 180")],
+)
+def test_teacher_that_gives_no_distributions_is_refused(small_vae, clusters, T, message):
+    with pytest.raises(ValueError, match=message):
+        small_vae(teacher=BadTeacher(T)).fit(clusters)
+
+
+def test_teacher_without_predict_proba_is_refused(small_vae, clusters):
+    with pytest.raises(ValueError, match="'teacher' parameter.*'fit'"):
+        small_vae(teacher=StandardScaler()).fit(clusters)

@@ -1,0 +1,216 @@
+"""The net: batches, stopping, interruption, divergence, devices."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from skvae import training
+from skvae.exceptions import DivergenceError, InterruptedFitWarning
+from skvae.networks import Decoder, Outputs
+from skvae.training import Criterion, InMemoryBatches, VAENet, resolve_device
+
+FIELDS = {"loss", "elbo", "reconstruction", "rate", "alignment", "margin"}
+
+
+def test_shuffled_batches_hold_every_row_once_beside_its_target():
+    rows = torch.arange(10.0)[:, None]
+    targets = torch.stack([rows[:, 0] / 10, 1 - rows[:, 0] / 10], dim=1)
+    batches = InMemoryBatches(rows, targets, batch_size=4)
+    seen = list(batches.shuffled(torch.Generator().manual_seed(0)))
+    assert [len(x) for x, _ in seen] == [4, 4, 2]
+    order = torch.cat([x for x, _ in seen])[:, 0]
+    assert sorted(order.tolist()) == list(range(10))
+    assert order.tolist() != list(range(10))
+    for x, T in seen:
+        torch.testing.assert_close(T[:, 0], x[:, 0] / 10)
+
+
+def test_criterion_weighs_the_mean_of_each_term():
+    decoder = Decoder(1, 1, (), "gaussian", [0.0], None, torch.Generator().manual_seed(0))
+    x, T = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    outputs = Outputs(
+        mean=torch.tensor([[2.0], [0.0]]),
+        log_variance=torch.zeros(2, 1),
+        parameters=torch.tensor([[0.0], [3.0]]),
+        log_witness=torch.log(torch.full((2, 2), 0.5)),
+    )
+    loss, terms = Criterion(beta=3.0, alignment_weight=5.0)(x, T, outputs, decoder)
+    log_2pi, log_2 = np.log(2 * np.pi), np.log(2)
+    np.testing.assert_allclose(terms, [0.5 + log_2pi, 2.0, 2 * log_2], rtol=1e-6)
+    assert loss.item() == pytest.approx((0.5 + log_2pi) / 2 + 3 * 1.0 + 5 * log_2, rel=1e-6)
+
+
+def test_a_term_of_weight_zero_cannot_spoil_the_loss():
+    decoder = Decoder(1, 1, (), "gaussian", [0.0], None, torch.Generator().manual_seed(0))
+    outputs = Outputs(*[torch.zeros(1, 1)] * 3, torch.tensor([[-np.inf, 0.0]]))
+    T = torch.tensor([[0.5, 0.5]])
+    loss, _ = Criterion(beta=1.0, alignment_weight=0.0)(torch.zeros(1, 1), T, outputs, decoder)
+    assert torch.isfinite(loss)
+
+
+def test_history_is_plain_and_consistent(small_vae, clusters):
+    vae = small_vae(beta=2.0, alignment_weight=7.0).fit(clusters)
+    assert [record["epoch"] for record in vae.history_] == [1, 2, 3, 4, 5]
+    for record in vae.history_:
+        assert set(record) == FIELDS | {"epoch", "seconds"}
+        assert {type(value) for value in record.values()} <= {int, float}
+        elbo = -record["reconstruction"] - record["rate"]
+        assert record["elbo"] == pytest.approx(elbo)
+        weighted = record["reconstruction"] + 2 * record["rate"] + 7 * record["alignment"]
+        assert record["loss"] == pytest.approx(weighted)
+        margin = vae.teacher_information_ - record["alignment"]
+        assert record["margin"] == pytest.approx(margin, abs=1e-6)
+
+
+def test_history_starts_on_the_boundary(small_vae, clusters):
+    vae = small_vae(alignment_weight=0, max_epochs=1).fit(clusters)
+    assert vae.history_[0]["margin"] == pytest.approx(0.0, abs=1e-6)
+    assert vae.margin_ == pytest.approx(0.0, abs=1e-6)
+
+
+def test_early_stopping_restores_the_best_weights_from_memory(small_vae, clusters):
+    vae = small_vae(
+        early_stopping=True, max_epochs=400, n_iter_no_change=5, validation_fraction=0.2
+    ).fit(clusters)
+    losses = [record["valid_loss"] for record in vae.history_]
+    assert 6 <= vae.n_iter_ < 400
+    assert len(losses) == vae.n_iter_ == int(np.argmin(losses)) + 1 + 5
+    assert set(vae.history_[0]) == FIELDS | {f"valid_{f}" for f in FIELDS} | {
+        "epoch",
+        "seconds",
+    }
+    stopped_at_best = small_vae(
+        early_stopping=True, max_epochs=int(np.argmin(losses)) + 1, validation_fraction=0.2
+    ).fit(clusters)
+    np.testing.assert_array_equal(vae.transform(clusters), stopped_at_best.transform(clusters))
+
+
+def test_early_stopping_holds_out_shuffled_rows(small_vae, clusters):
+    # The clusters lie one after the other: an unshuffled split would lose one.
+    vae = small_vae(early_stopping=True, validation_fraction=0.3).fit(clusters)
+    assert vae.history_[0]["valid_elbo"] > 5 * vae.history_[0]["elbo"]
+    chosen, held_out = vae._split(180, seed=0)
+    assert len(held_out) == 54
+    assert sorted([*chosen, *held_out]) == list(range(180))
+    assert len(set(held_out // 60)) == 3
+
+
+def test_too_few_rows_to_hold_any_out(small_vae, clusters):
+    with pytest.raises(ValueError, match=r"n_samples=3 .*early_stopping=False"):
+        small_vae(early_stopping=True, validation_fraction=0.9).fit(clusters[:3])
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Press Ctrl-C in a step of training."""
+
+    def at_step(number):
+        steps = iter(range(1, 10_000))
+        step = VAENet.train_step
+
+        def interrupted(self, *args, **kwargs):
+            if next(steps) == number:
+                raise KeyboardInterrupt
+            return step(self, *args, **kwargs)
+
+        monkeypatch.setattr(VAENet, "train_step", interrupted)
+
+    return at_step
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_ctrl_c_keeps_a_usable_model(small_vae, clusters, interrupt, early_stopping):
+    interrupt(at := 8)
+    vae = small_vae(max_epochs=50, batch_size=60, early_stopping=early_stopping)
+    with pytest.warns(InterruptedFitWarning, match=f"after {(at - 1) // 3} whole epochs"):
+        vae.fit(clusters)
+    assert vae.n_iter_ == len(vae.history_) == 2
+    assert np.isfinite(vae.transform(clusters)).all()
+    assert np.isfinite(vae.score(clusters))
+    assert vae.margin_ <= vae.teacher_information_
+
+
+def test_ctrl_c_in_the_first_step_keeps_a_usable_model(small_vae, clusters, interrupt):
+    interrupt(1)
+    vae = small_vae(alignment_weight=0, early_stopping=True)
+    with pytest.warns(InterruptedFitWarning, match="after 0 whole epochs"):
+        vae.fit(clusters)
+    assert vae.history_ == []
+    assert np.isfinite(vae.score(clusters))
+
+
+def test_ctrl_c_can_be_made_to_stop_the_job_and_change_nothing(small_vae, clusters, interrupt):
+    interrupt(3)
+    vae = small_vae()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterruptedFitWarning)
+        with pytest.raises(InterruptedFitWarning):
+            vae.fit(clusters)
+
+
+def test_not_a_number_stops_at_once_and_names_epoch_term_and_remedy(
+    small_vae, clusters, monkeypatch
+):
+    def poisoned(T, log_q, epochs=iter(range(100))):
+        value = np.nan if next(epochs) == 2 else 1.0
+        return torch.full((len(T),), value) + 0 * log_q.sum(dim=1)
+
+    monkeypatch.setattr(training, "alignment", poisoned)
+    vae = small_vae(batch_size=180)
+    with pytest.raises(
+        DivergenceError, match=r"epoch 3: the alignment term .* nan.*smaller lr"
+    ):
+        vae.fit(clusters)
+    assert not hasattr(vae, "net_")
+
+
+def test_divergence_leaves_a_fitted_estimator_as_it_was(small_vae, clusters):
+    vae = small_vae().fit(clusters)
+    before = vars(vae).copy()
+    codes = vae.transform(clusters)
+    vae.set_params(lr=1e30)
+    with pytest.raises(DivergenceError, match="reconstruction|rate"):
+        vae.fit(clusters + 1)
+    assert {**vars(vae), "lr": 1e-2} == before
+    np.testing.assert_array_equal(vae.transform(clusters), codes)
+
+
+@pytest.mark.parametrize("n_rows", [129, 128, 127])
+def test_last_batch_of_any_size_trains(small_vae, clusters, n_rows):
+    vae = small_vae(batch_size=64).fit(clusters[:n_rows])
+    assert np.isfinite(vae.score(clusters))
+
+
+def test_device_names():
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match="must be 'auto', 'cpu'"):
+        resolve_device("gpu0")
+    with pytest.raises(ValueError, match="not available here"):
+        resolve_device("cuda:99")
+
+
+def test_missing_gpu_is_an_error_and_not_a_silent_change(small_vae, clusters):
+    vae = small_vae(device="cuda:99")
+    with pytest.raises(ValueError, match="device='auto'"):
+        vae.fit(clusters)
+    assert not hasattr(vae, "n_features_in_")
+
+
+def test_silent_unless_asked(small_vae, clusters, capfd):
+    small_vae(verbose=0).fit(clusters)
+    assert capfd.readouterr() == ("", "")
+    small_vae(verbose=1, max_epochs=2).fit(clusters)
+    assert "margin" in capfd.readouterr().out
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cpu_and_gpu_agree(small_vae, clusters):
+    vae = small_vae(device="cuda").fit(clusters)
+    assert vae.device_ == "cuda"
+    codes = vae.transform(clusters)
+    vae.net_.module_.to("cpu")
+    vae.net_.device = "cpu"
+    np.testing.assert_allclose(vae.transform(clusters), codes, atol=1e-4)
