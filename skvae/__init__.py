@@ -2,6 +2,7 @@
 
 from skvae._version import __version__
 from skvae.certificate import CertificateReport, ConstantCollapseCertificate
+from skvae.displays import MarginHistoryDisplay
 from skvae.teachers import GaussianMixtureTeacher
 from skvae.vae import TeacherGuidedVAE
 
@@ -9,6 +10,7 @@ __all__ = [
     "CertificateReport",
     "ConstantCollapseCertificate",
     "GaussianMixtureTeacher",
+    "MarginHistoryDisplay",
     "TeacherGuidedVAE",
     "__version__",
 ]

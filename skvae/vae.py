@@ -363,6 +363,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if self.early_stopping and not one_pass:
             chosen, held_out = self._split(len(rows), seed)
 
+        if donor is not None:
+            units = donor._units
+        elif self.likelihood == "gaussian":
+            units = Standardization.of(rows[chosen])
+        else:
+            units = Standardization.identity(rows.shape[1])
+
         # A data frame reaches the teacher as it came, names and all.
         seen_by_teacher = X if hasattr(X, "iloc") else rows
         keep_teacher = self._keeps_teacher(donor, streaming)
@@ -381,12 +388,6 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not streaming:
             check_informative(T[chosen])
 
-        if donor is not None:
-            units = donor._units
-        elif self.likelihood == "gaussian":
-            units = Standardization.of(rows[chosen])
-        else:
-            units = Standardization.identity(rows.shape[1])
         net = self._build_net(architecture, units, T[chosen], seed)
         net.max_epochs = 1 if one_pass else self.max_epochs
         inputs = torch.as_tensor(np.concatenate(list(units.chunks(rows, CHUNK_ROWS))))

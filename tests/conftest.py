@@ -20,7 +20,7 @@ def iris():
 
 @pytest.fixture(scope="session")
 def wine():
-    """A small table whose columns differ in scale by a factor of thousands."""
+    """Load a small table whose columns differ in scale by a factor of thousands."""
     X = load_wine().data
     X.setflags(write=False)
     return X
@@ -64,5 +64,5 @@ def small_vae():
 
 @pytest.fixture(scope="session")
 def fitted(small_vae, clusters):
-    """A certified estimator; tests must not change it."""
+    """Fit an estimator that is certified; tests must not change it."""
     return small_vae(max_epochs=60).fit(clusters)

@@ -154,5 +154,5 @@ def test_teacher_that_gives_no_distributions_is_refused(small_vae, clusters, T, 
 
 
 def test_teacher_without_predict_proba_is_refused(small_vae, clusters):
-    with pytest.raises(ValueError, match="'teacher' parameter.*'fit'"):
+    with pytest.raises(ValueError, match=r"'teacher' parameter.*'fit'"):
         small_vae(teacher=StandardScaler()).fit(clusters)

@@ -260,7 +260,7 @@ def test_uncertified_training_is_warned_of_where_alignment_was_asked_for(small_v
     with pytest.warns(
         UncertifiedWarning, match="margin on the training rows.*alignment_weight"
     ):
-        small_vae(lr=0.3, max_epochs=1).fit(clusters)
+        small_vae(lr=1.0, max_epochs=1).fit(clusters)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UncertifiedWarning)
         small_vae(alignment_weight=0).fit(clusters)

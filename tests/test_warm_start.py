@@ -151,7 +151,7 @@ def test_columns_that_do_not_fit_are_refused(small_vae, clusters):
     donor = small_vae().fit(clusters)
     with pytest.raises(ValueError, match="n_features is 4 in the fitted model and 3"):
         small_vae(warm_start=donor).fit(clusters[:, :3])
-    with pytest.raises(ValueError, match="3 features.*4 features"):
+    with pytest.raises(ValueError, match=r"3 features.*4 features"):
         donor.set_params(warm_start=True).fit(clusters[:, :3])
     assert donor.n_features_in_ == 4
 
@@ -161,5 +161,5 @@ def test_donor_of_another_kind_is_refused(small_vae, clusters):
         def witness_log_proba(self, X):
             raise AssertionError
 
-    with pytest.raises(TypeError, match="fitted TeacherGuidedVAE.*got Lookalike"):
+    with pytest.raises(TypeError, match=r"fitted TeacherGuidedVAE.*got Lookalike"):
         small_vae(warm_start=Lookalike()).fit(clusters)

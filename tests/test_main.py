@@ -1,0 +1,174 @@
+"""The command line, as a person types it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from skvae import __main__ as command_line
+from skvae import __version__
+from skvae.training import VAENet
+
+
+@pytest.fixture
+def table(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12, 5))[rng.integers(0, 12, 300)] + 0.1 * rng.standard_normal(
+        (300, 5)
+    )
+    path = tmp_path / "table.npy"
+    np.save(path, X)
+    return path
+
+
+def run(*arguments):
+    return command_line.main([str(argument) for argument in arguments])
+
+
+def test_table_figure_and_file(table, tmp_path, capsys):
+    out = tmp_path / "new" / "results"
+    status = run(
+        "--data", table, "--epochs", 100, "--seeds", 2, "--device", "cpu", "--out", out
+    )
+    printed = capsys.readouterr()
+    assert status == 0
+    lines = printed.out.splitlines()
+    assert lines[0].split() == [
+        *("arm", "seed", "I_T", "cost(mean)", "cost(sample)", "margin(mean)"),
+        *("margin(sample)", "rate", "active", "ELBO", "verdict"),
+    ]
+    assert [line.split()[:2] for line in lines[1:7]] == [
+        [arm, seed] for arm in ("prevention", "collapse", "rescue") for seed in "01"
+    ]
+    assert [line.endswith("not certified") for line in lines[1:7]] == [False] * 2 + [
+        True
+    ] * 2 + [False] * 2
+    assert "not constant in x. It means no more." in printed.out
+    assert "6/6" in printed.err
+    assert sorted(path.name for path in out.iterdir()) == ["margins.png", "results.json"]
+    result = json.loads((out / "results.json").read_text())
+    assert result["skvae"] == __version__
+    assert result["pattern_held"] is True
+    assert result["n_train"] == 240
+    assert len(result["runs"]) == 6
+    assert result["runs"][0]["history"][99]["epoch"] == 100
+    assert (out / "margins.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pattern_that_does_not_hold_is_said_and_is_status_one(table, tmp_path, capsys):
+    arguments = ("--epochs", 1, "--seeds", 1, "--device", "cpu", "--out", tmp_path)
+    assert run("--data", table, *arguments) == 1
+    printed = capsys.readouterr().out
+    assert "The pattern did not hold. prevention, seed 0: expected margin_mean" in printed
+    assert json.loads((tmp_path / "results.json").read_text())["pattern_held"] is False
+
+
+def arrays(folder):
+    X = np.ones((30, 3))
+    np.save(folder / "constant.npy", X)
+    np.save(folder / "few.npy", np.random.default_rng(0).normal(size=(6, 3)))
+    np.save(folder / "flat.npy", X[0])
+    np.save(folder / "text.npy", X.astype(str))
+    X[4, 1] = np.nan
+    np.save(folder / "nan.npy", X)
+    np.savez(folder / "two.npz", a=X, b=X)
+    (folder / "damaged.npz").write_bytes((folder / "two.npz").read_bytes()[:40])
+    (folder / "damaged.npy").write_text("not an array")
+    (folder / "table.csv").write_text("1,2\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "--seeds: expected a whole number of at least 1, got '0'"),
+        (["--epochs", "many"], "--epochs: expected a whole number"),
+        (["--jobs", "-1"], "--jobs: expected a whole number"),
+        (["--speed", "9"], "unrecognized arguments: --speed 9"),
+        (["--device", "abacus"], "device must be 'auto', 'cpu'"),
+        (["--device", "cuda:99"], "device='cuda:99' is not available here"),
+        (["--data", "missing.npy"], "There is no file missing.npy"),
+        (["--data", "nan.npy"], "NaN or infinite values in 1 of 30 rows (the first is row 4)"),
+        (["--data", "constant.npy"], "All rows of X are equal"),
+        (["--data", "few.npy"], "n_components=10 needs at least as many rows, got n_samples=4"),
+        (["--data", "flat.npy"], "must hold a matrix of numbers"),
+        (["--data", "text.npy"], "must hold a matrix of numbers"),
+        (["--data", "two.npz"], "must hold one array, or one that is named X; it holds a, b"),
+        (["--data", "damaged.npz"], "damaged.npz cannot be read: it is damaged"),
+        (["--data", "damaged.npy"], "damaged.npy cannot be read: it is damaged"),
+        (["--data", "table.csv"], "must be a .npy or .npz file, got suffix '.csv'"),
+        (["--out", "table.csv"], "table.csv is not a folder that can be written to"),
+    ],
+)
+def test_unusable_options_and_data_are_one_line_and_status_two(
+    tmp_path, monkeypatch, capfd, arguments, message
+):
+    arrays(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = run(*arguments)
+    except SystemExit as stop:
+        status = stop.code
+    printed = capfd.readouterr()
+    assert status == 2
+    assert message in printed.err
+    assert printed.err.startswith("skvae: error: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_ctrl_c_writes_nothing(table, tmp_path, monkeypatch, capfd):
+    def interrupted(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VAENet, "train_step", interrupted)
+    out = tmp_path / "out"
+    assert run("--data", table, "--seeds", 1, "--out", out) == 130
+    assert "nothing was written" in capfd.readouterr().err
+    assert not out.exists()
+
+
+def test_without_matplotlib_the_rest_is_written(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    run(
+        "--data",
+        table,
+        "--seeds",
+        1,
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "out",
+    )
+    assert (
+        "No figure: Plots need matplotlib: pip install 'skvae[plot]'" in capsys.readouterr().out
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+
+
+def test_failed_write_leaves_no_partial_file(tmp_path):
+    def half(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        command_line._write(tmp_path / "results.json", half)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_module_runs_and_helps():
+    done = subprocess.run(
+        [sys.executable, "-m", "skvae", "--help"],
+        env={**os.environ, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in ("--data", "--seeds", "--epochs", "--device", "--out", "--jobs"):
+        assert option in done.stdout
