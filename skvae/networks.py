@@ -179,6 +179,7 @@ class VariationalAutoencoder(nn.Module):
         seed,
     ):
         super().__init__()
+        self.latent_dim = latent_dim
         self.witness_input = witness_input
         self.encoder = Encoder(
             n_features, latent_dim, hidden_layer_sizes, torch_generator(seed, "encoder")

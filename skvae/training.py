@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, EpochTimer, PrintLog
 from torch import Tensor, nn
 
 from skvae.exceptions import DivergenceError
 from skvae.information import teacher_information
-from skvae.networks import Decoder, Outputs
+from skvae.networks import Decoder, Outputs, VariationalAutoencoder
 from skvae.objective import alignment, kl
 from skvae.randomness import torch_generator
+from skvae.scaling import Standardization
 from skvae.threads import one_thread_if
 
-__all__ = ["Criterion", "InMemoryBatches", "StopOnPlateau", "VAENet", "resolve_device"]
+__all__ = [
+    "Criterion",
+    "InMemoryBatches",
+    "StopOnPlateau",
+    "VAENet",
+    "build_net",
+    "resolve_device",
+]
 
+# A learned variance stays above this fraction of the column's own variance.
+VARIANCE_FLOOR = 1e-6
+# A log variance has a long way to go at the learning rate of the weights.
+VARIANCE_LR_FACTOR = 10
 # Multiply-adds of a batch below which a step gains little from a second thread.
 SMALL_STEP = 2**26
 TERMS = ("reconstruction", "rate", "alignment")
@@ -174,7 +188,7 @@ class VAENet(NeuralNet):
         """Train as skorch does; `interrupted_` says whether a person ended it early."""
         self.interrupted_ = False
         try:
-            with one_thread_if(self._is_small()):
+            with one_thread_if(self.is_small()):
                 return super().fit_loop(X, y, epochs, **fit_params)
         except StopTraining:
             pass
@@ -249,7 +263,8 @@ class VAENet(NeuralNet):
         for name, value in record.items():
             self.history.record(prefix + name, value)
 
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
+        """Whether a batch is too little work for a second thread."""
         weights = sum(parameter.numel() for parameter in self.module_.parameters())
         return self.batch_size * weights < SMALL_STEP
 
@@ -273,12 +288,66 @@ class VAENet(NeuralNet):
             for record in self.history
         ]
 
-    @torch.inference_mode()
-    def map_rows(
-        self, function: Callable[[Tensor], Tensor], chunks: Iterable[np.ndarray]
-    ) -> np.ndarray:
-        """Apply `function` to chunks of rows on the device; return its results as one array."""
-        self._set_training(False)
-        with one_thread_if(self._is_small()):
-            results = [function(torch.as_tensor(rows).to(self.device)) for rows in chunks]
-        return np.concatenate([result.numpy(force=True) for result in results])
+
+def build_net(
+    settings: dict[str, Any],
+    architecture: dict[str, Any],
+    units: Standardization,
+    average_teacher: NDArray,
+    *,
+    seed: int,
+    max_epochs: int,
+) -> VAENet:
+    """Return the net that an estimator's parameters describe, not yet initialised.
+
+    Parameters
+    ----------
+    settings : dict
+        Constructor parameters of `TeacherGuidedVAE`.
+    architecture : dict
+        ``n_features``, ``latent_dim``, ``hidden_layer_sizes`` and ``likelihood``.
+    units : Standardization
+        From the units of the data to those of the net.
+    average_teacher : ndarray of shape (n_components,)
+        ``Tbar`` of the training rows.
+    seed, max_epochs : int
+        Seed of all streams, and passes over the rows.
+    """
+    device = resolve_device(settings["device"])
+    log_variance = log_variance_floor = None
+    if settings["likelihood"] == "gaussian" and settings["decoder_variance"] == "learned":
+        log_variance = np.zeros(len(units.scale))
+        log_variance_floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
+    elif settings["likelihood"] == "gaussian":
+        log_variance = math.log(settings["decoder_variance"]) - 2 * np.log(units.scale)
+    return VAENet(
+        module=VariationalAutoencoder,
+        **{f"module__{name}": value for name, value in architecture.items()},
+        module__log_variance=log_variance,
+        module__log_variance_floor=log_variance_floor,
+        module__average_teacher=average_teacher,
+        module__witness_input=settings["witness_input"],
+        module__seed=seed,
+        criterion=Criterion,
+        criterion__beta=settings["beta"],
+        criterion__alignment_weight=settings["alignment_weight"],
+        optimizer=torch.optim.AdamW,
+        # Elsewhere torch has no fused kernel.
+        optimizer__fused=torch.device(device).type in ("cpu", "cuda"),
+        optimizer__weight_decay=settings["weight_decay"],
+        optimizer__param_groups=[
+            (
+                "decoder.excess_log_variance",
+                {"lr": VARIANCE_LR_FACTOR * settings["lr"], "weight_decay": 0.0},
+            ),
+            ("*.bias", {"weight_decay": 0.0}),
+        ],
+        lr=settings["lr"],
+        max_epochs=max_epochs,
+        batch_size=settings["batch_size"],
+        train_split=None,
+        device=device,
+        verbose=settings["verbose"],
+        seed=seed,
+        log_scale_sum=units.log_scale_sum,
+    )

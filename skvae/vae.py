@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -27,7 +27,6 @@ from sklearn.utils.validation import (
     validate_data,
 )
 from skorch.helper import predefined_split
-from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from skvae.exceptions import (
@@ -35,31 +34,20 @@ from skvae.exceptions import (
     UncertifiedWarning,
     WeakAlignmentWarning,
 )
+from skvae.inference import Inference
 from skvae.information import (
     best_constant_student,
     check_informative,
     margin,
     teacher_information,
 )
-from skvae.networks import VariationalAutoencoder, draw_latent
-from skvae.objective import kl, kl_per_dimension
 from skvae.randomness import derive_seed, draw_seed, torch_generator
 from skvae.scaling import Standardization
 from skvae.teachers import fit_teacher, teacher_distributions
-from skvae.training import Criterion, StopOnPlateau, VAENet, resolve_device
+from skvae.training import StopOnPlateau, VAENet, build_net
 from skvae.warm_start import check_donor, copy_weights, resolve_donor
 
 __all__ = ["TeacherGuidedVAE"]
-
-# Rows that go through the net together after fit.
-CHUNK_ROWS = 1024
-# Draws of the code in score_samples, in antithetic pairs, the same for every row: so a
-# row's score does not depend on the rows beside it.
-ELBO_DRAWS = 16
-# A learned variance stays above this fraction of the column's own variance.
-VARIANCE_FLOOR = 1e-6
-# A log variance has a long way to go at the learning rate of the weights.
-VARIANCE_LR_FACTOR = 10
 
 
 class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -295,7 +283,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         self._warn_of_weak_alignment()
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
-            self._train(X, y, resume=self.warm_start is True and self.__sklearn_is_fitted__())
+            self._train(X, y, resume=self._resumes())
             # The moments of the optimiser are twice the size of the weights.
             self.net_.initialize_optimizer()
         self._warn_of_interruption()
@@ -354,12 +342,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         if y is not None:
             check_consistent_length(rows, y)
+            y = y if hasattr(y, "iloc") else np.asarray(y)
         architecture = self._check_settings(rows)
-        donor = self if resume else self._donor()
+        donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         if donor is not None:
             check_donor(donor, X, architecture)
         seed = self._seed if resume else draw_seed(self.random_state)
-        chosen, held_out = np.arange(len(rows)), None
+        chosen: Any = slice(None)
+        held_out = None
         if self.early_stopping and not one_pass:
             chosen, held_out = self._split(len(rows), seed)
 
@@ -379,18 +369,22 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             teacher = fit_teacher(
                 self.teacher,
                 _safe_indexing(seen_by_teacher, chosen),
-                y
-                if y is None
-                else _safe_indexing(y if hasattr(y, "iloc") else np.asarray(y), chosen),
+                None if y is None else _safe_indexing(y, chosen),
                 seed,
             )
         T = teacher_distributions(teacher, seen_by_teacher, len(rows))
         if not streaming:
             check_informative(T[chosen])
 
-        net = self._build_net(architecture, units, T[chosen], seed)
-        net.max_epochs = 1 if one_pass else self.max_epochs
-        inputs = torch.as_tensor(np.concatenate(list(units.chunks(rows, CHUNK_ROWS))))
+        net = build_net(
+            self.get_params(deep=False),
+            architecture,
+            units,
+            best_constant_student(T[chosen]),
+            seed=seed,
+            max_epochs=1 if one_pass else self.max_epochs,
+        )
+        inputs = torch.from_numpy(units.apply(rows))
         targets = torch.as_tensor(T, dtype=torch.float32)
         if held_out is not None:
             net.train_split = predefined_split(
@@ -412,13 +406,15 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.history_ = net.plain_history()
         self.n_iter_ = len(self.history_)
         self.teacher_information_ = teacher_information(T)
-        self.margin_ = margin(
-            T, self._log_witness((chunk.numpy() for chunk in inputs.split(CHUNK_ROWS)), None)
-        )
         self._units = units
         self._seed = seed
         self._teacher_parameter = self.teacher
         self._n_features_out = self.latent_dim
+        self.margin_ = margin(T, self._inference.log_witness(rows[chosen], None))
+
+    def _resumes(self) -> bool:
+        continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
+        return continues and self.__sklearn_is_fitted__()
 
     def _check_settings(self, rows: NDArray) -> dict[str, Any]:
         """Refuse settings that contradict each other or the rows; return the layers' sizes."""
@@ -448,11 +444,6 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "likelihood": self.likelihood,
         }
 
-    def _donor(self) -> TeacherGuidedVAE | None:
-        if isinstance(self.warm_start, (bool, np.bool_)):
-            return None
-        return resolve_donor(self.warm_start, TeacherGuidedVAE)
-
     def _keeps_teacher(self, donor: TeacherGuidedVAE | None, streaming: bool) -> bool:
         if donor is None:
             return False
@@ -470,47 +461,6 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             )
         order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
         return order[n_held_out:], order[:n_held_out]
-
-    def _build_net(
-        self, architecture: dict[str, Any], units: Standardization, T: NDArray, seed: int
-    ) -> VAENet:
-        device = resolve_device(self.device)
-        log_variance = log_variance_floor = None
-        if self.likelihood == "gaussian" and self.decoder_variance == "learned":
-            log_variance = np.zeros(len(units.scale))
-            log_variance_floor = np.where(units.constant, 0.0, np.log(VARIANCE_FLOOR))
-        elif self.likelihood == "gaussian":
-            log_variance = np.log(self.decoder_variance) - 2 * np.log(units.scale)
-        return VAENet(
-            module=VariationalAutoencoder,
-            **{f"module__{name}": value for name, value in architecture.items()},
-            module__log_variance=log_variance,
-            module__log_variance_floor=log_variance_floor,
-            module__average_teacher=best_constant_student(T),
-            module__witness_input=self.witness_input,
-            module__seed=seed,
-            criterion=Criterion,
-            criterion__beta=self.beta,
-            criterion__alignment_weight=self.alignment_weight,
-            optimizer=torch.optim.AdamW,
-            # torch falls back to a loop over the weights where its fused step has no kernel.
-            optimizer__fused=torch.device(device).type in ("cpu", "cuda"),
-            optimizer__weight_decay=self.weight_decay,
-            optimizer__param_groups=[
-                (
-                    "decoder.excess_log_variance",
-                    {"lr": VARIANCE_LR_FACTOR * self.lr, "weight_decay": 0.0},
-                ),
-                ("*.bias", {"weight_decay": 0.0}),
-            ],
-            lr=self.lr,
-            batch_size=self.batch_size,
-            train_split=None,
-            device=device,
-            verbose=self.verbose,
-            seed=seed,
-            log_scale_sum=units.log_scale_sum,
-        )
 
     def _warn_of_weak_alignment(self) -> None:
         if 0 < self.alignment_weight <= self.beta:
@@ -554,8 +504,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         codes : ndarray of shape (n_samples, latent_dim)
             Means of ``q(z|x)``, in float32.
         """
-        rows = self._check_rows(X)
-        return self._map(lambda x: self.net_.module_.encoder(x)[0], rows)
+        return self._inference.encode(self._check_rows(X))
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Decode codes: the decoder's means, in the units of X.
@@ -577,11 +526,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
                 f"{codes.shape}."
             )
-        plain = Standardization.identity(self._n_features_out)
-        decoded = self.net_.map_rows(
-            self.net_.module_.decoder.expectation, plain.chunks(codes, CHUNK_ROWS)
-        )
-        return self._units.restore(decoded)
+        return self._inference.decode(codes)
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
@@ -604,16 +549,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
-        generator = self._generator("draws", random_state)
-        codes = torch.randn(
-            n_samples, self._n_features_out, generator=generator, dtype=torch.float32
-        )
-        decoder = self.net_.module_.decoder
-        drawn = self.net_.map_rows(
-            lambda latent: decoder.draw(latent, generator),
-            (chunk.numpy() for chunk in codes.split(CHUNK_ROWS)),
-        )
-        return self._units.restore(drawn)
+        return self._inference.draw(n_samples, self._generator("draws", random_state))
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
         """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
@@ -631,31 +567,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             the noise, the same for every row, in antithetic pairs and of unit variance in
             each dimension.
         """
-        rows = self._check_rows(X)
-        half = torch.randn(
-            ELBO_DRAWS // 2,
-            self._n_features_out,
-            generator=torch_generator(self._seed, "elbo"),
-            dtype=torch.float32,
-        )
-        # Exact first and second moments make the score of a linear decoder exact, but for
-        # correlations between the dimensions of the noise.
-        half = half / half.square().mean(dim=0).sqrt()
-        noises = torch.cat([half, -half]).to(self.device_)
-        module = self.net_.module_
-
-        def elbo(x: Tensor) -> Tensor:
-            mean, log_variance = module.encoder(x)
-            deviation = torch.exp(0.5 * log_variance)
-            reconstruction = torch.stack(
-                [
-                    module.decoder.reconstruction(x, module.decoder(mean + deviation * noise))
-                    for noise in noises
-                ]
-            ).mean(dim=0)
-            return -(reconstruction + kl(mean, log_variance)) - self._units.log_scale_sum
-
-        return self._map(elbo, rows)
+        return self._inference.elbo(self._check_rows(X))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
@@ -700,10 +612,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows = self._check_rows(X)
         if latent not in ("mean", "sample"):
             raise ValueError(f"latent must be 'mean' or 'sample', got {latent!r}.")
-        return self._log_witness(
-            self._units.chunks(rows, CHUNK_ROWS),
-            self._generator("witness", random_state) if latent == "sample" else None,
-        )
+        generator = self._generator("witness", random_state) if latent == "sample" else None
+        return self._inference.log_witness(rows, generator)
 
     def teacher_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Distributions that the teacher gives to rows.
@@ -736,37 +646,23 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         kl : ndarray of shape (n_samples, latent_dim)
             In nats, in float32; the mean over rows of its sum over dimensions is the rate.
         """
-        rows = self._check_rows(X)
-        return self._map(lambda x: kl_per_dimension(*self.net_.module_.encoder(x)), rows)
+        return self._inference.posterior_kl(self._check_rows(X))
 
     def _check_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
 
-    def _map(self, function: Callable[[Tensor], Tensor], rows: NDArray) -> NDArray:
-        return self.net_.map_rows(function, self._units.chunks(rows, CHUNK_ROWS))
+    @property
+    def _inference(self) -> Inference:
+        check_is_fitted(self)
+        return Inference(self.net_, self._units, self._seed)
 
     def _generator(
         self, stream: str, random_state: int | np.random.RandomState | None
     ) -> torch.Generator:
         seed = self._seed if random_state is None else draw_seed(random_state)
         return torch_generator(seed, stream)
-
-    def _log_witness(
-        self, chunks: Iterable[NDArray[np.float32]], generator: torch.Generator | None
-    ) -> NDArray[np.float64]:
-        module = self.net_.module_
-
-        def log_witness(x: Tensor) -> Tensor:
-            mean, log_variance = module.encoder(x)
-            if generator is None:
-                return module.witness(mean)
-            return module.witness(draw_latent(mean, log_variance, generator))
-
-        log_q = self.net_.map_rows(log_witness, chunks).astype(np.float64)
-        # The rounding of a float32 softmax must not buy a margin.
-        return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
 
     @property
     def device_(self) -> str:

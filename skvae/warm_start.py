@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
@@ -12,7 +13,9 @@ __all__ = ["check_donor", "copy_weights", "resolve_donor"]
 
 
 def resolve_donor(warm_start: Any, kind: type) -> Any:
-    """Return the fitted estimator in `warm_start`, out of its FrozenEstimator if it has one."""
+    """Return the fitted estimator in `warm_start`, or None where it is a truth value."""
+    if isinstance(warm_start, (bool, np.bool_)):
+        return None
     donor = warm_start.estimator if isinstance(warm_start, FrozenEstimator) else warm_start
     if not isinstance(donor, kind):
         raise TypeError(

@@ -21,7 +21,8 @@ def test_import_touches_no_gpu_and_brings_no_heavy_extras():
     code = (
         "import sys, torch, sklearn, skorch; before = set(sys.modules); "
         "import skvae; skvae.TeacherGuidedVAE(device='cuda'); "
-        "assert not torch.cuda.is_initialized(); heavy = {'matplotlib', 'pandas', 'scipy.stats'}; "
+        "assert not torch.cuda.is_initialized(); "
+        "heavy = {'matplotlib', 'pandas', 'scipy.stats'}; "
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
     done = subprocess.run(

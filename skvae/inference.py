@@ -1,0 +1,131 @@
+"""Reading a trained net: arrays in, arrays out, a chunk of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skvae.networks import draw_latent
+from skvae.objective import kl, kl_per_dimension
+from skvae.randomness import torch_generator
+from skvae.scaling import Standardization
+from skvae.threads import one_thread_if
+from skvae.training import VAENet
+
+__all__ = ["Inference"]
+
+# Rows that go through the net together.
+CHUNK_ROWS = 1024
+# Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
+# score of a row does not depend on the rows beside it.
+ELBO_DRAWS = 16
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a trained net says of rows in the units of the data.
+
+    Parameters
+    ----------
+    net : VAENet
+        The trained net.
+    units : Standardization
+        From the units of the data to those of the net.
+    seed : int
+        Seed of the estimator, from which the fixed draws of the ELBO derive.
+    """
+
+    net: VAENet
+    units: Standardization
+    seed: int
+
+    def encode(self, rows: NDArray) -> NDArray[np.float32]:
+        """Posterior means, of shape (n_samples, latent_dim)."""
+        return self._map(lambda x: self.net.module_.encoder(x)[0], rows)
+
+    def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
+        """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
+        return self._map(lambda x: kl_per_dimension(*self.net.module_.encoder(x)), rows)
+
+    def log_witness(
+        self, rows: NDArray, generator: torch.Generator | None
+    ) -> NDArray[np.float64]:
+        """Log probabilities of the witness at the mean, or at a draw from `generator`."""
+        module = self.net.module_
+
+        def read(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            if generator is None:
+                return module.witness(mean)
+            return module.witness(draw_latent(mean, log_variance, generator))
+
+        log_q = self._map(read, rows).astype(np.float64)
+        # The rounding of a float32 softmax must not buy a margin.
+        return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
+
+    def elbo(self, rows: NDArray) -> NDArray[np.float32]:
+        """Evidence lower bound at beta = 1, in the units of the data, of shape (n_samples,)."""
+        module = self.net.module_
+        half = torch.randn(
+            ELBO_DRAWS // 2,
+            module.latent_dim,
+            generator=torch_generator(self.seed, "elbo"),
+            dtype=torch.float32,
+        )
+        # Exact first and second moments make the score of a linear decoder exact, but for
+        # correlations between the dimensions of the noise.
+        half = half / half.square().mean(dim=0).sqrt()
+        noises = torch.cat([half, -half]).to(self.net.device)
+
+        def bound(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            deviation = torch.exp(0.5 * log_variance)
+            reconstruction = torch.stack(
+                [
+                    module.decoder.reconstruction(x, module.decoder(mean + deviation * noise))
+                    for noise in noises
+                ]
+            ).mean(dim=0)
+            return -(reconstruction + kl(mean, log_variance)) - self.units.log_scale_sum
+
+        return self._map(bound, rows)
+
+    def decode(self, codes: NDArray) -> NDArray[np.float64]:
+        """Return the decoder means of codes, in the units of the data."""
+        return self._decode(codes, self.net.module_.decoder.expectation)
+
+    def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:
+        """Draws from the model, in the units of the data."""
+        decoder = self.net.module_.decoder
+        codes = torch.randn(
+            n_samples, self.net.module_.latent_dim, generator=generator, dtype=torch.float32
+        )
+        return self._decode(codes.numpy(), lambda latent: decoder.draw(latent, generator))
+
+    def _decode(
+        self, codes: NDArray, function: Callable[[Tensor], Tensor]
+    ) -> NDArray[np.float64]:
+        unscaled = Standardization.identity(codes.shape[1])
+        return self.units.restore(self._map(function, codes, unscaled))
+
+    @torch.inference_mode()
+    def _map(
+        self,
+        function: Callable[[Tensor], Tensor],
+        rows: NDArray,
+        units: Standardization | None = None,
+    ) -> NDArray:
+        """Apply `function` to standardised chunks on the device; join what it returns."""
+        self.net.module_.eval()
+        results = []
+        with one_thread_if(self.net.is_small()):
+            for start in range(0, len(rows), CHUNK_ROWS):
+                chunk = (units or self.units).apply(rows[start : start + CHUNK_ROWS])
+                result = function(torch.from_numpy(chunk).to(self.net.device))
+                results.append(result.numpy(force=True))
+        return np.concatenate(results)
