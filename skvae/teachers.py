@@ -46,8 +46,10 @@ class GaussianMixtureTeacher(BaseEstimator):
     pca_components : int, default=16
         Number of principal components; no more are used than there are rows or
         columns.
-    covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
-        Covariances of the mixture, as in `sklearn.mixture.GaussianMixture`.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="spherical"
+        Covariances of the mixture, as in `sklearn.mixture.GaussianMixture`. The default
+        has the fewest parameters, and so says much the same of rows that it was not
+        fitted to, also where those are few.
     temperature : float, default=1.0
         Positive. Above 1 the responsibilities are softened, below 1 sharpened.
     floor : float, default=0.01
@@ -68,7 +70,7 @@ class GaussianMixtureTeacher(BaseEstimator):
         The fitted scaler, projection and mixture.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns seen in `fit`, where they are all strings.
 
     References
@@ -104,7 +106,7 @@ class GaussianMixtureTeacher(BaseEstimator):
         *,
         n_components=10,
         pca_components=16,
-        covariance_type="full",
+        covariance_type="spherical",
         temperature=1.0,
         floor=0.01,
         reg_covar=1e-3,
