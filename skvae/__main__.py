@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from skvae import __version__, datasets, protocol
+from skvae import datasets, protocol
 from skvae.displays import MarginHistoryDisplay
 from skvae.exceptions import InterruptedFitWarning
 from skvae.training import resolve_device
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     broken = protocol.broken_promises(result["runs"])
     result = {
-        "skvae": __version__,
+        "versions": _versions(),
         "data": options.data,
         **result,
         "pattern_held": not broken,
@@ -103,6 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"No figure: {error}")
     print(f"Written to {options.out} in {result['seconds']:.0f} s in all.")
     return BROKEN if broken else HELD
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("skvae", "torch", "scikit-learn", "skorch", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
 def _parser() -> argparse.ArgumentParser:

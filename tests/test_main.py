@@ -50,7 +50,7 @@ def test_table_figure_and_file(table, tmp_path, capsys):
     assert "6/6" in printed.err
     assert sorted(path.name for path in out.iterdir()) == ["margins.png", "results.json"]
     result = json.loads((out / "results.json").read_text())
-    assert result["skvae"] == __version__
+    assert result["versions"]["skvae"] == __version__
     assert result["pattern_held"] is True
     assert result["n_train"] == 240
     assert len(result["runs"]) == 6
