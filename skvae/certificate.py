@@ -24,7 +24,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skvae.information import alignment_cost, check_informative, check_teacher, margin
+from skvae.information import alignment_cost, margin
+from skvae.information.boundary import check_informative, check_teacher
 
 __all__ = ["CertificateReport", "ConstantCollapseCertificate"]
 

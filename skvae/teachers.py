@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvae.information import check_teacher
+from skvae.information.boundary import check_teacher
 from skvae.randomness import draw_seed, seed_unset_random_states
 from skvae.threads import one_thread_if
 

@@ -35,12 +35,8 @@ from skvae.exceptions import (
     WeakAlignmentWarning,
 )
 from skvae.inference import Inference
-from skvae.information import (
-    best_constant_student,
-    check_informative,
-    margin,
-    teacher_information,
-)
+from skvae.information import best_constant_student, margin, teacher_information
+from skvae.information.boundary import check_informative
 from skvae.randomness import derive_seed, draw_seed, torch_generator
 from skvae.scaling import Standardization
 from skvae.teachers import fit_teacher, teacher_distributions
