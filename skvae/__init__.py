@@ -1,9 +1,10 @@
 """skvae: variational autoencoders with a certificate against constant collapse."""
 
 from skvae._version import __version__
-from skvae.certificate import CertificateReport, ConstantCollapseCertificate
+from skvae.certificate import ConstantCollapseCertificate
 from skvae.displays import MarginHistoryDisplay
-from skvae.teachers import GaussianMixtureTeacher
+from skvae.reports import CertificateReport, SimultaneousReport
+from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher
 from skvae.vae import TeacherGuidedVAE
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "ConstantCollapseCertificate",
     "GaussianMixtureTeacher",
     "MarginHistoryDisplay",
+    "PrecomputedTeacher",
+    "SimultaneousReport",
     "TeacherGuidedVAE",
     "__version__",
 ]

@@ -1,114 +1,43 @@
 """The certificate: a number that says whether a code is constant, and a report beside it.
 
-Nothing here knows how a model was trained. An estimator can be certified if it has
+Nothing here knows how a model was trained. A model with a witness of its own has
 
 - ``teacher_proba(X)``: the teacher's distributions, of shape (n_samples, n_components);
-- ``witness_log_proba(X, latent=...)``: natural-log probabilities of a witness that sees
-  the latent code alone, at the posterior mean or at a draw of the code;
+- ``witness_log_proba(X, latent=..., random_state=...)``: natural-log probabilities of a
+  witness that sees the latent code alone, at the posterior mean or at a draw of it;
 
-and for the report also ``transform(X)``, the posterior means, and ``posterior_kl(X)``,
-the divergences from the prior, both of shape (n_samples, latent_dim).
+and for all of a report also ``transform``, ``posterior``, ``posterior_kl``,
+``inverse_transform``, ``average_teacher_`` and ``fingerprint_``. Any other encoder is
+certified with a teacher that is given and a probe that is fitted to its codes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from numbers import Real
-from typing import Any, ClassVar
+import copy
+from numbers import Integral, Real
+from typing import Any, ClassVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._metadata_requests import UNUSED
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skvae.information import alignment_cost, margin
-from skvae.information.boundary import check_informative, check_teacher
+from skvae.exceptions import BrokenBoundError
+from skvae.information.aggregate import mutual_information
+from skvae.probes import SoftmaxProbe
+from skvae.reports import CertificateReport, SimultaneousReport
+from skvae.subjects import Reading, Subject
+from skvae.threads import is_small_table, one_thread_if
 
-__all__ = ["CertificateReport", "ConstantCollapseCertificate"]
+__all__ = ["ConstantCollapseCertificate"]
 
-# Variance of the posterior mean above which a dimension counts as active
-# (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
-ACTIVE_VARIANCE = 0.01
-# A constant witness has a margin of at most zero; what exceeds zero by less than this is
-# the rounding of the float64 sums.
-ROUNDING = 1e-12
-
-
-@dataclass(frozen=True)
-class CertificateReport:
-    """What a certificate found on one set of rows; all information in nats.
-
-    ``certified`` is True if the margin at the read named by ``latent`` exceeds ``tau``.
-    It says one thing: on these rows the witness, and so the code it reads, is not
-    constant. It does not say that the code is good, nor that it keeps what anyone needs;
-    and a margin of zero or less says *not certified*, not *collapsed*.
-
-    Attributes
-    ----------
-    teacher_information : float
-        ``I_T``: what the best constant student costs on these rows.
-    alignment_cost_mean, alignment_cost_sample : float
-        What the witness costs, reading the posterior mean and a draw of the code.
-    margin_mean, margin_sample : float
-        ``I_T`` less those costs. The margin at the mean can be had with codes far
-        smaller than their noise; the margin at the sample is a lower bound, up to
-        sampling error, on the nats that the code carries as the decoder sees it.
-    rate : float
-        Mean divergence of the posterior from the prior, an upper bound on the same.
-    active_units : int
-        Latent dimensions whose posterior mean varies by more than 0.01 over the rows.
-    tau : float
-        Safety margin asked for.
-    latent : {"mean", "sample"}
-        The read that decides.
-    certified : bool
-        The verdict.
-    n_samples : int
-        Number of rows.
-
-    References
-    ----------
-    arXiv 2605.05813; active units: Burda et al., arXiv 1509.00519; the bound on the
-    sample read: Barber and Agakov, NIPS 2003.
-    """
-
-    teacher_information: float
-    alignment_cost_mean: float
-    alignment_cost_sample: float
-    margin_mean: float
-    margin_sample: float
-    rate: float
-    active_units: int
-    tau: float
-    latent: str
-    certified: bool
-    n_samples: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields by name, as plain numbers, strings and booleans."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        decides = {"mean": " ", "sample": " ", self.latent: "*"}
-        verdict = "certified: not constant in x" if self.certified else "not certified"
-        return "\n".join(
-            [
-                f"Constant-collapse certificate on {self.n_samples} rows (nats)",
-                f"  teacher information I_T  {self.teacher_information:9.4f}",
-                "                                mean    sample",
-                f"  alignment cost           {self.alignment_cost_mean:9.4f} "
-                f"{self.alignment_cost_sample:9.4f}",
-                f"  margin                   {self.margin_mean:9.4f}{decides['mean']}"
-                f"{self.margin_sample:9.4f}{decides['sample']}".rstrip(),
-                f"  rate                     {self.rate:9.4f}",
-                f"  active units             {self.active_units:9d}",
-                f"  {verdict} (margin at the {self.latent} "
-                f"{'>' if self.certified else '<='} tau = {self.tau:g})",
-            ]
-        )
+# Nats of rate above which a code with an active unit counts as informative.
+INFORMATIVE_RATE = 0.01
+# Confidence of the bounds in a report where none was asked for.
+REPORT_CONFIDENCE = 0.95
+# Standard errors by which a margin may exceed the rate before it is a bug.
+BREACH = 6.0
 
 
 class ConstantCollapseCertificate(BaseEstimator):
@@ -116,16 +45,40 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     The score is ``G_tau = I_T - L - tau`` on the rows it is given: the teacher, its
     average, its information ``I_T`` and the cost ``L`` of the witness all come from the
-    same rows. Higher is better; above 0 the code is certified not to be constant in x
-    on these rows, and nothing more. Score rows that were not in `fit`.
+    same rows. With a `confidence` it is instead a lower confidence bound on the margin
+    of the population, less tau. Higher is better; above 0 the code is certified not to
+    be constant in x, and nothing more. Score rows that were not in `fit`.
 
     Parameters
     ----------
     tau : float, default=0.0
         Safety margin in nats, at least 0.
     latent : {"mean", "sample"}, default="mean"
-        What the witness reads: the posterior mean (the published certificate), or a
-        draw of the code, as the decoder does (the stricter one).
+        What the witness reads: the posterior mean (the published certificate), or draws
+        of the code, as the decoder does (the stricter one).
+    confidence : float or None, default=None
+        In (0, 1). None scores by the margin of the sample; reports then have bounds at
+        0.95.
+    method : {"e-value", "normal"}, default="e-value"
+        Of the bound: valid at every number of rows, or approximate; see
+        `skvae.information.margin_lower_bound`.
+    n_draws : int, default=4
+        Draws of the code that are averaged at the sample read. Rows remain the unit of
+        the bound.
+    teacher : fitted estimator with predict_proba, a list of them, or None, default=None
+        Used in place of the model's own teacher, which its own witness was trained on: a
+        probe then takes the witness's place. Needed for a model that has no teacher. A
+        list gives one report each; their bounds hold together at the confidence asked
+        for (each at ``1 - (1 - confidence) / n_teachers``), and the worst is the score.
+    witness : estimator with fit(codes, T) and predict_log_proba(codes), or None, default=None
+        The probe: cloned and fitted to codes alone, never to the rows that it scores.
+        None is `skvae.probes.SoftmaxProbe()`, a linear softmax.
+    probe : bool, default=False
+        Whether a report of a model with a witness of its own also has the certificate by
+        probe, so that "the information is there, but the witness does not use it" and
+        "nothing is there" are told apart.
+    random_state : int, default=0
+        Seed of the draws of the code and of the order in which probes score rows.
 
     See Also
     --------
@@ -143,120 +96,244 @@ class ConstantCollapseCertificate(BaseEstimator):
     >>> from skvae import TeacherGuidedVAE
     >>> X = load_iris().data
     >>> teacher = GaussianMixtureTeacher(n_components=3)
-    >>> vae = TeacherGuidedVAE(latent_dim=2, teacher=teacher, random_state=0)
+    >>> vae = TeacherGuidedVAE(latent_dim=2, teacher=teacher, lr=1e-2, random_state=0)
     >>> certificate = ConstantCollapseCertificate()
     >>> certificate.score(vae.fit(X[::2]), X[1::2]) > 0
     True
-    >>> certificate.certify(vae, X[1::2]).certified
-    True
+    >>> certificate.certify(vae, X[1::2]).verdict
+    'certified'
     """
 
     _parameter_constraints: ClassVar[dict] = {
         "tau": [Interval(Real, 0, None, closed="left")],
         "latent": [StrOptions({"mean", "sample"})],
+        "confidence": [Interval(Real, 0, 1, closed="neither"), None],
+        "method": [StrOptions({"e-value", "normal"})],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "teacher": [HasMethods(["predict_proba"]), list, tuple, None],
+        "witness": [HasMethods(["fit", "predict_log_proba"]), None],
+        "probe": ["boolean"],
+        "random_state": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def __init__(self, tau=0.0, latent="mean"):
+    def __init__(
+        self,
+        tau=0.0,
+        latent="mean",
+        *,
+        confidence=None,
+        method="e-value",
+        n_draws=4,
+        teacher=None,
+        witness=None,
+        probe=False,
+        random_state=0,
+    ):
         self.tau = tau
         self.latent = latent
+        self.confidence = confidence
+        self.method = method
+        self.n_draws = n_draws
+        self.teacher = teacher
+        self.witness = witness
+        self.probe = probe
+        self.random_state = random_state
 
-    def __call__(self, estimator: Any, X: ArrayLike, y: Any = None) -> float:
+    def __sklearn_clone__(self) -> ConstantCollapseCertificate:
+        # A search clones its scorer; a plain clone would strip the teacher of its fit.
+        return copy.deepcopy(self)
+
+    # The estimator that is scored is no metadata to be routed.
+    __metadata_request__score: ClassVar[dict] = {"estimator": UNUSED}
+
+    def __call__(
+        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
+    ) -> float:
         """Score, as scikit-learn calls a scorer; see `score`."""
-        return self.score(estimator, X, y)
+        return self.score(estimator, X, y, X_teacher)
 
-    def score(self, estimator: Any, X: ArrayLike, y: Any = None) -> float:
-        """Margin of the estimator on these rows, less tau.
+    def score(
+        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
+    ) -> float:
+        """Margin of the estimator on these rows, or its lower bound, less tau.
 
         Parameters
         ----------
-        estimator : fitted estimator, or a Pipeline or a search that ends in one
-            With `teacher_proba` and `witness_log_proba`, as `TeacherGuidedVAE` has.
+        estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
+            A model with a teacher and a witness, as `TeacherGuidedVAE` has; with a
+            `teacher` given, anything with `transform`, or an array of codes, one a row.
         X : array-like of shape (n_samples, n_features)
             Rows, best ones that were not in `fit`.
         y : None
             Ignored; there for consistency with scikit-learn.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
 
         Returns
         -------
         margin : float
-            ``G_tau`` in nats, at most ``I_T - tau``.
+            ``G_tau``, or its lower bound, in nats; at most ``I_T - tau``. The worst of
+            them where several teachers were given.
 
         Raises
         ------
         ConstantTeacherError
             If the teacher is constant over these rows.
         TypeError
-            If the estimator has no teacher and witness.
+            If the estimator has no teacher and witness, and no teacher was given.
         """
         self._validate_params()
-        model, X = _model_and_rows(estimator, X)
-        T = check_teacher(model.teacher_proba(X))
-        check_informative(T)
-        return margin(T, model.witness_log_proba(X, latent=self.latent)) - self.tau
+        if isinstance(self.teacher, (list, tuple)):
+            family = self._one_by_one(self.confidence)
+            return min(each.score(estimator, X, y, X_teacher) for each in family)
+        with one_thread_if(is_small_table(X)):
+            reading = self._subject(estimator, X, X_teacher).read(self.latent)
+            if self.confidence is None:
+                return reading.margin - self.tau
+            return reading.bound(self.confidence, self.method).lower_bound - self.tau
 
-    def certify(self, estimator: Any, X: ArrayLike) -> CertificateReport:
+    def certify(
+        self, estimator: Any, X: ArrayLike, X_teacher: Any = None
+    ) -> CertificateReport | SimultaneousReport:
         """Report of the estimator on these rows.
 
         Parameters
         ----------
-        estimator : fitted estimator, or a Pipeline or a search that ends in one
-            With `teacher_proba`, `witness_log_proba`, `transform` and `posterior_kl`, as
-            `TeacherGuidedVAE` has.
+        estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
+            As in `score`.
         X : array-like of shape (n_samples, n_features)
             Rows, best ones that were not in `fit`.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
 
         Returns
         -------
-        report : CertificateReport
-            Costs and margins at both reads, rate, active units and verdict.
+        report : CertificateReport, or SimultaneousReport for several teachers
+            Costs, margins and bounds at both reads, rate, active units and verdict.
 
         Raises
         ------
         ConstantTeacherError
             If the teacher is constant over these rows.
         TypeError
-            If the estimator has no teacher and witness.
+            If the estimator has no teacher and witness, and no teacher was given.
+        BrokenBoundError
+            If the margin at the sample exceeds the rate: a bug, here or in the model.
         """
         self._validate_params()
-        model, X = _model_and_rows(estimator, X)
-        T = check_teacher(model.teacher_proba(X))
-        information = check_informative(T)
-        log_q = {
-            latent: model.witness_log_proba(X, latent=latent) for latent in ("mean", "sample")
+        if isinstance(self.teacher, (list, tuple)):
+            confidence = self._report_confidence()
+            reports = [
+                cast(CertificateReport, each.certify(estimator, X, X_teacher))
+                for each in self._one_by_one(confidence)
+            ]
+            return SimultaneousReport(tuple(reports), confidence)
+        with one_thread_if(is_small_table(X)):
+            return self._report_of(estimator, X, X_teacher)
+
+    def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:
+        subject = self._subject(estimator, X, X_teacher)
+        by_probe = None
+        if self.probe and subject.has_witness:
+            by_probe = self._report(subject.by_probe(), None)
+        return self._report(subject, by_probe)
+
+    def _report(
+        self, subject: Subject, by_probe: CertificateReport | None
+    ) -> CertificateReport:
+        confidence = self._report_confidence()
+        readings = {latent: subject.read(latent) for latent in subject.latents}
+        bounds = {
+            latent: reading.bound(confidence, self.method)
+            for latent, reading in readings.items()
         }
-        margins = {latent: margin(T, log_q[latent]) for latent in log_q}
-        variance = model.transform(X).var(axis=0, dtype=np.float64)
+        if self.latent not in readings:
+            subject.read(self.latent)
+        if subject.kl is not None and subject.has_witness:
+            _check_chain(readings["sample"], subject.kl)
+        at_mean = readings["mean"]
+
+        def at_sample(found: dict[str, Any], name: str) -> Any:
+            return getattr(found["sample"], name) if "sample" in found else None
+
         return CertificateReport(
-            teacher_information=information,
-            alignment_cost_mean=alignment_cost(T, log_q["mean"]),
-            alignment_cost_sample=alignment_cost(T, log_q["sample"]),
-            margin_mean=margins["mean"],
-            margin_sample=margins["sample"],
-            rate=float(model.posterior_kl(X).sum(axis=1, dtype=np.float64).mean()),
-            active_units=int((variance > ACTIVE_VARIANCE).sum()),
+            verdict=self._verdict(bounds[self.latent].lower_bound, subject, by_probe),
+            teacher_information=at_mean.teacher_information,
+            alignment_cost_mean=at_mean.alignment_cost,
+            alignment_cost_sample=at_sample(readings, "alignment_cost"),
+            margin_mean=at_mean.margin,
+            margin_sample=at_sample(readings, "margin"),
+            lower_bound_mean=bounds["mean"].lower_bound,
+            lower_bound_sample=at_sample(bounds, "lower_bound"),
+            log_e_value_mean=bounds["mean"].log_e_value,
+            log_e_value_sample=at_sample(bounds, "log_e_value"),
+            confidence=float(confidence),
+            method=self.method,
+            rate=subject.rate,
+            mutual_information=(
+                None
+                if subject.posterior is None
+                else mutual_information(*subject.posterior, random_state=self.random_state)
+            ),
+            kl_per_dimension=(
+                None if subject.kl is None else tuple(subject.kl.mean(axis=0).tolist())
+            ),
+            active_units=None if subject.kl is None else subject.active_units,
+            margin_reconstruction=subject.margin_reconstruction(),
+            view_gap=(subject.view_gap(at_mean.log_q[0]) if subject.has_witness else None),
             tau=float(self.tau),
             latent=self.latent,
-            certified=margins[self.latent] > self.tau + ROUNDING,
-            n_samples=len(T),
+            n_samples=len(at_mean.T),
+            rows=subject.origin(),
+            witness="own" if subject.has_witness else "probe",
+            probe=by_probe,
+        )
+
+    def _verdict(
+        self, bound: float, subject: Subject, by_probe: CertificateReport | None
+    ) -> str:
+        if bound > self.tau:
+            return "certified"
+        rate_is_up = subject.rate is None or subject.rate > INFORMATIVE_RATE
+        varies = rate_is_up and subject.active_units > 0
+        return "uncertified" if varies or (by_probe and by_probe.certified) else "collapsed"
+
+    def _report_confidence(self) -> float:
+        return REPORT_CONFIDENCE if self.confidence is None else float(self.confidence)
+
+    def _one_by_one(self, confidence: float | None) -> list[ConstantCollapseCertificate]:
+        """One certificate a teacher, whose bounds hold together at this confidence."""
+        if not self.teacher:
+            raise ValueError("teacher is an empty list: give at least one fitted teacher.")
+        if confidence is not None:
+            confidence = 1 - (1 - confidence) / len(self.teacher)
+        parameters = {**self.get_params(deep=False), "confidence": confidence}
+        return [
+            ConstantCollapseCertificate(**{**parameters, "teacher": teacher})
+            for teacher in self.teacher
+        ]
+
+    def _subject(self, estimator: Any, X: Any, X_teacher: Any) -> Subject:
+        witness = SoftmaxProbe() if self.witness is None else self.witness
+        return Subject.of(
+            estimator,
+            X,
+            X_teacher,
+            teacher=self.teacher,
+            probe=witness,
+            n_draws=self.n_draws,
+            random_state=self.random_state,
         )
 
 
-def _model_and_rows(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return what has teacher and witness, and the rows as it gets to see them."""
-    model = getattr(estimator, "best_estimator_", estimator)
-    model = model.estimator if isinstance(model, FrozenEstimator) else model
-    if isinstance(model, Pipeline):
-        if len(model) > 1:
-            X = model[:-1].transform(X)
-        model = model[-1]
-    missing = [
-        name for name in ("teacher_proba", "witness_log_proba") if not hasattr(model, name)
-    ]
-    if missing:
-        if hasattr(estimator, "estimator") and not hasattr(estimator, "best_estimator_"):
-            raise NotFittedError(f"{estimator!r} is not fitted: call fit before certifying it.")
-        raise TypeError(
-            "A certificate needs an estimator with a teacher and a witness, such as "
-            f"TeacherGuidedVAE; {type(model).__name__} lacks {' and '.join(missing)}."
+def _check_chain(at_sample: Reading, kl: NDArray[np.float64]) -> None:
+    """Refuse a margin at the sample that exceeds the rate by more than the draws' error."""
+    excess = at_sample.row_margins() - kl.sum(axis=1)
+    error = excess.std() / np.sqrt(len(excess))
+    if excess.mean() > BREACH * error + 1e-6:
+        raise BrokenBoundError(
+            f"The margin at the sample exceeds the rate by {excess.mean():.4g} nats, "
+            f"{excess.mean() / max(error, 1e-300):.0f} standard errors. That cannot be: the "
+            "witness sees more than the code, or posterior_kl is not that of the posterior "
+            "that witness_log_proba draws from. Please report it."
         )
-    return model, X

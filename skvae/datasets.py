@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +70,15 @@ def load_array(path: str | Path) -> NDArray:
             with X as archive:
                 names = [name for name in archive.files if name == "X"] or archive.files
                 X = archive[names[0]] if len(names) == 1 else None
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    # Damage shows as an error of zipfile, zlib, tokenize or pickle, whichever meets it first.
+    except Exception as error:
         raise ValueError(
             f"{path} cannot be read: it is damaged, or holds something other than numbers."
         ) from error
     if X is None:
         raise ValueError(
-            f"{path} must hold one array, or one that is named X; it holds {', '.join(names)}."
+            f"{path} must hold one array, or one that is named X; it holds "
+            f"{', '.join(names) or 'none'}."
         )
     if X.ndim != 2 or X.dtype.kind not in "fiub" or 0 in X.shape:
         raise ValueError(

@@ -9,6 +9,15 @@ class ConstantTeacherError(ValueError):
     """
 
 
+class BrokenBoundError(RuntimeError):
+    """A report breaks an inequality that holds for every model: a bug, here or in a model.
+
+    The margin at the sample read cannot exceed the rate by more than the error of the
+    draws. If it does, the witness has seen more than the code, or the rate is not that
+    of the posterior that was drawn from.
+    """
+
+
 class DivergenceError(RuntimeError):
     """A term of the loss stopped being a finite number during training."""
 

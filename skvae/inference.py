@@ -48,6 +48,12 @@ class Inference:
         """Posterior means, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: self.net.module_.encoder(x)[0], rows)
 
+    def posterior(self, rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Posterior means and log variances, each of shape (n_samples, latent_dim)."""
+        joined = self._map(lambda x: torch.cat(self.net.module_.encoder(x), dim=1), rows)
+        latent_dim = self.net.module_.latent_dim
+        return joined[:, :latent_dim], joined[:, latent_dim:]
+
     def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
         """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: kl_per_dimension(*self.net.module_.encoder(x)), rows)

@@ -1,6 +1,6 @@
 """Loss terms as pure tensor functions: one value a row, in nats, no reduction and no state.
 
-The same functions serve training, `score_samples`, the certificate and the tests.
+The same functions serve training, `score_samples`, `posterior_kl` and the tests.
 The objective of a row is
 
     reconstruction + beta * kl + alignment_weight * alignment

@@ -19,12 +19,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae.information.boundary import check_teacher
 from skvae.randomness import draw_seed, seed_unset_random_states
-from skvae.threads import one_thread_if
+from skvae.threads import is_small_table, one_thread_if
 
-__all__ = ["GaussianMixtureTeacher"]
-
-# Entries of X below which a mixture gains little from a second thread.
-SMALL_TABLE = 2**22
+__all__ = ["GaussianMixtureTeacher", "PrecomputedTeacher"]
 
 
 class GaussianMixtureTeacher(BaseEstimator):
@@ -193,13 +190,76 @@ class GaussianMixtureTeacher(BaseEstimator):
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-            responsibilities = self.pipeline_.predict_proba(rows).astype(np.float64)
-        # exp underflows at about -745: what is clipped here is below any floor in use.
-        scores = np.log(np.maximum(responsibilities, np.finfo(np.float64).tiny))
-        scores = (scores - scores.max(axis=1, keepdims=True)) / self.temperature
-        tempered = np.exp(scores)
+            scaled = self.pipeline_[:-1].transform(rows)
+            # predict_proba would underflow before the temperature could lift it.
+            scores = self.pipeline_[-1]._estimate_weighted_log_prob(scaled)
+        scores = (scores - scores.max(axis=1, keepdims=True)).astype(np.float64)
+        tempered = np.exp(scores / self.temperature)
         tempered /= tempered.sum(axis=1, keepdims=True)
         return (1 - self.floor) * tempered + self.floor / self.n_components
+
+
+class PrecomputedTeacher(BaseEstimator):
+    """Teacher whose distributions are given with the rows, as their `X_teacher`.
+
+    For soft targets that come from elsewhere: an annotation, a language model, a
+    clustering made by another program.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Number of components, K.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import PrecomputedTeacher, TeacherGuidedVAE
+    >>> X = np.vstack([np.zeros((20, 2)), np.ones((20, 2))])
+    >>> T = np.repeat([[0.9, 0.1], [0.1, 0.9]], 20, axis=0)
+    >>> vae = TeacherGuidedVAE(teacher=PrecomputedTeacher(), latent_dim=1, random_state=0)
+    >>> vae.fit(X, X_teacher=T).margin_ > 0
+    True
+    """
+
+    def fit(self, T: ArrayLike, y: Any = None) -> PrecomputedTeacher:
+        """Remember how many components there are.
+
+        Parameters
+        ----------
+        T : array-like of shape (n_samples, n_components)
+            Distributions, one row each on the simplex.
+        y : None
+            Ignored; there for consistency with scikit-learn.
+
+        Returns
+        -------
+        self : PrecomputedTeacher
+            The fitted teacher.
+        """
+        self.n_components_ = check_teacher(T).shape[1]
+        return self
+
+    def predict_proba(self, T: ArrayLike) -> NDArray[np.float64]:
+        """Return the distributions as they are.
+
+        Parameters
+        ----------
+        T : array-like of shape (n_samples, n_components)
+            Distributions, one row each on the simplex.
+
+        Returns
+        -------
+        T : ndarray of shape (n_samples, n_components)
+            The same, in float64.
+        """
+        check_is_fitted(self)
+        T = check_teacher(T)
+        if T.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Expected distributions over n_components={self.n_components_}, got an array "
+                f"of shape {T.shape}."
+            )
+        return T
 
 
 def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int) -> Any:
@@ -207,14 +267,14 @@ def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int) -> Any:
     fitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
     if not isinstance(fitted, FrozenEstimator):
         seed_unset_random_states(fitted, seed)
-    with one_thread_if(_is_small(X)):
+    with one_thread_if(is_small_table(X)):
         fitted.fit(X, y)
     return fitted
 
 
 def teacher_distributions(teacher: Any, X: ArrayLike, n_samples: int) -> NDArray[np.float64]:
     """Return the checked distributions of a fitted teacher for the rows of X."""
-    with one_thread_if(_is_small(X)):
+    with one_thread_if(is_small_table(X)):
         T = check_teacher(teacher.predict_proba(X))
     if len(T) != n_samples:
         raise ValueError(
@@ -222,7 +282,3 @@ def teacher_distributions(teacher: Any, X: ArrayLike, n_samples: int) -> NDArray
             f"returned {len(T)} rows for {n_samples}."
         )
     return T
-
-
-def _is_small(X: Any) -> bool:
-    return bool(np.prod(X.shape) < SMALL_TABLE)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, EpochTimer, PrintLog
+from skorch.history import History
 from torch import Tensor, nn
 
 from skvae.exceptions import DivergenceError
@@ -194,7 +195,8 @@ class VAENet(NeuralNet):
             pass
         except KeyboardInterrupt:
             self.interrupted_ = True
-            if "loss" not in self.history[-1]:
+            # An epoch counts once its time has been taken, after all its passes.
+            if self.history and "dur" not in self.history[-1]:
                 self.history.pop()
         return self
 
@@ -270,13 +272,17 @@ class VAENet(NeuralNet):
 
     def resume_from(self, earlier: VAENet) -> None:
         """Take over another net's history and the state of its optimiser, not its settings."""
-        self.history_ = copy.deepcopy(earlier.history)
-        state = copy.deepcopy(earlier.optimizer_.state_dict())
-        state["param_groups"] = self.optimizer_.state_dict()["param_groups"]
-        self.optimizer_.load_state_dict(state)
+        self.history_ = History(earlier.history)
+        # By name: a variance that is learned in one net and fixed in the other has moments
+        # in one of them only.
+        before = dict(earlier.module_.named_parameters())
+        for name, parameter in self.module_.named_parameters():
+            moments = earlier.optimizer_.state.get(before.get(name))
+            if moments:
+                self.optimizer_.state[parameter] = copy.deepcopy(moments)
 
-    def plain_history(self) -> list[dict[str, float]]:
-        """One record an epoch, of numbers alone."""
+    def plain_history(self, start: int = 0) -> list[dict[str, float]]:
+        """One record an epoch, of numbers alone, from the epoch after `start`."""
         return [
             {
                 "epoch": record["epoch"],
@@ -285,7 +291,7 @@ class VAENet(NeuralNet):
                 },
                 "seconds": record["dur"],
             }
-            for record in self.history
+            for record in self.history[start:]
         ]
 
 

@@ -17,10 +17,12 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
+    clone,
 )
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
+    _num_samples,
     check_array,
     check_consistent_length,
     check_is_fitted,
@@ -30,18 +32,20 @@ from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 
 from skvae.exceptions import (
+    DivergenceError,
     InterruptedFitWarning,
     UncertifiedWarning,
     WeakAlignmentWarning,
 )
-from skvae.inference import Inference
+from skvae.fingerprint import RowFingerprint
+from skvae.inference import CHUNK_ROWS, Inference
 from skvae.information import best_constant_student, margin, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.randomness import derive_seed, draw_seed, torch_generator
 from skvae.scaling import Standardization
 from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.training import StopOnPlateau, VAENet, build_net
-from skvae.warm_start import check_donor, copy_weights, resolve_donor
+from skvae.warm_start import check_donor, copy_weights, resolve_donor, same_settings
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -103,12 +107,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     warm_start : bool or fitted TeacherGuidedVAE, default=False
         True: `fit` continues with this estimator's own weights and teacher. A fitted
         estimator: start from its weights, and from its teacher where `teacher` is None;
-        it is left untouched. Wrap it in a `FrozenEstimator` where it will be cloned.
+        it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
+        `FrozenEstimator` where the estimator will be cloned.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
         Drives all that is random; no global random state is read or changed. The same
-        integer gives the same result to the bit on one machine's CPU.
+        integer gives the same result to the bit on one machine's CPU. Training that
+        continues keeps the seed that it began with.
     verbose : int, default=0
         0 is silent; above, a line an epoch.
 
@@ -116,8 +122,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ----------
     teacher_ : estimator
         The fitted teacher.
+    teacher_sees_ : {"X", "X_teacher"}
+        Which rows the teacher was shown.
     teacher_information_ : float
-        ``I_T`` of the training rows in nats: what the best constant student costs.
+        ``I_T`` of the training rows in nats: what the best constant student costs. After
+        `partial_fit` this and the margin are those of its last rows.
+    average_teacher_ : ndarray of shape (n_components,)
+        ``Tbar`` of the training rows: the best constant student.
     margin_ : float
         ``G = I_T - cost`` of the training rows in nats, the witness reading the
         posterior mean. Positive: not constant on the training rows.
@@ -132,6 +143,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         The device it is on.
     n_iter_ : int
         Epochs trained.
+    fingerprint_ : RowFingerprint
+        Hashes that tell the rows of `fit`, and those of the models it started from, from
+        others; no data.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -196,7 +210,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     teacher_: Any
     _seed: int
     _units: Standardization
-    _teacher_parameter: Any
+    _teacher_setting: Any
+    average_teacher_: NDArray
+    fingerprint_: RowFingerprint
+    history_: list[dict[str, float]]
 
     def __init__(
         self,
@@ -244,7 +261,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None) -> TeacherGuidedVAE:
+    def fit(self, X: ArrayLike, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
         """Fit the teacher, then train the autoencoder and its witness.
 
         Parameters
@@ -253,6 +270,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Training rows, at least two, finite, in any units.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows (an augmentation, another modality, extracted
+            features), for the teacher to see in place of X.
 
         Returns
         -------
@@ -279,23 +299,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         self._warn_of_weak_alignment()
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
-            self._train(X, y, resume=self._resumes())
+            self._train(X, y, X_teacher, resume=self._resumes())
             # The moments of the optimiser are twice the size of the weights.
             self.net_.initialize_optimizer()
-        self._warn_of_interruption()
-        if self.alignment_weight > 0 and self.margin_ <= 0:
-            warnings.warn(
-                f"Not certified: the margin on the training rows is {self.margin_:.3g} nats "
-                f"of I_T = {self.teacher_information_:.3g}. Train longer (max_epochs, lr), or "
-                f"raise alignment_weight (now {self.alignment_weight:g}) further above beta "
-                f"(now {self.beta:g}).",
-                UncertifiedWarning,
-                stacklevel=3,
-            )
+            self._warn_of_interruption()
+            self._warn_if_uncertified()
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X: ArrayLike, y: Any = None) -> TeacherGuidedVAE:
+    def partial_fit(
+        self, X: ArrayLike, y: Any = None, X_teacher: Any = None
+    ) -> TeacherGuidedVAE:
         """Train for one pass over these rows, continuing where the last call stopped.
 
         The first call fits the teacher and the standardisation on its rows and keeps
@@ -307,6 +321,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Rows. The first call needs at least two, a later one may be a single row.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit` in the first call.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
 
         Returns
         -------
@@ -322,11 +338,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not resume:
             self._warn_of_weak_alignment()
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
-            self._train(X, y, resume=resume, one_pass=True)
-        self._warn_of_interruption()
+            self._train(X, y, X_teacher, resume=resume, one_pass=True)
+            self._warn_of_interruption()
         return self
 
-    def _train(self, X: Any, y: Any, *, resume: bool, one_pass: bool = False) -> None:
+    def _train(
+        self, X: Any, y: Any, X_teacher: Any, *, resume: bool, one_pass: bool = False
+    ) -> None:
         """Fit what has to be fitted, train, and only then set the fitted attributes."""
         streaming = resume and one_pass
         rows = validate_data(
@@ -339,6 +357,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if y is not None:
             check_consistent_length(rows, y)
             y = y if hasattr(y, "iloc") else np.asarray(y)
+        if X_teacher is not None:
+            check_consistent_length(rows, X_teacher)
         architecture = self._check_settings(rows)
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         if donor is not None:
@@ -358,6 +378,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         # A data frame reaches the teacher as it came, names and all.
         seen_by_teacher = X if hasattr(X, "iloc") else rows
+        if X_teacher is not None:
+            seen_by_teacher = X_teacher
         keep_teacher = self._keeps_teacher(donor, streaming)
         if donor is not None and keep_teacher:
             teacher = donor.teacher_
@@ -372,11 +394,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not streaming:
             check_informative(T[chosen])
 
+        average_teacher = (
+            self.average_teacher_ if streaming else best_constant_student(T[chosen])
+        )
         net = build_net(
             self.get_params(deep=False),
             architecture,
             units,
-            best_constant_student(T[chosen]),
+            average_teacher,
             seed=seed,
             max_epochs=1 if one_pass else self.max_epochs,
         )
@@ -399,14 +424,31 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         self.net_ = net
         self.teacher_ = teacher
-        self.history_ = net.plain_history()
+        self.teacher_sees_ = "X" if X_teacher is None else "X_teacher"
+        self.history_ = [
+            *(self.history_ if resume else []),
+            *net.plain_history(len(self.history_) if resume else 0),
+        ]
         self.n_iter_ = len(self.history_)
+        self.average_teacher_ = average_teacher
         self.teacher_information_ = teacher_information(T)
         self._units = units
         self._seed = seed
-        self._teacher_parameter = self.teacher
+        self._teacher_setting = clone(self.teacher, safe=False)
         self._n_features_out = self.latent_dim
+        self._check_finite(rows)
         self.margin_ = margin(T, self._inference.log_witness(rows[chosen], None))
+        seen = RowFingerprint.of(rows)
+        self.fingerprint_ = seen if donor is None else donor.fingerprint_ | seen
+
+    def _check_finite(self, rows: NDArray) -> None:
+        # The loss of an epoch is that of the weights before its last step.
+        if not np.isfinite(self._inference.elbo(rows[:CHUNK_ROWS])).all():
+            raise DivergenceError(
+                f"Training diverged in the last step of epoch {self.n_iter_}: the ELBO is no "
+                f"longer finite. Try a smaller lr (now {self.lr:g}), a larger "
+                "decoder_variance, or look for extreme values in X."
+            )
 
     def _resumes(self) -> bool:
         continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
@@ -415,12 +457,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_settings(self, rows: NDArray) -> dict[str, Any]:
         """Refuse settings that contradict each other or the rows; return the layers' sizes."""
         if self.likelihood == "bernoulli":
-            low, high = rows.min(), rows.max()
-            if low < 0 or high > 1:
-                raise ValueError(
-                    f'likelihood="bernoulli" wants X in [0, 1], got values from {low:g} to '
-                    f'{high:g}: rescale X, or use likelihood="gaussian".'
-                )
+            _check_unit_interval(rows)
             if self.decoder_variance != "learned":
                 raise ValueError(
                     "A Bernoulli decoder has no variance, got decoder_variance="
@@ -428,7 +465,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     'likelihood="gaussian".'
                 )
         sizes = tuple(self.hidden_layer_sizes)
-        if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
+        if not all(
+            isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0
+            for size in sizes
+        ):
             raise ValueError(
                 "hidden_layer_sizes must hold positive integers, got "
                 f"{self.hidden_layer_sizes!r}."
@@ -444,7 +484,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if donor is None:
             return False
         if donor is self:
-            return streaming or self.teacher is self._teacher_parameter
+            return streaming or same_settings(self.teacher, self._teacher_setting)
         return self.teacher is None or self.teacher is donor.teacher_
 
     def _split(self, n_samples: int, seed: int) -> tuple[NDArray, NDArray]:
@@ -474,6 +514,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"Training was interrupted after {self.n_iter_} whole epochs; the model "
                 "trained so far is kept.",
                 InterruptedFitWarning,
+                stacklevel=4,
+            )
+
+    def _warn_if_uncertified(self) -> None:
+        if self.alignment_weight > 0 and self.margin_ <= 0:
+            warnings.warn(
+                f"Not certified: the margin on the training rows is {self.margin_:.3g} nats "
+                f"of I_T = {self.teacher_information_:.3g}. Train longer (max_epochs, lr), or "
+                f"raise alignment_weight (now {self.alignment_weight:g}) further above beta "
+                f"(now {self.beta:g}).",
+                UncertifiedWarning,
                 stacklevel=4,
             )
 
@@ -539,12 +590,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Returns
         -------
         rows : ndarray of shape (n_samples, n_features)
-            Draws, the decoder's noise included, in the units of X. Their means given the
-            codes are ``inverse_transform(numpy.random.normal(size=(n, latent_dim)))``.
+            Draws, the decoder's noise included, in the units of X. For means without that
+            noise decode codes of your own: ``inverse_transform(codes)``.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
+            raise ValueError(
+                f"n_samples must be a whole number of at least 1, got {n_samples!r}."
+            )
         return self._inference.draw(n_samples, self._generator("draws", random_state))
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
@@ -617,17 +670,33 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows as the teacher sees them: of `X_teacher` where `fit` was given one.
 
         Returns
         -------
         T : ndarray of shape (n_samples, n_components)
             ``T(k|x)``, each row on the simplex.
         """
-        rows = self._check_rows(X)
-        return teacher_distributions(
-            self.teacher_, X if hasattr(X, "iloc") else rows, len(rows)
-        )
+        check_is_fitted(self)
+        if self.teacher_sees_ == "X":
+            rows = self._check_rows(X)
+            X = X if hasattr(X, "iloc") else rows
+        return teacher_distributions(self.teacher_, X, _num_samples(X))
+
+    def posterior(self, X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Posterior of each row, a Gaussian with independent dimensions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean, log_variance : ndarrays of shape (n_samples, latent_dim)
+            Means and natural-log variances of ``q(z|x)``, in float32.
+        """
+        return self._inference.posterior(self._check_rows(X))
 
     def posterior_kl(self, X: ArrayLike) -> NDArray[np.float32]:
         """Divergence of the posterior of each row from the prior, dimension by dimension.
@@ -647,7 +716,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
-            return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        if self.net_.module_.decoder.likelihood == "bernoulli":
+            _check_unit_interval(rows)
+        return rows
 
     @property
     def _inference(self) -> Inference:
@@ -671,3 +743,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _check_unit_interval(rows: NDArray) -> None:
+    low, high = rows.min(), rows.max()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f'likelihood="bernoulli" wants X in [0, 1], got values from {low:g} to {high:g}: '
+            'rescale X, or use likelihood="gaussian".'
+        )

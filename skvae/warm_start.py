@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-__all__ = ["check_donor", "copy_weights", "resolve_donor"]
+__all__ = ["check_donor", "copy_weights", "resolve_donor", "same_settings"]
 
 
 def resolve_donor(warm_start: Any, kind: type) -> Any:
@@ -46,15 +46,31 @@ def check_donor(donor: Any, X: Any, architecture: dict[str, Any]) -> None:
     _check_feature_names(donor, X, reset=False)
 
 
+def same_settings(one: Any, other: Any) -> bool:
+    """Whether two estimators, or values of their parameters, would fit the same."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if hasattr(one, "get_params"):
+        return same_settings(one.get_params(deep=False), other.get_params(deep=False))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_settings(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same_settings, one, other))
+    return bool(np.array_equal(one, other))
+
+
 def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     """Copy encoder and decoder weights, and the witness's, from one net into another.
 
     A decoder variance is copied where both learn theirs; a fixed one is a setting of
     the model to be trained.
     """
-    parts = ["encoder", "decoder.layers"] + ["witness"] * with_witness
-    if source.module_.decoder.learns_variance and target.module_.decoder.learns_variance:
-        parts.append("decoder")
-    for part in parts:
+    both_learn = (
+        source.module_.decoder.learns_variance and target.module_.decoder.learns_variance
+    )
+    parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
+    for part in parts + ["witness"] * with_witness:
         weights = source.module_.get_submodule(part).state_dict()
         target.module_.get_submodule(part).load_state_dict(weights)

@@ -1,11 +1,13 @@
 """The certificate: what it computes, what it takes, and what it refuses."""
 
-import dataclasses
-import json
-import pickle
+import copy
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from scipy import special
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -14,9 +16,14 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skvae import CertificateReport, ConstantCollapseCertificate
-from skvae.exceptions import ConstantTeacherError
-from skvae.information import alignment_cost, margin, teacher_information
+from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher
+from skvae.exceptions import BrokenBoundError, ConstantTeacherError
+from skvae.information import (
+    alignment_cost,
+    margin,
+    margin_lower_bound,
+    teacher_information,
+)
 
 SHUFFLED = KFold(3, shuffle=True, random_state=0)
 
@@ -30,7 +37,7 @@ class Stub(BaseEstimator):
     def teacher_proba(self, X):
         return self.T[X[:, 0]]
 
-    def witness_log_proba(self, X, latent="mean"):
+    def witness_log_proba(self, X, latent="mean", random_state=None):
         return self.log_q[latent][X[:, 0]]
 
     def transform(self, X):
@@ -43,91 +50,121 @@ class Stub(BaseEstimator):
 @pytest.fixture
 def stub():
     rng = np.random.default_rng(0)
-    T = rng.dirichlet(np.ones(3), size=40)
+    T = rng.dirichlet(np.full(3, 0.1), size=N_ROWS).clip(1e-6)
+    T /= T.sum(axis=1, keepdims=True)
     blunt = 0.5 * T + 0.5 / 3
-    codes = np.array([1.0, 0.2, 0.05, 0.0]) * np.where(np.arange(40) % 2, 1, -1)[:, None]
+    codes = np.array([1.0, 0.2, 0.05, 0.0]) * np.where(np.arange(N_ROWS) % 2, 1, -1)[:, None]
     return Stub(
         T,
         {"mean": np.log(T), "sample": np.log(blunt)},
         codes=codes,
-        kl=np.tile([0.5, 0.25, 0.0, 0.0], (40, 1)),
+        kl=np.tile([0.5, 0.25, 0.0, 0.0], (N_ROWS, 1)),
     )
 
 
-ROWS = np.arange(40)[:, None]
+N_ROWS = 400
+ROWS = np.arange(N_ROWS)[:, None]
 
 
 def test_report_holds_the_quantities_of_these_rows(stub):
-    rows = ROWS[5:25]
-    T = stub.T[5:25]
+    rows = ROWS[50:350]
+    T = stub.T[50:350]
     report = ConstantCollapseCertificate(tau=0.01).certify(stub, rows)
-    assert report.teacher_information == teacher_information(T)
-    assert report.alignment_cost_mean == alignment_cost(T, stub.log_q["mean"][5:25])
-    assert report.alignment_cost_sample == alignment_cost(T, stub.log_q["sample"][5:25])
-    assert report.margin_mean == margin(T, stub.log_q["mean"][5:25])
-    assert report.margin_sample == margin(T, stub.log_q["sample"][5:25])
+    assert report.teacher_information == pytest.approx(teacher_information(T))
+    assert report.alignment_cost_mean == pytest.approx(
+        alignment_cost(T, stub.log_q["mean"][50:350])
+    )
+    assert report.alignment_cost_sample == pytest.approx(
+        alignment_cost(T, stub.log_q["sample"][50:350])
+    )
+    assert report.margin_mean == pytest.approx(margin(T, stub.log_q["mean"][50:350]))
+    assert report.margin_sample == pytest.approx(margin(T, stub.log_q["sample"][50:350]))
     assert report.rate == 0.75
     # Variances 1, 0.04, 0.0025 and 0: two of them above 0.01.
     assert report.active_units == 2
-    assert report.n_samples == 20
+    assert report.kl_per_dimension == (0.5, 0.25, 0.0, 0.0)
+    assert report.n_samples == 300
+    assert report.rows == "unknown"
+    assert report.witness == "own"
+    for read in ("mean", "sample"):
+        log_q = stub.log_q[read][50:350]
+        bound = margin_lower_bound(T, log_q, np.full(3, 1 / 3))
+        assert getattr(report, f"lower_bound_{read}") == pytest.approx(bound.lower_bound)
+        assert getattr(report, f"log_e_value_{read}") == pytest.approx(bound.log_e_value)
     assert report.tau == 0.01
 
 
 @pytest.mark.parametrize("latent", ["mean", "sample"])
 def test_score_is_the_margin_at_the_read_less_tau(stub, latent):
     certificate = ConstantCollapseCertificate(tau=0.1, latent=latent)
-    expected = margin(stub.T, stub.log_q[latent]) - 0.1
+    expected = pytest.approx(margin(stub.T, stub.log_q[latent]) - 0.1, abs=1e-15)
     assert certificate.score(stub, ROWS) == certificate(stub, ROWS) == expected
-    assert certificate(stub, ROWS, np.zeros(40)) == expected
+    assert certificate(stub, ROWS, np.zeros(N_ROWS)) == expected
 
 
-def test_verdict_is_the_margin_at_the_read_against_tau(stub):
-    at_mean, at_sample = (margin(stub.T, stub.log_q[read]) for read in ("mean", "sample"))
-    assert at_sample < at_mean
-    tau = (at_sample + at_mean) / 2
-    assert ConstantCollapseCertificate(tau, "mean").certify(stub, ROWS).certified
-    assert not ConstantCollapseCertificate(tau, "sample").certify(stub, ROWS).certified
+@pytest.mark.parametrize("method", ["e-value", "normal"])
+def test_score_with_a_confidence_is_the_lower_bound_less_tau(stub, method):
+    certificate = ConstantCollapseCertificate(0.1, confidence=0.9, method=method)
+    bound = margin_lower_bound(
+        stub.T, stub.log_q["mean"], np.full(3, 1 / 3), confidence=0.9, method=method
+    )
+    assert certificate.score(stub, ROWS) == pytest.approx(bound.lower_bound - 0.1)
+    report = certificate.certify(stub, ROWS)
+    assert report.confidence == 0.9
+    assert report.lower_bound == pytest.approx(bound.lower_bound)
+    assert ("approximate" in str(report)) == (method == "normal")
+
+
+def test_verdict_is_the_bound_at_the_read_against_tau(stub):
+    report = ConstantCollapseCertificate().certify(stub, ROWS)
+    assert 0 < report.lower_bound_sample < report.lower_bound_mean
+    tau = (report.lower_bound_sample + report.lower_bound_mean) / 2
+    assert ConstantCollapseCertificate(tau, "mean").certify(stub, ROWS).verdict == "certified"
+    at_sample = ConstantCollapseCertificate(tau, "sample").certify(stub, ROWS)
+    assert at_sample.verdict == "uncertified"
+    assert not at_sample.certified
+
+
+def test_constant_code_is_called_collapsed(stub):
+    stub.codes = np.zeros((N_ROWS, 4))
+    stub.kl = np.zeros((N_ROWS, 4))
+    stub.log_q = dict.fromkeys(("mean", "sample"), np.log(np.full((N_ROWS, 3), 1 / 3)))
+    report = ConstantCollapseCertificate().certify(stub, ROWS)
+    assert report.verdict == "collapsed"
+    assert report.active_units == 0
+    assert "nothing shows that the code varies" in str(report)
 
 
 def test_a_constant_witness_is_never_certified_not_even_by_rounding(stub):
     rng = np.random.default_rng(0)
-    for seed in range(200):
-        T = np.random.default_rng(seed).dirichlet(rng.uniform(0.1, 3, 3), size=40)
-        log_average = np.tile(np.log(T.mean(axis=0)), (40, 1))
+    for seed in range(50):
+        T = np.random.default_rng(seed).dirichlet(rng.uniform(0.1, 3, 3), size=N_ROWS)
+        log_average = np.tile(np.log(T.mean(axis=0)), (N_ROWS, 1))
         constant = Stub(T, dict.fromkeys(("mean", "sample"), log_average), stub.codes, stub.kl)
         assert not ConstantCollapseCertificate().certify(constant, ROWS).certified
 
 
+def test_margin_above_the_rate_is_an_internal_error(stub):
+    stub.kl = np.full((N_ROWS, 4), 1e-4)
+    with pytest.raises(BrokenBoundError, match="exceeds the rate by"):
+        ConstantCollapseCertificate().certify(stub, ROWS)
+
+
 def test_average_and_information_come_from_the_rows_that_are_scored(stub):
     """The trap: with the training average a shifted sample can fake a positive margin."""
-    T = np.repeat([[0.9, 0.1], [0.1, 0.9]], [36, 4], axis=0)
-    constant = np.tile(np.log(T.mean(axis=0)), (40, 1))
+    T = np.repeat([[0.9, 0.1], [0.1, 0.9]], [360, 40], axis=0)
+    constant = np.tile(np.log(T.mean(axis=0)), (N_ROWS, 1))
     model = Stub(T, {"mean": constant})
-    assert ConstantCollapseCertificate().score(model, ROWS[:39]) < 0
+    assert ConstantCollapseCertificate().score(model, ROWS[:390]) < 0
 
 
 def test_constant_teacher_is_an_error_and_never_a_pass(stub):
-    stub.T = np.full((40, 3), 1 / 3)
+    stub.T = np.full((N_ROWS, 3), 1 / 3)
     for call in (ConstantCollapseCertificate().score, ConstantCollapseCertificate().certify):
-        with pytest.raises(ConstantTeacherError, match="constant over these 40 rows"):
+        with pytest.raises(ConstantTeacherError, match="constant over these 400 rows"):
             call(stub, ROWS)
     with pytest.raises(ConstantTeacherError, match="1 rows"):
         ConstantCollapseCertificate().score(stub, ROWS[:1])
-
-
-def test_report_is_frozen_plain_and_readable(fitted, clusters):
-    report = ConstantCollapseCertificate(latent="sample").certify(fitted, clusters)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        report.certified = False
-    assert CertificateReport(**json.loads(json.dumps(report.to_dict()))) == report
-    assert pickle.loads(pickle.dumps(report)) == report
-    lines = str(report).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert lines[0] == "Constant-collapse certificate on 180 rows (nats)"
-    assert lines[-1] == "  certified: not constant in x (margin at the sample > tau = 0)"
-    assert f"{report.margin_sample:.4f}*" in str(report)
-    high = ConstantCollapseCertificate(tau=5.0).certify(fitted, clusters)
-    assert str(high).splitlines()[-1] == "  not certified (margin at the mean <= tau = 5)"
 
 
 def test_information_at_the_sample_is_bounded_by_the_rate(fitted, clusters):
@@ -154,6 +191,23 @@ def test_pipeline_search_and_frozen_estimator_are_seen_through(small_vae, cluste
     assert search.score(clusters) == certificate.score(search, clusters) == best
 
 
+def test_search_inside_a_pipeline_and_pandas_output_are_seen_through(small_vae, clusters):
+    certificate = ConstantCollapseCertificate()
+    frame = pd.DataFrame(clusters, columns=list("abcd"))
+    search = GridSearchCV(
+        small_vae().set_output(transform="pandas"),
+        {"beta": [0.5, 1.0]},
+        scoring=certificate,
+        cv=SHUFFLED,
+    )
+    pipeline = make_pipeline(MinMaxScaler().set_output(transform="pandas"), search).fit(frame)
+    assert certificate.certify(pipeline, frame).n_samples == 180
+    assert np.isfinite(certificate.score(FrozenEstimator(pipeline), frame))
+    unfit = GridSearchCV(small_vae(), {}, scoring=certificate, cv=SHUFFLED, refit=False)
+    with pytest.raises(NotFittedError, match="refit=False"):
+        certificate.score(unfit.fit(clusters), clusters)
+
+
 def test_works_as_one_scorer_among_several(small_vae, clusters):
     scores = cross_validate(
         make_pipeline(MinMaxScaler(), small_vae(max_epochs=30)),
@@ -173,11 +227,23 @@ def test_works_as_one_scorer_among_several(small_vae, clusters):
 
 def test_is_a_parameterised_object_of_scikit_learns_kind():
     certificate = ConstantCollapseCertificate(tau=0.2, latent="sample")
-    assert clone(certificate).get_params() == {"tau": 0.2, "latent": "sample"}
+    assert clone(certificate).get_params() == certificate.get_params()
     assert repr(certificate) == "ConstantCollapseCertificate(latent='sample', tau=0.2)"
 
 
-@pytest.mark.parametrize("bad", [{"tau": -0.1}, {"tau": np.nan}, {"latent": "mode"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"tau": -0.1},
+        {"tau": np.nan},
+        {"latent": "mode"},
+        {"confidence": 1.0},
+        {"method": "bootstrap"},
+        {"n_draws": 0},
+        {"teacher": PCA()},
+        {"witness": PCA()},
+    ],
+)
 def test_parameters_out_of_range_are_refused(fitted, clusters, bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         ConstantCollapseCertificate(**bad).certify(fitted, clusters)
@@ -185,7 +251,9 @@ def test_parameters_out_of_range_are_refused(fitted, clusters, bad):
 
 def test_what_cannot_be_certified_is_refused_with_the_reason(small_vae, clusters):
     certificate = ConstantCollapseCertificate()
-    with pytest.raises(TypeError, match="PCA lacks teacher_proba and witness_log_proba"):
+    with pytest.raises(
+        TypeError, match="PCA lacks teacher_proba and witness_log_proba: pass a fitted teacher"
+    ):
         certificate.score(PCA().fit(clusters), clusters)
     with pytest.raises(NotFittedError):
         certificate.score(small_vae(), clusters)
@@ -207,3 +275,238 @@ def test_knows_neither_torch_nor_the_estimator():
         for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]
     }
     assert not imported & {"torch", "skvae.vae", "skorch", "TeacherGuidedVAE"}
+
+
+def test_sample_read_averages_draws_and_repeats(fitted, clusters):
+    one, many = (
+        ConstantCollapseCertificate(latent="sample", n_draws=n).score(fitted, clusters)
+        for n in (1, 50)
+    )
+    seeds = [
+        ConstantCollapseCertificate(latent="sample", n_draws=1, random_state=seed).score(
+            fitted, clusters
+        )
+        for seed in range(30)
+    ]
+    assert many == pytest.approx(np.mean(seeds), abs=4 * np.std(seeds) / 30**0.5)
+    assert one != many
+    again = ConstantCollapseCertificate(latent="sample", n_draws=50).score(fitted, clusters)
+    assert again == many
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, lambda X: X.tolist()])
+def test_report_says_whether_the_rows_were_in_fit(small_vae, clusters, container):
+    order = np.random.default_rng(0).permutation(len(clusters))
+    train, test = clusters[order[:120]], clusters[order[120:]]
+    vae = small_vae(max_epochs=60).fit(train)
+    certificate = ConstantCollapseCertificate()
+
+    def rows(X):
+        return certificate.certify(vae, container(X)).rows
+
+    assert rows(test) == "held-out"
+    assert rows(train[::-1]) == "training"
+    assert rows(clusters) == "mixed"
+    assert "speaks of no others" in str(certificate.certify(vae, train))
+    vae.partial_fit(test)
+    assert certificate.certify(vae, test).rows == "training"
+
+
+@pytest.fixture(scope="module")
+def digit_teacher(digit_images):
+    return GaussianMixtureTeacher(random_state=0).fit(digit_images[:900])
+
+
+def test_any_encoder_is_certified_by_a_probe(digit_images, digit_teacher):
+    held_out = digit_images[900:]
+    pca = PCA(8, random_state=0).fit(digit_images[:900])
+    certificate = ConstantCollapseCertificate(teacher=digit_teacher)
+    report = certificate.certify(pca, held_out)
+    assert report.verdict == "certified"
+    assert report.witness == "probe"
+    assert report.margin_sample is report.rate is report.active_units is None
+    assert report.lower_bound > 0.5
+    codes = pca.transform(held_out)
+    assert certificate.certify(codes, held_out).margin_mean == pytest.approx(
+        report.margin_mean, abs=1e-9
+    )
+    pipeline = make_pipeline(MinMaxScaler(), PCA(8)).fit(digit_images[:900])
+    assert certificate.score(pipeline, held_out) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("ruin", "verdict"),
+    [
+        (lambda codes, rng: np.ones_like(codes), "collapsed"),
+        (lambda codes, rng: rng.standard_normal(codes.shape), "uncertified"),
+        (lambda codes, rng: rng.permutation(codes), "uncertified"),
+    ],
+    ids=["constant", "noise", "shuffled"],
+)
+def test_codes_without_information_are_not_certified(
+    digit_images, digit_teacher, ruin, verdict
+):
+    codes = PCA(8, random_state=0).fit_transform(digit_images)
+    ruined = ruin(codes, np.random.default_rng(0))
+    certificate = ConstantCollapseCertificate(teacher=digit_teacher)
+    report = certificate.certify(ruined, digit_images)
+    assert report.verdict == verdict
+    assert report.lower_bound <= 0
+
+
+def test_probe_tells_an_unused_code_from_an_empty_one(small_vae, clusters):
+    """A plain VAE never trains its witness: the raw certificate cannot tell, the probe can."""
+    certificate = ConstantCollapseCertificate(probe=True, latent="sample")
+    full = small_vae(alignment_weight=0, decoder_variance=0.3, max_epochs=100).fit(clusters)
+    report = certificate.certify(full, clusters)
+    assert report.margin_sample <= 1e-6
+    assert report.verdict == "uncertified"
+    assert report.probe.certified
+    assert report.probe.witness == "probe"
+    assert "By probe, certified" in str(report)
+    empty = small_vae(alignment_weight=0, decoder_variance=50.0, max_epochs=150).fit(clusters)
+    report = certificate.certify(empty, clusters)
+    assert report.verdict == "collapsed"
+    assert not report.probe.certified
+
+
+def test_given_teacher_takes_the_place_of_the_models_own(fitted, clusters):
+    teacher = GaussianMixtureTeacher(n_components=2, random_state=0).fit(clusters)
+    report = ConstantCollapseCertificate(teacher=teacher).certify(fitted, clusters)
+    assert report.witness == "probe"
+    assert report.certified
+    assert report.margin_sample is not None
+
+
+def test_probe_never_sees_the_rows(clusters):
+    """Codes that are constant stay uncertified however telling the rows are."""
+    teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(clusters)
+
+    class Constant(BaseEstimator):
+        def transform(self, X):
+            return np.zeros((len(X), 2))
+
+    report = ConstantCollapseCertificate(teacher=teacher).certify(Constant(), clusters)
+    assert report.verdict == "collapsed"
+
+
+def test_codes_and_rows_must_be_as_many(clusters):
+    teacher = GaussianMixtureTeacher(n_components=3).fit(clusters)
+    certificate = ConstantCollapseCertificate(teacher=teacher)
+    with pytest.raises(ValueError, match="10 codes for 180 rows"):
+        certificate.score(clusters[:10], clusters)
+    with pytest.raises(ValueError, match="at least 10 rows"):
+        certificate.score(clusters[:6], clusters[:6])
+    with pytest.raises(TypeError, match="has none"):
+        certificate.set_params(latent="sample").score(clusters, clusters)
+
+
+def test_search_keeps_the_teacher_of_its_scorer(clusters):
+    teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(clusters)
+    certificate = ConstantCollapseCertificate(teacher=teacher)
+    assert clone(certificate).score(clusters, clusters) == certificate.score(clusters, clusters)
+    search = GridSearchCV(
+        PCA(), {"n_components": [1, 3]}, scoring=certificate, cv=SHUFFLED, error_score="raise"
+    ).fit(clusters)
+    assert search.best_params_ == {"n_components": 3}
+
+
+def test_reconstruction_margin_tells_a_decoder_that_ignores_the_code(small_vae, clusters):
+    certificate = ConstantCollapseCertificate()
+    good = small_vae(decoder_variance=0.3, max_epochs=150).fit(clusters)
+    assert certificate.certify(good, clusters).margin_reconstruction > 0.5
+    deaf = copy.deepcopy(good)
+    with torch.no_grad():
+        deaf.net_.module_.decoder.layers[0].weight.zero_()
+    report = certificate.certify(deaf, clusters)
+    assert report.certified
+    assert report.margin_reconstruction < 0
+
+
+def test_constant_encoder_is_certified_at_the_sample_no_oftener_than_it_may(
+    small_vae, clusters
+):
+    """A witness that reads pure noise has margins above zero by chance: the bound must hold."""
+    vae = small_vae(alignment_weight=0, max_epochs=1).fit(clusters)
+    with torch.no_grad():
+        for parameter in vae.net_.module_.encoder.layers[-1].parameters():
+            parameter.zero_()
+        vae.net_.module_.witness.head.weight.normal_(
+            0, 0.2, generator=torch.Generator().manual_seed(0)
+        )
+    reports = [
+        ConstantCollapseCertificate(latent="sample", random_state=seed, n_draws=1).certify(
+            vae, clusters
+        )
+        for seed in range(100)
+    ]
+    assert max(report.margin_sample for report in reports) > 0
+    assert sum(report.certified for report in reports) <= 5
+
+
+@pytest.fixture
+def routing():
+    with config_context(enable_metadata_routing=True):
+        yield
+
+
+def test_other_view_is_certified_and_its_gap_told(small_vae, clusters):
+    noisy = clusters + 0.3 * np.random.default_rng(0).standard_normal(clusters.shape)
+    vae = small_vae(max_epochs=60).fit(clusters, X_teacher=noisy)
+    certificate = ConstantCollapseCertificate()
+    report = certificate.certify(vae, clusters, X_teacher=noisy)
+    assert report.certified
+    log_q = vae.witness_log_proba(clusters)
+    T, T_view = vae.teacher_proba(clusters), vae.teacher_proba(noisy)
+    gap = alignment_cost(T, log_q) - alignment_cost(T_view, log_q)
+    assert report.view_gap == pytest.approx(gap, abs=1e-12)
+
+    def entropy(P):
+        return -np.mean(np.sum(special.xlogy(P, P), axis=1))
+
+    # The identity of docs/mathematics.rst.
+    identity = np.mean(np.sum((T_view - T) * log_q, axis=1)) + entropy(T_view) - entropy(T)
+    assert report.view_gap == pytest.approx(identity, abs=1e-12)
+    with pytest.raises(ValueError, match="pass it as X_teacher"):
+        certificate.certify(vae, clusters)
+
+
+@pytest.mark.usefixtures("routing")
+def test_other_view_is_routed_through_pipelines_and_searches(small_vae, clusters):
+    view = clusters[:, :2]
+    vae = small_vae(max_epochs=30).set_fit_request(X_teacher=True)
+    certificate = ConstantCollapseCertificate().set_score_request(X_teacher=True)
+    search = GridSearchCV(
+        make_pipeline(MinMaxScaler(), vae),
+        {"teacherguidedvae__beta": [0.5, 1.0]},
+        scoring=certificate,
+        cv=SHUFFLED,
+        error_score="raise",
+    )
+    search.fit(clusters, X_teacher=view)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    report = ConstantCollapseCertificate().certify(
+        search.best_estimator_, clusters, X_teacher=view
+    )
+    assert report.view_gap is None
+
+
+def test_several_teachers_hold_together(fitted, clusters):
+    teachers = [
+        GaussianMixtureTeacher(n_components=k, random_state=0).fit(clusters) for k in (2, 3, 4)
+    ]
+    certificate = ConstantCollapseCertificate(teacher=teachers, confidence=0.9)
+    report = certificate.certify(fitted, clusters)
+    assert report.confidence == 0.9
+    assert [one.confidence for one in report.reports] == [pytest.approx(1 - 0.1 / 3)] * 3
+    assert report.certified
+    assert report.worst.lower_bound == min(one.lower_bound for one in report.reports)
+    assert certificate.score(fitted, clusters) == pytest.approx(report.worst.lower_bound)
+    assert str(report).startswith("Certified by 3 of 3 teachers; all bounds hold together")
+    assert len(report.to_dict()["reports"]) == 3
+    plain = ConstantCollapseCertificate(teacher=teachers)
+    assert plain.certify(fitted, clusters).reports[0].confidence == pytest.approx(1 - 0.05 / 3)
+    alone = [ConstantCollapseCertificate(teacher=t).score(fitted, clusters) for t in teachers]
+    assert plain.score(fitted, clusters) == min(alone)
+    with pytest.raises(ValueError, match="empty list"):
+        ConstantCollapseCertificate(teacher=[]).score(fitted, clusters)

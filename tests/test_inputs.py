@@ -155,6 +155,13 @@ def test_bernoulli_wants_the_unit_interval_and_no_variance(small_vae, clusters):
         small_vae(likelihood="bernoulli", decoder_variance=1.0).fit(np.abs(clusters) / 10)
 
 
+def test_bernoulli_model_refuses_rows_outside_the_unit_interval_later(small_vae, clusters):
+    X = (clusters - clusters.min()) / np.ptp(clusters)
+    vae = small_vae(likelihood="bernoulli").fit(X)
+    with pytest.raises(ValueError, match=r"X in \[0, 1\]"):
+        vae.score_samples(100 * X)
+
+
 def test_labels_of_another_length_are_refused(small_vae, clusters):
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         small_vae().fit(clusters, np.zeros(7))

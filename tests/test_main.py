@@ -38,15 +38,14 @@ def test_table_figure_and_file(table, tmp_path, capsys):
     lines = printed.out.splitlines()
     assert lines[0].split() == [
         *("arm", "seed", "I_T", "cost(mean)", "cost(sample)", "margin(mean)"),
-        *("margin(sample)", "rate", "active", "ELBO", "verdict"),
+        *("margin(sample)", "bound(sample)", "rate", "active", "ELBO", "verdict"),
     ]
     assert [line.split()[:2] for line in lines[1:7]] == [
         [arm, seed] for arm in ("prevention", "collapse", "rescue") for seed in "01"
     ]
-    assert [line.endswith("not certified") for line in lines[1:7]] == [False] * 2 + [
-        True
-    ] * 2 + [False] * 2
-    assert "not constant in x. It means no more." in printed.out
+    verdicts = [line.split()[-1] for line in lines[1:7]]
+    assert verdicts == [*2 * ["certified"], *2 * ["collapsed"], *2 * ["certified"]]
+    assert "not constant in x. It\nmeans no more." in printed.out
     assert "6/6" in printed.err
     assert sorted(path.name for path in out.iterdir()) == ["margins.png", "results.json"]
     result = json.loads((out / "results.json").read_text())
@@ -77,6 +76,12 @@ def arrays(folder):
     np.savez(folder / "two.npz", a=X, b=X)
     (folder / "damaged.npz").write_bytes((folder / "two.npz").read_bytes()[:40])
     (folder / "damaged.npy").write_text("not an array")
+    np.savez_compressed(folder / "flipped.npz", X=np.arange(3000.0).reshape(30, 100))
+    flipped = bytearray((folder / "flipped.npz").read_bytes())
+    flipped[200:400] = bytes(200)
+    (folder / "flipped.npz").write_bytes(flipped)
+    np.save(folder / "huge.npy", 1e200 * np.random.default_rng(0).normal(size=(30, 3)))
+    (folder / "taken" / "results.json").mkdir(parents=True)
     (folder / "table.csv").write_text("1,2\n")
 
 
@@ -98,6 +103,10 @@ def arrays(folder):
         (["--data", "two.npz"], "must hold one array, or one that is named X; it holds a, b"),
         (["--data", "damaged.npz"], "damaged.npz cannot be read: it is damaged"),
         (["--data", "damaged.npy"], "damaged.npy cannot be read: it is damaged"),
+        (["--data", "flipped.npz"], "flipped.npz cannot be read: it is damaged"),
+        (["--data", "huge.npy"], "The covariance of X is not finite"),
+        (["--seeds", "\u00b2"], "--seeds: expected a whole number of at least 1"),
+        (["--out", "taken"], "results.json in it is a folder"),
         (["--data", "table.csv"], "must be a .npy or .npz file, got suffix '.csv'"),
         (["--out", "table.csv"], "table.csv is not a folder that can be written to"),
     ],
@@ -150,6 +159,15 @@ def test_without_matplotlib_the_rest_is_written(table, tmp_path, monkeypatch, ca
         "No figure: Plots need matplotlib: pip install 'skvae[plot]'" in capsys.readouterr().out
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+
+
+def test_results_that_cannot_be_written_are_one_line(table, tmp_path, monkeypatch, capsys):
+    def full(path, write):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(command_line, "_write", full)
+    assert run("--data", table, "--seeds", 1, "--epochs", 1, "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.endswith("skvae: error: No space left on device\n")
 
 
 def test_failed_write_leaves_no_partial_file(tmp_path):

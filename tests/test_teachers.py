@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special, stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -11,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import GaussianMixtureTeacher
+from skvae import GaussianMixtureTeacher, PrecomputedTeacher
 from skvae.exceptions import ConstantTeacherError
 from skvae.information import teacher_information
 
@@ -25,6 +26,24 @@ def test_teacher_is_the_tempered_and_floored_posterior_of_its_pipeline(wine):
     tempered /= tempered.sum(axis=1, keepdims=True)
     expected = 0.9 * tempered + 0.1 / 4
     np.testing.assert_allclose(teacher.predict_proba(wine), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [100.0, 1000.0])
+def test_temperature_lifts_what_probabilities_would_underflow(digit_images, temperature):
+    """Far from its component a row's responsibility is below any float64."""
+    teacher = GaussianMixtureTeacher(temperature=temperature, floor=0.0, random_state=0)
+    T = teacher.fit(digit_images).predict_proba(digit_images)
+    scaled = teacher.pipeline_[:-1].transform(digit_images)
+    mixture = teacher.pipeline_[-1]
+    log_joint = np.log(mixture.weights_) + np.column_stack(
+        [
+            stats.multivariate_normal(mean, variance).logpdf(scaled)
+            for mean, variance in zip(mixture.means_, mixture.covariances_, strict=True)
+        ]
+    )
+    assert np.ptp(log_joint, axis=1).max() > 745
+    expected = special.softmax(log_joint / temperature, axis=1)
+    np.testing.assert_allclose(T, expected, atol=1e-9)
 
 
 def test_every_component_has_a_positive_probability_everywhere(wine):
@@ -151,6 +170,35 @@ class BadTeacher(BaseEstimator):
 def test_teacher_that_gives_no_distributions_is_refused(small_vae, clusters, T, message):
     with pytest.raises(ValueError, match=message):
         small_vae(teacher=BadTeacher(T)).fit(clusters)
+
+
+def test_another_view_teaches_in_place_of_the_rows(small_vae, clusters):
+    view = clusters[:, :2] * 100
+    vae = small_vae(max_epochs=60).fit(clusters, X_teacher=view)
+    assert vae.teacher_sees_ == "X_teacher"
+    assert vae.teacher_.n_features_in_ == 2
+    assert vae.teacher_proba(view).shape == (180, 3)
+    assert vae.margin_ > 0
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        small_vae().fit(clusters, X_teacher=view[:10])
+
+
+def test_view_is_split_with_the_rows_for_early_stopping(small_vae, clusters):
+    view = pd.DataFrame(clusters[:, :2], columns=["u", "v"], index=np.arange(180)[::-1])
+    vae = small_vae(early_stopping=True).fit(clusters, X_teacher=view)
+    assert list(vae.teacher_.feature_names_in_) == ["u", "v"]
+
+
+def test_precomputed_distributions_teach(small_vae, clusters):
+    T = GaussianMixture(3, random_state=0).fit(clusters).predict_proba(clusters)
+    vae = small_vae(teacher=PrecomputedTeacher(), max_epochs=60)
+    vae.fit(clusters, X_teacher=T)
+    assert vae.margin_ > 0
+    vae.partial_fit(clusters[:5], X_teacher=T[:5])
+    with pytest.raises(ValueError, match="n_components=3"):
+        vae.teacher_proba(np.full((4, 2), 0.5))
+    with pytest.raises(ValueError, match="Row 0 of T"):
+        small_vae(teacher=PrecomputedTeacher()).fit(clusters)
 
 
 def test_teacher_without_predict_proba_is_refused(small_vae, clusters):

@@ -132,6 +132,25 @@ def test_ctrl_c_keeps_a_usable_model(small_vae, clusters, interrupt, early_stopp
     assert vae.margin_ <= vae.teacher_information_
 
 
+def test_ctrl_c_in_the_validation_pass_keeps_the_epochs_before_it(
+    small_vae, clusters, monkeypatch
+):
+    passes = iter(range(1, 100))
+    step = VAENet.validation_step
+
+    def interrupted(self, *args, **kwargs):
+        if next(passes) == 3:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(VAENet, "validation_step", interrupted)
+    vae = small_vae(early_stopping=True, max_epochs=50)
+    with pytest.warns(InterruptedFitWarning, match="after 2 whole epochs"):
+        vae.fit(clusters)
+    assert vae.n_iter_ == len(vae.history_) == 2
+    assert np.isfinite(vae.score(clusters))
+
+
 def test_ctrl_c_in_the_first_step_keeps_a_usable_model(small_vae, clusters, interrupt):
     interrupt(1)
     vae = small_vae(alignment_weight=0, early_stopping=True)
@@ -143,11 +162,13 @@ def test_ctrl_c_in_the_first_step_keeps_a_usable_model(small_vae, clusters, inte
 
 def test_ctrl_c_can_be_made_to_stop_the_job_and_change_nothing(small_vae, clusters, interrupt):
     interrupt(3)
-    vae = small_vae()
+    vae = small_vae(batch_size=60)
+    before = dict(vars(vae))
     with warnings.catch_warnings():
         warnings.simplefilter("error", InterruptedFitWarning)
         with pytest.raises(InterruptedFitWarning):
             vae.fit(clusters)
+    assert vars(vae) == before
 
 
 def test_not_a_number_stops_at_once_and_names_epoch_term_and_remedy(
@@ -177,6 +198,14 @@ def test_divergence_leaves_a_fitted_estimator_as_it_was(small_vae, clusters):
         vae.fit(clusters + 1)
     assert {**vars(vae), "lr": 1e-2} == before
     np.testing.assert_array_equal(vae.transform(clusters), codes)
+
+
+@pytest.mark.parametrize("lr", [1e20, 1e38])
+def test_divergence_in_the_very_last_step_is_seen(small_vae, clusters, lr):
+    vae = small_vae(max_epochs=1, batch_size=1000, lr=lr, hidden_layer_sizes=())
+    with pytest.raises(DivergenceError, match=r"last step of epoch 1.*smaller lr"):
+        vae.fit(clusters)
+    assert not hasattr(vae, "net_")
 
 
 @pytest.mark.parametrize("n_rows", [129, 128, 127])

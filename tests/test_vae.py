@@ -75,8 +75,9 @@ def test_draws_of_the_code_repeat_and_can_be_varied(fitted, clusters):
     assert not np.array_equal(first, read(clusters, latent="sample", random_state=1))
     np.testing.assert_array_equal(fitted.sample(3), fitted.sample(3))
     assert not np.array_equal(fitted.sample(3), fitted.sample(3, random_state=1))
-    with pytest.raises(ValueError, match="at least 1"):
-        fitted.sample(0)
+    for bad in (0, 2.5, "many"):
+        with pytest.raises(ValueError, match="at least 1"):
+            fitted.sample(bad)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
@@ -312,6 +313,35 @@ def test_partial_fit_obeys_settings_changed_in_between(small_vae, clusters):
     np.testing.assert_allclose(vae.transform(clusters), before, atol=1e-6)
 
 
+@pytest.mark.parametrize("variances", [("learned", 1.0), (1.0, "learned"), (1.0, 2.0)])
+def test_partial_fit_survives_a_change_of_the_decoder_variance(small_vae, clusters, variances):
+    first, second = variances
+    vae = small_vae(decoder_variance=first).partial_fit(clusters)
+    vae.set_params(decoder_variance=second).partial_fit(clusters)
+    moments = [len(state) for state in vae.net_.optimizer_.state.values()]
+    assert len(moments) == len(list(vae.net_.module_.parameters()))
+    assert np.isfinite(vae.score(clusters))
+    vae.set_params(decoder_variance=first, warm_start=True).fit(clusters)
+    assert vae.n_iter_ == 7
+
+
+def test_partial_fit_carries_the_moments_of_the_optimiser_on(small_vae, clusters):
+    vae = small_vae().partial_fit(clusters).partial_fit(clusters)
+    steps = {float(state["step"]) for state in vae.net_.optimizer_.state.values()}
+    assert steps == {4.0}
+
+
+def test_warnings_turned_into_errors_leave_the_estimator_as_it_was(small_vae, clusters):
+    vae = small_vae().fit(clusters)
+    before = dict(vars(vae))
+    vae.set_params(lr=1.0, max_epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UncertifiedWarning)
+        with pytest.raises(UncertifiedWarning):
+            vae.fit(clusters)
+    assert {**vars(vae), "lr": 1e-2, "max_epochs": 5} == before
+
+
 def test_parameters_are_kept_as_given_and_searchable():
     vae = TeacherGuidedVAE(hidden_layer_sizes=[4, 5])
     assert vae.get_params()["hidden_layer_sizes"] == [4, 5]
@@ -326,6 +356,7 @@ def test_parameters_are_kept_as_given_and_searchable():
         {"latent_dim": 0},
         {"hidden_layer_sizes": (8, 0)},
         {"hidden_layer_sizes": (8.0,)},
+        {"hidden_layer_sizes": (True,)},
         {"hidden_layer_sizes": 8},
         {"alignment_weight": -1},
         {"beta": -0.1},
@@ -353,5 +384,5 @@ def test_every_documented_attribute_exists_and_every_one_is_documented(fitted):
     documented = TeacherGuidedVAE.__doc__.split("Attributes\n")[1].split("See Also")[0]
     names = {line.split(" : ")[0].strip() for line in documented.splitlines() if " : " in line}
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
-    assert names - {"feature_names_in_", "device_"} == public
+    assert names - {"feature_names_in_", "device_"} == public, names ^ public
     assert hasattr(fitted, "device_")

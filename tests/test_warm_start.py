@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher
+from skvae.warm_start import same_settings
+
+# A learning rate of next to nothing keeps weights in place, and a margin at zero.
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 
 
 def weights(vae):
@@ -38,6 +44,26 @@ def test_true_fits_another_teacher_when_given_one(small_vae, clusters):
     vae = small_vae(warm_start=True).fit(clusters)
     vae.set_params(teacher=GaussianMixture(2)).fit(clusters)
     assert vae.witness_log_proba(clusters).shape == (180, 2)
+
+
+def test_true_notices_a_parameter_of_its_teacher_that_was_changed(small_vae, clusters):
+    vae = small_vae(warm_start=True).fit(clusters)
+    vae.set_params(teacher__n_components=5).fit(clusters)
+    assert vae.witness_log_proba(clusters).shape == (180, 5)
+    teacher = vae.teacher_
+    assert vae.fit(clusters).teacher_ is teacher
+
+
+def test_settings_are_compared_by_value():
+    def pipeline(**settings):
+        return make_pipeline(PCA(2), GaussianMixture(means_init=np.eye(2), **settings))
+
+    assert same_settings(pipeline(), pipeline())
+    assert not same_settings(pipeline(), pipeline(tol=0.1))
+    assert not same_settings(pipeline(), PCA(2))
+    assert not same_settings(None, pipeline())
+    frozen = FrozenEstimator(PCA(2))
+    assert same_settings(frozen, clone(frozen))
 
 
 def test_fitted_estimator_lends_weights_and_teacher_and_stays_untouched(small_vae, clusters):

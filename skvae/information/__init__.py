@@ -1,10 +1,21 @@
 """Information in nats, in NumPy: the boundary of a sample, and what it says of a population."""
 
+from skvae.information.bound import MarginBound, SequentialMargin, margin_lower_bound
 from skvae.information.boundary import (
     alignment_cost,
     best_constant_student,
     margin,
     teacher_information,
 )
+from skvae.information.statistics import BoundaryStatistics
 
-__all__ = ["alignment_cost", "best_constant_student", "margin", "teacher_information"]
+__all__ = [
+    "BoundaryStatistics",
+    "MarginBound",
+    "SequentialMargin",
+    "alignment_cost",
+    "best_constant_student",
+    "margin",
+    "margin_lower_bound",
+    "teacher_information",
+]

@@ -1,0 +1,232 @@
+"""The boundary of rows that come in batches, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skvae.information.boundary import check_pair
+
+__all__ = ["BoundaryStatistics"]
+
+# Small enough to stay in a processor's cache, and for plain sums within a block to keep
+# twelve digits; large enough that the loop over blocks costs nothing beside the sums.
+BLOCK_ROWS = 4096
+
+
+class BoundaryStatistics:
+    """Sums from which the boundary of any number of rows can be told.
+
+    The sums of two sets of rows add up to those of both, so rows may come in batches of
+    any size and order, or be summed by several processes and merged: the quantities are
+    those of all rows as one sample, to within 1e-12. (The average of the margins of
+    batches is another quantity: each batch has its own best constant student.) The sums
+    are compensated, and take ``n_components ** 2`` numbers however many rows there are.
+
+    Attributes
+    ----------
+    n_samples : int
+        Number of rows so far.
+    teacher_information, alignment_cost, margin : float
+        ``I_T``, ``L`` and ``G = I_T - L`` of all rows so far, in nats.
+    best_constant_student : ndarray of shape (n_components,)
+        The average of the teacher over all rows so far.
+    margin_standard_error : float
+        Standard error of the margin, in nats.
+
+    References
+    ----------
+    arXiv 2605.05813 for the quantities; Neumaier, ZAMM 54(1), 1974, for the sums.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.information import margin
+    >>> from skvae.information.statistics import BoundaryStatistics
+    >>> T = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    >>> batches = BoundaryStatistics().update(T[:2], np.log(T[:2])).update(T[2:], np.log(T[2:]))
+    >>> batches.n_samples
+    3
+    >>> abs(batches.margin - margin(T, np.log(T))) < 1e-12
+    True
+    """
+
+    def __init__(self) -> None:
+        self._n_samples = 0
+        self._n_components = 0
+        # The sums are total + carry: the carry holds what rounding took from the total.
+        self._total: NDArray[np.float64] = np.zeros(0)
+        self._carry: NDArray[np.float64] = np.zeros(0)
+
+    def update(self, T: ArrayLike, log_q: ArrayLike) -> Self:
+        """Add rows.
+
+        Parameters
+        ----------
+        T : array-like of shape (n_samples, n_components)
+            Teacher distributions, one row each on the simplex.
+        log_q : array-like of shape (n_samples, n_components)
+            Natural-log probabilities of the student for the same rows.
+
+        Returns
+        -------
+        self : BoundaryStatistics
+            These statistics, with the rows added.
+
+        Raises
+        ------
+        ValueError
+            As for `alignment_cost`, and if the number of components is not that of the
+            rows before. The statistics are then what they were.
+        """
+        added = BoundaryStatistics()
+        for T_block, log_q_block in checked_blocks(T, log_q):
+            block = BoundaryStatistics()
+            block._n_samples, block._n_components = T_block.shape
+            block._total = _sums(T_block, log_q_block)
+            block._carry = np.zeros_like(block._total)
+            added.merge(block)
+        return self.merge(added)
+
+    def merge(self, other: BoundaryStatistics) -> Self:
+        """Add the rows that other statistics were made of; those are left as they are.
+
+        Parameters
+        ----------
+        other : BoundaryStatistics
+            Statistics of other rows, with the same teacher and student.
+
+        Returns
+        -------
+        self : BoundaryStatistics
+            These statistics, with the rows of the others added.
+
+        Raises
+        ------
+        ValueError
+            If both hold rows and the numbers of components differ.
+        """
+        if not other._n_samples:
+            return self
+        if not self._n_samples:
+            self._n_components = other._n_components
+            self._total, self._carry = np.zeros((2, len(other._total)))
+        if other._n_components != self._n_components:
+            raise ValueError(
+                f"These statistics are of K = {self._n_components} teacher components, and "
+                f"the rows to be added have K = {other._n_components}. Only rows of one "
+                "teacher can be added up: begin new statistics for another."
+            )
+        self._n_samples += other._n_samples
+        self._total, lost = _two_sum(self._total, other._total)
+        self._carry = self._carry + other._carry + lost
+        return self
+
+    def __add__(self, other: BoundaryStatistics) -> BoundaryStatistics:
+        if not isinstance(other, BoundaryStatistics):
+            return NotImplemented
+        return BoundaryStatistics().merge(self).merge(other)
+
+    def __repr__(self) -> str:
+        return (
+            f"BoundaryStatistics(n_samples={self._n_samples}, "
+            f"n_components={self._n_components})"
+        )
+
+    @property
+    def n_samples(self) -> int:
+        return self._n_samples
+
+    @property
+    def best_constant_student(self) -> NDArray[np.float64]:
+        return self._moments()[1]
+
+    @property
+    def teacher_information(self) -> float:
+        (_, negative_entropy, _, _), average, _, _ = self._moments()
+        return max(float(negative_entropy - average @ _log_or_zero(average)), 0.0)
+
+    @property
+    def alignment_cost(self) -> float:
+        (cost, _, _, _), _, _, _ = self._moments()
+        return max(float(cost), 0.0)
+
+    @property
+    def margin(self) -> float:
+        (_, _, score, _), average, _, _ = self._moments()
+        return float(score - average @ _log_or_zero(average))
+
+    @property
+    def margin_standard_error(self) -> float:
+        """Standard error of the margin; nan for one row, which has no spread.
+
+        By the delta method, the error in the average teacher counts at first order just
+        as it does in ``mean_i phi_i``, ``phi_i = sum_k T_ik (log q_ik - log Tbar_k)``, with
+        ``Tbar`` held fixed: so this is the standard error of that mean.
+        """
+        (_, _, score, score_squared), average, score_teacher, teacher_teacher = self._moments()
+        if self._n_samples < 2:
+            return float("nan")
+        log_average = _log_or_zero(average)
+        square = (
+            score_squared
+            - 2 * score_teacher @ log_average
+            + log_average @ teacher_teacher @ log_average
+        )
+        variance = max(float(square - (score - average @ log_average) ** 2), 0.0)
+        return float(np.sqrt(variance / (self._n_samples - 1)))
+
+    def _moments(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        if not self._n_samples:
+            raise ValueError("There are no rows yet: call update with at least one row first.")
+        mean = (self._total + self._carry) / self._n_samples
+        K = self._n_components
+        scalars, average, score_teacher, teacher_teacher = np.split(mean, [4, 4 + K, 4 + 2 * K])
+        return scalars, average, score_teacher, teacher_teacher.reshape(K, K)
+
+
+def checked_blocks(
+    T: ArrayLike, log_q: ArrayLike
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield the rows block by block, checked and normalised in float64.
+
+    Only one block is in float64 at a time, so memory-mapped arrays may be larger than memory.
+    """
+    T, log_q = np.asarray(T), np.asarray(log_q)
+    if T.ndim != 2 or log_q.shape != T.shape or len(T) <= BLOCK_ROWS:
+        yield check_pair(T, log_q)
+        return
+    for start in range(0, len(T), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        try:
+            checked = check_pair(T[block], log_q[block])
+        except ValueError as error:
+            raise ValueError(f"Counting rows from row {start}: {error}") from error
+        yield checked
+
+
+def _sums(T: NDArray[np.float64], log_q: NDArray[np.float64]) -> NDArray[np.float64]:
+    log_T = _log_or_zero(T)
+    score = np.einsum("ij,ij->i", T, log_q)
+    scalars = [
+        np.einsum("ij,ij->i", T, log_T - log_q).sum(),
+        np.einsum("ij,ij->i", T, log_T).sum(),
+        score.sum(),
+        score @ score,
+    ]
+    return np.concatenate([scalars, T.sum(axis=0), score @ T, (T.T @ T).ravel()])
+
+
+def _two_sum(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+    """Return the rounded sum and, exactly, what the rounding took from it (Knuth)."""
+    total = x + y
+    y_kept = total - x
+    return total, (x - (total - y_kept)) + (y - y_kept)
+
+
+def _log_or_zero(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Where p is zero it is multiplied by zero later on: any finite value serves.
+    return np.log(p, out=np.zeros_like(p), where=p > 0)

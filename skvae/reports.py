@@ -1,0 +1,259 @@
+"""What a certificate found, as a record that prints."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["CertificateReport", "SimultaneousReport"]
+
+ROWS = {
+    "held-out": "held out",
+    "training": "rows that were in fit",
+    "mixed": "rows of which some were in fit",
+    "unknown": "rows of unknown origin",
+}
+
+
+@dataclass(frozen=True)
+class CertificateReport:
+    """What a certificate found on one set of rows; all information in nats.
+
+    ``verdict`` is one of three words:
+
+    - ``"certified"``: the lower bound at the read named by ``latent`` exceeds ``tau``. With
+      the stated confidence the witness, and so the code it reads, is not constant in x.
+      It says nothing else: not that the code is good, nor that it keeps what anyone needs;
+    - ``"uncertified"``: not certified, and yet the code varies: a probe of the codes is
+      certified, or the rate and the active units are up;
+    - ``"collapsed"``: neither. This is what was seen, and not a proof of collapse.
+
+    Where a quantity is not known of a model, the field is None.
+
+    Attributes
+    ----------
+    verdict : {"certified", "uncertified", "collapsed"}
+        The verdict.
+    teacher_information : float
+        ``I_T``: what the best constant student costs on these rows.
+    alignment_cost_mean, alignment_cost_sample : float
+        What the witness costs, reading the posterior mean and draws of the code.
+    margin_mean, margin_sample : float
+        ``I_T`` less those costs, on these rows. The margin at the mean can be had with
+        codes far smaller than their noise.
+    lower_bound_mean, lower_bound_sample : float
+        Lower confidence bounds on the margins of the population; see
+        `skvae.information.margin_lower_bound` for what exactly they bound. The one at
+        the sample is a lower bound on the nats that a draw of the code carries.
+    log_e_value_mean, log_e_value_sample : float
+        Natural-log evidence against "no better than a constant"; the reciprocal of the
+        e-value is a p-value.
+    confidence : float
+        Confidence of each bound.
+    method : {"e-value", "normal"}
+        "e-value" holds at every number of rows; "normal" is approximate.
+    rate : float
+        Mean divergence of the posterior from the prior.
+    mutual_information : float
+        Information of a draw of the code about its row, estimated from the aggregated
+        posterior; at most the log of the number of rows used.
+    kl_per_dimension : tuple of float
+        The rate, dimension by dimension.
+    active_units : int
+        Latent dimensions whose posterior mean varies by more than 0.01 over the rows.
+    margin_reconstruction : float
+        ``I_T`` less the mean divergence of the teacher on the reconstructions from the
+        teacher on the rows; above 0 the decoder passes on what the teacher sees.
+    view_gap : float
+        What the witness costs on the teacher of X, less its cost on the teacher of the
+        other view that was given: what a certificate under the teacher of X would lose.
+    tau : float
+        Safety margin asked for.
+    latent : {"mean", "sample"}
+        The read that decides.
+    n_samples : int
+        Number of rows.
+    rows : {"held-out", "training", "mixed", "unknown"}
+        Whether the rows were in `fit`. On rows that were, a bound speaks of no others.
+    witness : {"own", "probe"}
+        Whether the model's own witness was read, or a probe fitted to its codes.
+    probe : CertificateReport or None
+        The certificate by probe, where it was asked for beside the model's own.
+
+    References
+    ----------
+    arXiv 2605.05813; active units: Burda et al., arXiv 1509.00519; the bound at the
+    sample: Barber and Agakov, NIPS 2003.
+    """
+
+    verdict: str
+    teacher_information: float
+    alignment_cost_mean: float
+    alignment_cost_sample: float | None
+    margin_mean: float
+    margin_sample: float | None
+    lower_bound_mean: float
+    lower_bound_sample: float | None
+    log_e_value_mean: float | None
+    log_e_value_sample: float | None
+    confidence: float
+    method: str
+    rate: float | None
+    mutual_information: float | None
+    kl_per_dimension: tuple[float, ...] | None
+    active_units: int | None
+    margin_reconstruction: float | None
+    view_gap: float | None
+    tau: float
+    latent: str
+    n_samples: int
+    rows: str
+    witness: str
+    probe: CertificateReport | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether the verdict is ``"certified"``."""
+        return self.verdict == "certified"
+
+    @property
+    def lower_bound(self) -> float | None:
+        """Lower bound at the read that decides."""
+        return self.lower_bound_mean if self.latent == "mean" else self.lower_bound_sample
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name, and ``certified``, as plain numbers, strings and lists."""
+        fields = asdict(self)
+        fields["certified"] = self.certified
+        if self.kl_per_dimension is not None:
+            fields["kl_per_dimension"] = list(self.kl_per_dimension)
+        if self.probe is not None:
+            fields["probe"] = self.probe.to_dict()
+        return fields
+
+    def _table(self) -> list[tuple[str, Any, Any]]:
+        """Label, value at the mean and value at the sample of each line."""
+        approximate = ", approximate" if self.method == "normal" else ""
+        both = [
+            ("alignment cost", self.alignment_cost_mean, self.alignment_cost_sample),
+            ("margin", self.margin_mean, self.margin_sample),
+            (
+                f"{self.confidence:.4g} lower bound{approximate}",
+                self.lower_bound_mean,
+                self.lower_bound_sample,
+            ),
+            ("log e-value", self.log_e_value_mean, self.log_e_value_sample),
+        ]
+        one = [
+            ("rate", self.rate, None),
+            ("mutual information", self.mutual_information, None),
+            ("reconstruction margin", self.margin_reconstruction, None),
+            ("view gap", self.view_gap, None),
+            ("active units", self.active_units, None),
+        ]
+        return [line for line in both + one if line[1] is not None]
+
+    def _verdict_sentence(self) -> str:
+        if self.certified:
+            return (
+                f"certified: not constant in x (bound at the {self.latent} > "
+                f"tau = {self.tau:g})"
+            )
+        reason = {
+            "uncertified": "this witness proves nothing, yet the code varies",
+            "collapsed": "nothing shows that the code varies",
+        }[self.verdict]
+        return f"{self.verdict}: {reason} (bound at the {self.latent} <= tau = {self.tau:g})"
+
+    def __str__(self) -> str:
+        title = "Constant-collapse certificate" + (
+            " by probe" if self.witness == "probe" else ""
+        )
+        lines = [
+            f"{title}: {self.n_samples} {ROWS[self.rows]}",
+            f"  {'teacher information (nats)':32}{_number(self.teacher_information)}",
+            f"  {'':32}{'mean':>10}{'sample':>10}",
+        ]
+        lines += [
+            f"  {label:32}{_number(mean)}{_number(sample)}".rstrip()
+            for label, mean, sample in self._table()
+        ]
+        if self.rows in ("training", "mixed"):
+            lines.append("  Rows that were in fit: the bound speaks of no others.")
+        lines.append(f"  {self._verdict_sentence()}")
+        if self.probe is not None:
+            lines.append(
+                f"  By probe, {self.probe.verdict}: bound at the mean "
+                f"{self.probe.lower_bound_mean:.4f}"
+                + (
+                    f", at the sample {self.probe.lower_bound_sample:.4f}"
+                    if self.probe.lower_bound_sample is not None
+                    else ""
+                )
+            )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td>{html.escape(label)}</td><td>{_number(mean)}</td>"
+            f"<td>{_number(sample)}</td></tr>"
+            for label, mean, sample in [
+                ("teacher information", self.teacher_information, None),
+                *self._table(),
+            ]
+        )
+        return (
+            f"<table><caption>{html.escape(self._verdict_sentence())}<br>"
+            f"{self.n_samples} {ROWS[self.rows]}; nats</caption>"
+            "<tr><th></th><th>mean</th><th>sample</th></tr>"
+            f"{cells}</table>"
+        )
+
+
+@dataclass(frozen=True)
+class SimultaneousReport:
+    """Certificates of one code by several teachers, whose bounds hold together.
+
+    Attributes
+    ----------
+    reports : tuple of CertificateReport
+        One for each teacher, each at a confidence that makes the family hold.
+    confidence : float
+        Confidence with which all lower bounds hold at once (Bonferroni).
+    """
+
+    reports: tuple[CertificateReport, ...]
+    confidence: float
+
+    @property
+    def certified(self) -> bool:
+        """Whether every teacher certifies the code."""
+        return all(report.certified for report in self.reports)
+
+    @property
+    def worst(self) -> CertificateReport:
+        """The report with the lowest bound at the read that decides."""
+        return min(self.reports, key=lambda report: report.lower_bound or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name, and ``certified``, as plain numbers, strings and lists."""
+        return {
+            "reports": [report.to_dict() for report in self.reports],
+            "confidence": self.confidence,
+            "certified": self.certified,
+        }
+
+    def __str__(self) -> str:
+        number = sum(report.certified for report in self.reports)
+        head = (
+            f"Certified by {number} of {len(self.reports)} teachers; all bounds hold together "
+            f"with confidence {self.confidence:.4g}."
+        )
+        return "\n\n".join([head, *map(str, self.reports)])
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return " " * 10
+    return f"{value:10d}" if isinstance(value, int) else f"{value:10.4f}"

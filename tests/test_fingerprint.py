@@ -1,0 +1,54 @@
+"""A fingerprint tells the rows it has seen from others, and keeps no data."""
+
+import numpy as np
+import pytest
+
+from skvae.fingerprint import MAX_HASHES, RowFingerprint
+
+
+@pytest.fixture
+def table():
+    return np.random.default_rng(0).standard_normal((20_000, 3))
+
+
+def test_small_sets_are_told_exactly(table):
+    fingerprint = RowFingerprint.of(table[:1000])
+    assert fingerprint.complete
+    assert fingerprint.share_of(table[:1000]) == 1.0
+    assert fingerprint.share_of(table[1000:9000]) == 0.0
+    assert fingerprint.share_of(table[500:1500]) == 0.5
+
+
+def test_large_sets_are_told_from_a_sample_of_their_hashes(table):
+    fingerprint = RowFingerprint.of(table[:10_000])
+    assert not fingerprint.complete
+    assert len(fingerprint.hashes) == MAX_HASHES
+    assert fingerprint.share_of(table[:10_000]) == 1.0
+    assert fingerprint.share_of(table[10_000:]) == 0.0
+    assert fingerprint.share_of(table[5_000:15_000]) == pytest.approx(0.5, abs=0.05)
+
+
+def test_nothing_can_be_told_where_no_row_is_in_the_sample(table):
+    fingerprint = RowFingerprint(np.array([0, 1], dtype=np.uint64), complete=False)
+    assert np.isnan(fingerprint.share_of(table[:5]))
+
+
+@pytest.mark.parametrize("sizes", [(500, 700), (6_000, 700), (6_000, 9_000)])
+def test_union_is_the_fingerprint_of_all_rows(table, sizes):
+    first, second = table[: sizes[0]], table[sizes[0] : sum(sizes)]
+    union = RowFingerprint.of(first) | RowFingerprint.of(second)
+    whole = RowFingerprint.of(table[: sum(sizes)])
+    assert union.complete == whole.complete
+    n_kept = len(union.hashes)
+    np.testing.assert_array_equal(union.hashes, whole.hashes[:n_kept])
+    assert union.share_of(table[: sum(sizes)]) == 1.0
+
+
+def test_order_type_and_sign_of_zero_do_not_matter():
+    X = np.array([[0.0, 1.0], [2.5, -3.0]])
+    fingerprint = RowFingerprint.of(X)
+    assert fingerprint.share_of(X[::-1]) == 1.0
+    assert fingerprint.share_of(X.astype(np.float32)) == 1.0
+    assert fingerprint.share_of([[-0.0, 1.0]]) == 1.0
+    assert fingerprint.share_of(X[:, ::-1]) == 0.0
+    assert RowFingerprint.of(np.eye(3, dtype=int)).share_of(np.eye(3)) == 1.0
