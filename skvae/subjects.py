@@ -17,7 +17,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
 
 from skvae.information import MarginBound, alignment_cost, margin, margin_lower_bound
-from skvae.information.boundary import check_informative, check_teacher
+from skvae.information.boundary import check_informative, check_teacher, without_zeros
 from skvae.probes import probe_in_turn
 
 __all__ = ["Reading", "Subject"]
@@ -27,8 +27,6 @@ __all__ = ["Reading", "Subject"]
 ACTIVE_VARIANCE = 0.01
 # Rows that a model is asked about at a time.
 BLOCK_ROWS = 4096
-# Share of the uniform distribution in a reference, so that it has no zeros.
-REFERENCE_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Reading:
     def bound(self, confidence: float, method: Literal["e-value", "normal"]) -> MarginBound:
         """Lower confidence bound on the margin of the population."""
         return margin_lower_bound(
-            self.T, self.log_q[0], self.reference, confidence=confidence, method=method
+            self.T, self.log_q, self.reference, confidence=confidence, method=method
         )
 
 
@@ -174,7 +172,7 @@ class Subject:
         rows, log_q, reference = probe_in_turn(
             self.probe, self._codes(latent), self.T, self.random_state
         )
-        return Reading(self.T[rows], log_q[None], _without_zeros(reference))
+        return Reading(self.T[rows], log_q[None], without_zeros(reference))
 
     @cached_property
     def posterior(self) -> tuple[NDArray, NDArray] | None:
@@ -247,7 +245,7 @@ class Subject:
         # Any distribution that was fixed before these rows were seen will do.
         uniform = np.full(self.T.shape[1], 1 / self.T.shape[1])
         reference = getattr(self.model, "average_teacher_", uniform)
-        return Reading(self.T, log_q, _without_zeros(reference))
+        return Reading(self.T, log_q, without_zeros(reference))
 
     def _codes(self, latent: str) -> NDArray[np.float64]:
         if self.posterior is None:
@@ -284,7 +282,3 @@ def _blocks(X: Any) -> Iterator[Any]:
     n_samples = _num_samples(X)
     for start in range(0, n_samples, BLOCK_ROWS):
         yield _safe_indexing(X, slice(start, min(start + BLOCK_ROWS, n_samples)))
-
-
-def _without_zeros(reference: NDArray) -> NDArray[np.float64]:
-    return (1 - REFERENCE_FLOOR) * reference + REFERENCE_FLOOR / len(reference)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
 from skorch.history import History
 from torch import Tensor, nn
 
 from skvae.exceptions import DivergenceError
-from skvae.information import teacher_information
+from skvae.information import margin_lower_bound, teacher_information
+from skvae.information.boundary import without_zeros
 from skvae.networks import Decoder, Outputs, VariationalAutoencoder
 from skvae.objective import alignment, kl
 from skvae.randomness import torch_generator
@@ -25,6 +26,7 @@ from skvae.threads import one_thread_if
 
 __all__ = [
     "Criterion",
+    "HeldOutBound",
     "InMemoryBatches",
     "StopOnPlateau",
     "VAENet",
@@ -39,7 +41,7 @@ VARIANCE_LR_FACTOR = 10
 # Multiply-adds of a batch below which a step gains little from a second thread.
 SMALL_STEP = 2**26
 TERMS = ("reconstruction", "rate", "alignment")
-RECORDED = ("loss", "elbo", *TERMS, "margin")
+RECORDED = ("loss", "elbo", *TERMS, "margin", "lower_bound")
 
 
 def resolve_device(device: str) -> str:
@@ -154,6 +156,33 @@ class StopOnPlateau(EarlyStopping):
         if net.history:
             super().on_train_end(net, **kwargs)
         self.best_model_weights_ = None
+
+
+class HeldOutBound(Callback):
+    """Record a lower bound on the margin of the population after each epoch.
+
+    The bound is at 0.95 and at the read that the witness is trained on, on the held-out
+    rows. It holds for each epoch by itself: for an epoch that was picked by looking at
+    these rows, as early stopping does, it does not.
+    """
+
+    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        """Record `valid_lower_bound`."""
+        inputs, targets = dataset_valid.tensors
+        module = net.module_
+        generator = torch_generator(net.seed, "validation")
+        with torch.inference_mode():
+            # The held-out rows are read in the chunks they are judged in, never at once.
+            log_q = [
+                module(rows.to(net.device), generator).log_witness.cpu()
+                for rows in inputs.split(net.batch_size)
+            ]
+        bound = margin_lower_bound(
+            targets.numpy(),
+            torch.cat(log_q).numpy(),
+            without_zeros(net.module__average_teacher),
+        )
+        net.history.record("valid_lower_bound", bound.lower_bound)
 
 
 class VAENet(NeuralNet):

@@ -415,9 +415,10 @@ def test_refuses(parameters, message):
         margin_lower_bound(**{**good, **parameters})
 
 
-def test_refuses_a_margin_that_every_witness_has():
-    with pytest.raises(ValueError, match=r"null_margin must be above -4\.605 nats"):
-        SequentialMargin([0.5, 0.5], null_margin=-5)
+@pytest.mark.parametrize("null_margin", [-5, math.inf, math.nan])
+def test_refuses_a_null_margin_out_of_range(null_margin):
+    with pytest.raises(ValueError, match=r"null_margin must be finite and above -4\.605 nats"):
+        SequentialMargin([0.5, 0.5], null_margin=null_margin)
 
 
 def test_a_refused_batch_leaves_the_evidence_as_it_was():
@@ -428,3 +429,22 @@ def test_a_refused_batch_leaves_the_evidence_as_it_was():
     with pytest.raises(ValueError, match="must not be negative"):
         watch.update(T, log_q)
     assert (watch.n_samples, watch.log_e_value) == (100, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_draws_of_a_row_are_averaged_and_rows_stay_the_unit(method):
+    rng = np.random.default_rng(0)
+    T, log_q = _clusters(rng, 400)
+    one = margin_lower_bound(T, log_q, _uniform(10), method=method)
+    same = margin_lower_bound(T, np.stack([log_q] * 3), _uniform(10), method=method)
+    assert same.lower_bound == pytest.approx(one.lower_bound, abs=1e-9)
+    draws = np.stack([_log_softmax(log_q + rng.standard_normal(log_q.shape)) for _ in range(4)])
+    several = margin_lower_bound(T, draws, _uniform(10), method=method)
+    # One row's scores, averaged by hand: the mixed witness of the average score.
+    average = np.mean([_mixed(draw, _uniform(10)) for draw in draws], axis=0)
+    sample_margin = np.mean(np.sum(T * (average - np.log(T.mean(axis=0))), axis=1))
+    assert several.lower_bound < sample_margin
+    alone = [margin_lower_bound(T, draw, _uniform(10), method=method) for draw in draws]
+    assert several.lower_bound > np.mean([bound.lower_bound for bound in alone])
+    with pytest.raises(ValueError, match="at least one draw"):
+        margin_lower_bound(T, draws[:0], _uniform(10), method=method)

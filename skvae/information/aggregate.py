@@ -42,8 +42,8 @@ def mutual_information(
 
     >>> import numpy as np
     >>> from skvae.information.aggregate import mutual_information
-    >>> float(mutual_information(np.zeros((4, 2)), np.zeros((4, 2))))
-    0.0
+    >>> abs(mutual_information(np.zeros((4, 2)), np.zeros((4, 2)))) < 1e-12
+    True
     >>> apart = np.arange(4.0)[:, None] * 1e3
     >>> bool(np.isclose(mutual_information(apart, np.zeros((4, 1))), np.log(4)))
     True

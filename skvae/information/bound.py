@@ -78,8 +78,10 @@ def margin_lower_bound(
     T : array-like of shape (n_samples, n_components)
         Teacher distributions of rows drawn independently from the population, after
         teacher, student and reference were fixed. Exact zeros are allowed.
-    log_q : array-like of shape (n_samples, n_components)
-        Natural-log probabilities of the student for the same rows.
+    log_q : array-like of shape (n_samples, n_components) or (n_draws, n_samples, n_components)
+        Natural-log probabilities of the student for the same rows. Where it reads several
+        draws of each code, the log scores of a row are averaged over them: that is one
+        number a row, as independent between rows as with a single draw.
     reference : array-like of shape (n_components,)
         A distribution without zeros, fixed before these rows were seen: the average of the
         teacher over the training rows serves.
@@ -121,7 +123,7 @@ def margin_lower_bound(
     Examples
     --------
     >>> import numpy as np
-    >>> from skvae.information.bound import margin_lower_bound
+    >>> from skvae.information import margin_lower_bound
     >>> T = np.tile([[0.9, 0.1], [0.1, 0.9]], (500, 1))
     >>> bound = margin_lower_bound(T, np.log(T), reference=[0.5, 0.5])
     >>> round(bound.lower_bound, 2), bound.log_e_value > 3
@@ -192,7 +194,7 @@ class SequentialMargin:
     Examples
     --------
     >>> import numpy as np
-    >>> from skvae.information.bound import SequentialMargin
+    >>> from skvae.information import SequentialMargin
     >>> watch = SequentialMargin(reference=[0.5, 0.5])
     >>> T = np.tile([[0.9, 0.1], [0.1, 0.9]], (20, 1))
     >>> while watch.log_e_value < np.log(20):
@@ -205,10 +207,10 @@ class SequentialMargin:
         self, reference: ArrayLike, mixing: float = 0.02, null_margin: float = 0.0
     ) -> None:
         self._mixture = _Mixture(reference, mixing)
-        if not null_margin > self._mixture.floor:
+        if not self._mixture.floor < null_margin < np.inf:
             raise ValueError(
-                f"null_margin must be above {self._mixture.floor:.4g} nats, which every margin "
-                f"exceeds at this mixing and reference, got {null_margin!r}."
+                f"null_margin must be finite and above {self._mixture.floor:.4g} nats, below "
+                f"which no margin can be at this mixing and reference, got {null_margin!r}."
             )
         self._null_margin = float(null_margin)
         largest = 1 / (self._null_margin + 1 - self._mixture.floor)
@@ -278,8 +280,9 @@ class _Mixture:
     def score(self, T: NDArray[np.float64], log_q: NDArray[np.float64]) -> NDArray[np.float64]:
         if T.shape[1] != len(self._reference):
             raise ValueError(
-                "reference must have one entry per teacher component: "
-                f"expected {T.shape[1]}, got {len(self._reference)}."
+                f"reference must have one entry per teacher component: expected {T.shape[1]}, "
+                f"got {len(self._reference)}. Pass the average of this teacher over its "
+                "training rows."
             )
         mixed = (1 - self._mixing) * np.exp(log_q) + self._mixing * self._reference
         return np.einsum("ij,ij->i", T, np.log(mixed))
@@ -290,7 +293,14 @@ class _Rows:
 
     def __init__(self, T: ArrayLike, log_q: ArrayLike, mixture: _Mixture) -> None:
         self._T = np.asarray(T)
-        self._scores = [mixture.score(*pair) for pair in checked_blocks(self._T, log_q)]
+        log_q = np.asarray(log_q)
+        draws = log_q if log_q.ndim == 3 else [log_q]
+        if not len(draws):
+            raise ValueError(f"log_q must hold at least one draw, got shape {log_q.shape}.")
+        scores = [
+            [mixture.score(*pair) for pair in checked_blocks(self._T, draw)] for draw in draws
+        ]
+        self._scores = [np.mean(block, axis=0) for block in zip(*scores, strict=True)]
         self.n_samples = len(self._T)
 
     def __iter__(self) -> Iterator[_Block]:
@@ -411,9 +421,10 @@ def _least_log_e_value(
 def _step(
     average: NDArray[np.float64], better_average: NDArray[np.float64], step: float
 ) -> NDArray[np.float64]:
-    """Go a step towards a better average, or beyond it, and stay within the simplex."""
-    ratio = np.divide(better_average, average, out=np.zeros_like(average), where=average > 0)
-    moved = average * ratio**step
+    """Go towards a better average by a power of the ratio, which stays within the simplex."""
+    ratio = np.divide(better_average, average, out=np.ones_like(average), where=average > 0)
+    # Any point serves; the clip keeps the power finite.
+    moved = average * np.clip(ratio, 0.01, 100) ** step
     return moved / moved.sum()
 
 
@@ -429,6 +440,7 @@ def _payoff(
     log_returns, rows_left = np.zeros((2, len(sizes)))
     teacher_left = np.zeros((len(sizes), len(average)))
     n_samples = n_blocks = 0
+    furthest = 0.0
     for score, T in blocks:
         beyond = score - T @ log_average - m
         gain = sizes * beyond
@@ -438,6 +450,7 @@ def _payoff(
         teacher_left += left @ T
         n_samples += len(score)
         n_blocks += 1
+        furthest = max(furthest, float(np.abs(beyond).max()))
     log_capital = log_returns + np.log(bets.shares)
     peak = log_capital.max()
     capital = np.exp(log_capital - peak)
@@ -449,7 +462,7 @@ def _payoff(
     gap = -gradient.min() - weight
     # A generous bound on what rounding did: a unit in the last place for each of the
     # operations on each row, whose error no bet enlarges, and for each addition.
-    scale = 1 + np.abs(log_average).max() + np.abs(beyond).max() + abs(m)
+    scale = 1 + np.abs(log_average).max() + furthest + abs(m)
     units = n_samples * (len(average) + 16) * scale + (BLOCK_ROWS + n_blocks) * weight
     return _Payoff(
         average=average,

@@ -24,6 +24,8 @@ __all__ = ["alignment_cost", "best_constant_student", "margin", "teacher_informa
 
 # A float32 softmax over a hundred components strays from one by about 1e-6.
 _ROW_SUM_TOLERANCE = 1e-5
+# Share of the uniform distribution in a reference.
+_REFERENCE_FLOOR = 1e-3
 # Below this a teacher tells its rows apart by less than the rounding of a float32 net.
 MINIMAL_TEACHER_INFORMATION = 1e-8
 
@@ -246,6 +248,11 @@ def check_pair(
         "probabilities exp(log_q) must sum to one (pass log_softmax of the logits)",
     )
     return T, log_q - log_total
+
+
+def without_zeros(average: NDArray) -> NDArray[np.float64]:
+    """Mix an average teacher with a little of the uniform one, to serve as a reference."""
+    return (1 - _REFERENCE_FLOOR) * average + _REFERENCE_FLOOR / len(average)
 
 
 def _as_matrix(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -44,8 +44,7 @@ class BoundaryStatistics:
     Examples
     --------
     >>> import numpy as np
-    >>> from skvae.information import margin
-    >>> from skvae.information.statistics import BoundaryStatistics
+    >>> from skvae.information import BoundaryStatistics, margin
     >>> T = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     >>> batches = BoundaryStatistics().update(T[:2], np.log(T[:2])).update(T[2:], np.log(T[2:]))
     >>> batches.n_samples
