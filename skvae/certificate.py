@@ -17,17 +17,15 @@ import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, cast
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skvae.exceptions import BrokenBoundError
-from skvae.information.aggregate import mutual_information
 from skvae.probes import SoftmaxProbe
 from skvae.reports import CertificateReport, SimultaneousReport
-from skvae.subjects import Reading, Subject
+from skvae.subjects import Evidence, Reading, Subject
 from skvae.threads import is_small_table, one_thread_if
 
 __all__ = ["ConstantCollapseCertificate"]
@@ -162,8 +160,9 @@ class ConstantCollapseCertificate(BaseEstimator):
         estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
             A model with a teacher and a witness, as `TeacherGuidedVAE` has; with a
             `teacher` given, anything with `transform`, or an array of codes, one a row.
-        X : array-like of shape (n_samples, n_features)
-            Rows, best ones that were not in `fit`.
+        X : array-like of shape (n_samples, n_features), or iterator of batches of rows
+            Rows, best ones that were not in `fit`. Memory maps and streams are read once,
+            block by block, and not held in memory.
         y : None
             Ignored; there for consistency with scikit-learn.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -201,8 +200,9 @@ class ConstantCollapseCertificate(BaseEstimator):
         ----------
         estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
             As in `score`.
-        X : array-like of shape (n_samples, n_features)
-            Rows, best ones that were not in `fit`.
+        X : array-like of shape (n_samples, n_features), or iterator of batches of rows
+            Rows, best ones that were not in `fit`. Memory maps and streams are read once,
+            block by block, and not held in memory.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
 
@@ -233,31 +233,34 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:
         subject = self._subject(estimator, X, X_teacher)
+        evidence = subject.gather()
         by_probe = None
         if self.probe and subject.has_witness:
-            by_probe = self._report(subject.by_probe(), None)
-        return self._report(subject, by_probe)
+            by_probe = self._report(subject.by_probe(), evidence, None)
+        return self._report(subject, evidence, by_probe)
 
     def _report(
-        self, subject: Subject, by_probe: CertificateReport | None
+        self, subject: Subject, evidence: Evidence, by_probe: CertificateReport | None
     ) -> CertificateReport:
+        latents = subject.latents
+        # Where the read that decides is not among them, reading it says why.
+        readings = {
+            latent: subject.read(latent, evidence) for latent in {*latents, self.latent}
+        }
         confidence = self._report_confidence()
-        readings = {latent: subject.read(latent) for latent in subject.latents}
         bounds = {
             latent: reading.bound(confidence, self.method)
             for latent, reading in readings.items()
         }
-        if self.latent not in readings:
-            subject.read(self.latent)
-        if subject.kl is not None and subject.has_witness:
-            _check_chain(readings["sample"], subject.kl)
+        if subject.has_witness and evidence.rate is not None:
+            _check_chain(readings["sample"], evidence)
         at_mean = readings["mean"]
 
         def at_sample(found: dict[str, Any], name: str) -> Any:
             return getattr(found["sample"], name) if "sample" in found else None
 
         return CertificateReport(
-            verdict=self._verdict(bounds[self.latent].lower_bound, subject, by_probe),
+            verdict=self._verdict(bounds[self.latent].lower_bound, evidence, by_probe),
             teacher_information=at_mean.teacher_information,
             alignment_cost_mean=at_mean.alignment_cost,
             alignment_cost_sample=at_sample(readings, "alignment_cost"),
@@ -269,33 +272,27 @@ class ConstantCollapseCertificate(BaseEstimator):
             log_e_value_sample=at_sample(bounds, "log_e_value"),
             confidence=float(confidence),
             method=self.method,
-            rate=subject.rate,
-            mutual_information=(
-                None
-                if subject.posterior is None
-                else mutual_information(*subject.posterior, random_state=self.random_state)
-            ),
-            kl_per_dimension=(
-                None if subject.kl is None else tuple(subject.kl.mean(axis=0).tolist())
-            ),
-            active_units=None if subject.kl is None else subject.active_units,
-            margin_reconstruction=subject.margin_reconstruction(),
-            view_gap=(subject.view_gap(at_mean.log_q[0]) if subject.has_witness else None),
+            rate=evidence.rate,
+            mutual_information=evidence.posterior.mutual_information,
+            kl_per_dimension=evidence.kl_per_dimension,
+            active_units=None if evidence.rate is None else evidence.active_units,
+            margin_reconstruction=evidence.margin_reconstruction,
+            view_gap=evidence.view_gap,
             tau=float(self.tau),
             latent=self.latent,
-            n_samples=len(at_mean.T),
-            rows=subject.origin(),
+            n_samples=at_mean.n_samples,
+            rows=evidence.rows,
             witness="own" if subject.has_witness else "probe",
             probe=by_probe,
         )
 
     def _verdict(
-        self, bound: float, subject: Subject, by_probe: CertificateReport | None
+        self, bound: float, evidence: Evidence, by_probe: CertificateReport | None
     ) -> str:
         if bound > self.tau:
             return "certified"
-        rate_is_up = subject.rate is None or subject.rate > INFORMATIVE_RATE
-        varies = rate_is_up and subject.active_units > 0
+        rate_is_up = evidence.rate is None or evidence.rate > INFORMATIVE_RATE
+        varies = rate_is_up and evidence.active_units > 0
         return "uncertified" if varies or (by_probe and by_probe.certified) else "collapsed"
 
     def _report_confidence(self) -> float:
@@ -321,19 +318,21 @@ class ConstantCollapseCertificate(BaseEstimator):
             X_teacher,
             teacher=self.teacher,
             probe=witness,
+            keep_codes=self.probe,
             n_draws=self.n_draws,
             random_state=self.random_state,
         )
 
 
-def _check_chain(at_sample: Reading, kl: NDArray[np.float64]) -> None:
-    """Refuse a margin at the sample that exceeds the rate by more than the draws' error."""
-    excess = at_sample.row_margins() - kl.sum(axis=1)
-    error = excess.std() / np.sqrt(len(excess))
-    if excess.mean() > BREACH * error + 1e-6:
+def _check_chain(at_sample: Reading, evidence: Evidence) -> None:
+    """Refuse a margin at the sample that exceeds the rate by more than their errors."""
+    rate = evidence.rate or 0.0
+    excess = at_sample.margin - rate
+    error = at_sample.margin_standard_error + evidence.rate_standard_error
+    if excess > BREACH * error + 1e-6:
         raise BrokenBoundError(
-            f"The margin at the sample exceeds the rate by {excess.mean():.4g} nats, "
-            f"{excess.mean() / max(error, 1e-300):.0f} standard errors. That cannot be: the "
-            "witness sees more than the code, or posterior_kl is not that of the posterior "
-            "that witness_log_proba draws from. Please report it."
+            f"The margin at the sample, {at_sample.margin:.4g} nats, exceeds the rate, "
+            f"{rate:.4g}, by more than {BREACH:g} standard errors. That cannot be: the witness "
+            "sees more than the code, or posterior_kl is not that of the posterior that "
+            "witness_log_proba draws from. Please report it."
         )

@@ -59,12 +59,17 @@ class RowFingerprint:
             hashes = hashes[hashes <= min(limits)]
         return self._smallest(hashes, complete=not limits)
 
-    def share_of(self, X: ArrayLike) -> float:
-        """Share of the rows of X that are in the set; NaN where none can be told."""
+    def tell(self, X: ArrayLike) -> tuple[int, int]:
+        """Count the rows of X that can be told, and those of them that are in the set."""
         hashes = _hash_rows(X)
         if not self.complete:
             hashes = hashes[hashes <= self.hashes[-1]]
-        return float(np.isin(hashes, self.hashes).mean()) if len(hashes) else float("nan")
+        return len(hashes), int(np.isin(hashes, self.hashes).sum())
+
+    def share_of(self, X: ArrayLike) -> float:
+        """Share of the rows of X that are in the set; NaN where none can be told."""
+        told, seen = self.tell(X)
+        return seen / told if told else float("nan")
 
     @classmethod
     def _smallest(cls, hashes: NDArray[np.uint64], complete: bool) -> RowFingerprint:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -293,10 +293,13 @@ class _Rows:
 
     def __init__(self, T: ArrayLike, log_q: ArrayLike, mixture: _Mixture) -> None:
         self._T = np.asarray(T)
-        log_q = np.asarray(log_q)
-        draws = log_q if log_q.ndim == 3 else [log_q]
+        # A list of maps is left as it is: an array of it would be read into memory.
+        several = isinstance(log_q, (list, tuple)) and np.ndim(log_q[0] if log_q else 0) == 2
+        draws: Any = log_q if several else np.asarray(log_q)
+        if not several and draws.ndim != 3:
+            draws = [draws]
         if not len(draws):
-            raise ValueError(f"log_q must hold at least one draw, got shape {log_q.shape}.")
+            raise ValueError(f"log_q must hold at least one draw, got shape {np.shape(log_q)}.")
         scores = [
             [mixture.score(*pair) for pair in checked_blocks(self._T, draw)] for draw in draws
         ]

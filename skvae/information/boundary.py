@@ -206,8 +206,13 @@ def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
 def check_informative(T: NDArray[np.float64]) -> float:
     """Return the teacher information of T, or refuse a constant teacher."""
     information = teacher_information(T)
+    require_information(information, *T.shape)
+    return information
+
+
+def require_information(information: float, n_samples: int, n_components: int) -> None:
+    """Refuse a teacher that is constant over the rows."""
     if information < MINIMAL_TEACHER_INFORMATION:
-        n_samples, n_components = T.shape
         raise ConstantTeacherError(
             f"The teacher is constant over these {n_samples} rows: its information is "
             f"I_T = {information:.3g} nats (K = {n_components} components), less than "
@@ -215,7 +220,6 @@ def check_informative(T: NDArray[np.float64]) -> float:
             "student then, so nothing can be certified. Use a teacher that tells the rows "
             "apart (two or more components), or rows that differ."
         )
-    return information
 
 
 def check_pair(
