@@ -172,11 +172,11 @@ class CertificateReport:
         )
         lines = [
             f"{title}: {self.n_samples} {ROWS[self.rows]}",
-            f"  {'teacher information (nats)':32}{_number(self.teacher_information)}",
-            f"  {'':32}{'mean':>10}{'sample':>10}",
+            f"  {'teacher information (nats)':30}{_number(self.teacher_information)}",
+            f"  {'':30}{'mean':>12}{'sample':>12}",
         ]
         lines += [
-            f"  {label:32}{_number(mean)}{_number(sample)}".rstrip()
+            f"  {label:30}{_number(mean)}{_number(sample)}".rstrip()
             for label, mean, sample in self._table()
         ]
         if self.rows in ("training", "mixed"):
@@ -255,5 +255,5 @@ class SimultaneousReport:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return " " * 10
-    return f"{value:10d}" if isinstance(value, int) else f"{value:10.4f}"
+        return " " * 12
+    return f"{value:12d}" if isinstance(value, int) else f"{value:12.4f}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["RowSpool"]
 
 # Bytes of rows held in memory.
-MAX_BYTES = 2**26
+MAX_BYTES = 2**24
 
 
 class RowSpool:

@@ -35,7 +35,7 @@ def test_prints_as_a_short_table(report):
     lines = str(report).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "Constant-collapse certificate: 180 rows that were in fit"
-    assert f"{report.margin_sample:10.4f}" in lines[4]
+    assert f"{report.margin_sample:12.4f}" in lines[4]
     assert lines[4].strip().startswith("margin")
     assert "  certified: not constant in x (bound at the sample > tau = 0)" in lines
     assert lines[-1].startswith("  By probe, certified: bound at the mean")
