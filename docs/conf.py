@@ -8,7 +8,8 @@ version = release = skvae.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    # Formulas have to show without a network too.
+    "sphinx-mathjax-offline",
     "numpydoc",
 ]
 autosummary_generate = True

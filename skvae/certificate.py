@@ -22,10 +22,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skvae.evidence import Evidence
 from skvae.exceptions import BrokenBoundError
 from skvae.probes import SoftmaxProbe
 from skvae.reports import CertificateReport, SimultaneousReport
-from skvae.subjects import Evidence, Reading, Subject
+from skvae.subjects import Reading, Subject
 from skvae.threads import is_small_table, one_thread_if
 
 __all__ = ["ConstantCollapseCertificate"]

@@ -15,19 +15,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
 
+from skvae.evidence import Evidence
 from skvae.information import BoundaryStatistics, MarginBound, margin_lower_bound
-from skvae.information.aggregate import PosteriorSample
 from skvae.information.boundary import check_teacher, require_information, without_zeros
 from skvae.probes import probe_in_turn
-from skvae.spool import RowSpool
 
-__all__ = ["Evidence", "Reading", "Subject"]
+__all__ = ["Reading", "Subject"]
 
-# Variance of the posterior mean above which a dimension counts as active
-# (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
-ACTIVE_VARIANCE = 0.01
-# Variance of codes, as a share of their squares, that may be rounding.
-ROUNDING = 1e-12
 # Rows that a model is asked about at a time, whatever batches they come in: so the size
 # of the batches changes no draw.
 BLOCK_ROWS = 4096
@@ -234,175 +228,6 @@ class Subject:
         """Return the checked distributions of the teacher."""
         teach = self.model.teacher_proba if self.teacher is None else self.teacher.predict_proba
         return check_teacher(teach(rows))
-
-
-class Evidence:
-    """What one pass over the rows of a subject gathers.
-
-    Sample quantities are summed up as they come. What the bounds read again, the teacher
-    and the witness of each row, is spooled; codes are kept where a probe will be fitted.
-
-    Parameters
-    ----------
-    subject : Subject
-        What is certified.
-    latents : tuple of str
-        The reads.
-    whole : bool
-        Whether to gather all that a report shows.
-    """
-
-    def __init__(self, subject, latents, *, whole):
-        n_draws = {"mean": 1, "sample": subject.n_draws}
-        self.subject = subject
-        self.T = RowSpool()
-        self.log_q = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
-        self.statistics = {
-            read: [BoundaryStatistics() for _ in range(n_draws[read])] for read in latents
-        }
-        self.codes = {read: RowSpool() for read in latents}
-        self.posterior = PosteriorSample(subject.random_state)
-        self.n_samples = self.n_told = self.n_seen = 0
-        self.has_reconstruction = (
-            whole
-            and subject.has_witness
-            and subject.X_teacher is None
-            and hasattr(subject.model, "inverse_transform")
-        )
-        self.reconstruction = BoundaryStatistics()
-        self.other_view = BoundaryStatistics()
-        self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
-        for number, (X, X_teacher) in enumerate(subject.blocks()):
-            self._add(number, X, X_teacher, latents, whole)
-        if self.n_samples == 0:
-            raise ValueError("There are no rows to certify: got an empty stream.")
-
-    @property
-    def rate(self) -> float | None:
-        """Mean divergence from the prior, in nats."""
-        return float(np.sum(self._kl)) / self.n_samples if self.subject.has_rate else None
-
-    @property
-    def rate_standard_error(self) -> float:
-        """Standard error of the rate."""
-        mean = float(np.sum(self._kl)) / self.n_samples
-        variance = max(float(self._row_kl_squares) / self.n_samples - mean**2, 0.0)
-        return (variance / self.n_samples) ** 0.5
-
-    @property
-    def kl_per_dimension(self) -> tuple[float, ...] | None:
-        """The rate, dimension by dimension."""
-        if not self.subject.has_rate:
-            return None
-        return tuple((np.asarray(self._kl) / self.n_samples).tolist())
-
-    @property
-    def active_units(self) -> int:
-        """Dimensions that vary: by more than 0.01 beside a normal prior, else at all."""
-        mean = self._code / self.n_samples
-        variance = self._code_squares / self.n_samples - mean**2
-        least = ACTIVE_VARIANCE if self.subject.has_rate else ROUNDING * self._code_squares
-        return int(np.sum(variance > least))
-
-    @property
-    def margin_reconstruction(self) -> float | None:
-        """``I_T`` less the mean divergence of the teacher on the reconstructions."""
-        return self.reconstruction.margin if self.has_reconstruction else None
-
-    @property
-    def view_gap(self) -> float | None:
-        """What the witness costs on the teacher of X, less that on its other view."""
-        if not self.other_view.n_samples:
-            return None
-        return self.other_view.alignment_cost - self.statistics["mean"][0].alignment_cost
-
-    @property
-    def rows(self) -> str:
-        """Whether the rows were in fit, as far as the model can tell."""
-        if not self.n_told:
-            return "unknown"
-        if not self.n_seen:
-            return "held-out"
-        return "training" if self.n_seen == self.n_told else "mixed"
-
-    def _add(
-        self, number: int, X: Any, X_teacher: Any, latents: tuple[str, ...], whole: bool
-    ) -> None:
-        subject = self.subject
-        T = subject.teach(X_teacher)
-        self.T.append(T)
-        self.n_samples += len(T)
-        if subject.has_witness:
-            self._add_witness(number, X, T, latents)
-        if whole or not subject.has_witness:
-            self._add_codes(number, X, latents)
-        if not whole:
-            return
-        if subject.has_rate:
-            kl = np.asarray(subject.model.posterior_kl(X), dtype=np.float64)
-            self._kl = self._kl + kl.sum(axis=0)
-            self._row_kl_squares += float(np.square(kl.sum(axis=1)).sum())
-        fingerprint = getattr(subject.model, "fingerprint_", None)
-        if fingerprint is not None:
-            told, seen = fingerprint.tell(X)
-            self.n_told += told
-            self.n_seen += seen
-        if self.has_reconstruction:
-            self._add_reconstruction(X, T)
-        if (
-            subject.has_witness
-            and subject.X_teacher is not None
-            and np.shape(X)[1:] == np.shape(X_teacher)[1:]
-        ):
-            self.other_view.update(subject.teach(X), self._last_log_q)
-
-    def _add_witness(self, number: int, X: Any, T: NDArray, latents: tuple[str, ...]) -> None:
-        stream = np.random.SeedSequence(self.subject.random_state, spawn_key=(number,))
-        for latent in latents:
-            n_draws = len(self.log_q[latent])
-            for draw, seed in enumerate(stream.generate_state(n_draws)):
-                drawn = {"random_state": int(seed)} if latent == "sample" else {}
-                log_q = self.subject.model.witness_log_proba(X, latent=latent, **drawn)
-                self.log_q[latent][draw].append(log_q)
-                self.statistics[latent][draw].update(T, log_q)
-                if latent == "mean":
-                    self._last_log_q = log_q
-
-    def _add_codes(self, number: int, X: Any, latents: tuple[str, ...]) -> None:
-        model = self.subject.model
-        if self.subject.has_posterior:
-            mean, log_variance = (
-                np.asarray(part, dtype=np.float64) for part in model.posterior(X)
-            )
-            self.posterior.update(mean, log_variance)
-        else:
-            mean = np.asarray(X if isinstance(model, np.ndarray) else model.transform(X))
-            mean = mean.astype(np.float64)
-        if not np.any(self._code_squares):
-            self._code_origin = mean[0]
-        from_origin = mean - self._code_origin
-        self._code = self._code + from_origin.sum(axis=0)
-        self._code_squares = self._code_squares + np.square(from_origin).sum(axis=0)
-        if not self.subject.keep_codes:
-            return
-        if "mean" in latents:
-            self.codes["mean"].append(mean)
-        if "sample" in latents and self.subject.has_posterior:
-            generator = np.random.default_rng([self.subject.random_state, number, *b"codes"])
-            noise = generator.standard_normal(mean.shape)
-            self.codes["sample"].append(mean + np.exp(0.5 * log_variance) * noise)
-
-    def _add_reconstruction(self, X: Any, T: NDArray) -> None:
-        model = self.subject.model
-        decoded = model.inverse_transform(model.transform(X))
-        if hasattr(X, "iloc"):
-            # A teacher that was fitted to named columns wants them named.
-            decoded = type(X)(decoded, columns=X.columns)
-        of_decoded = check_teacher(model.teacher_proba(decoded))
-        # A hard teacher on reconstructions may rule out what it said of a row.
-        self.has_reconstruction = bool((of_decoded > 0).all())
-        if self.has_reconstruction:
-            self.reconstruction.update(T, np.log(of_decoded))
 
 
 def _unwrap(estimator: Any) -> Any:

@@ -213,6 +213,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     _units: Standardization
     _teacher_setting: Any
     average_teacher_: NDArray
+    teacher_sees_: str
     fingerprint_: RowFingerprint
     history_: list[dict[str, float]]
 
@@ -381,8 +382,15 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         seen_by_teacher = X if hasattr(X, "iloc") else rows
         if X_teacher is not None:
             seen_by_teacher = X_teacher
+        teacher_sees = "X" if X_teacher is None else "X_teacher"
         keep_teacher = self._keeps_teacher(donor, streaming)
         if donor is not None and keep_teacher:
+            if donor.teacher_sees_ != teacher_sees:
+                raise ValueError(
+                    f"The teacher that training continues with was fitted to "
+                    f"{donor.teacher_sees_}, and is now shown {teacher_sees}: pass X_teacher "
+                    "both times or neither, or another teacher."
+                )
             teacher = donor.teacher_
         else:
             teacher = fit_teacher(
@@ -428,7 +436,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         self.net_ = net
         self.teacher_ = teacher
-        self.teacher_sees_ = "X" if X_teacher is None else "X_teacher"
+        self.teacher_sees_ = teacher_sees
         self.history_ = [
             *(self.history_ if resume else []),
             *net.plain_history(len(self.history_) if resume else 0),

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from skvae.information import MarginBound, SequentialMargin, betting, margin_lower_bound
 from skvae.information import bound as bound_module
-from skvae.information.bound import MarginBound, SequentialMargin, margin_lower_bound
 from skvae.information.boundary import margin
 from skvae.information.statistics import BLOCK_ROWS
 
@@ -224,12 +224,12 @@ def test_rows_in_blocks_of_single_precision_from_a_file(tmp_path):
 def test_the_certified_minimum_is_the_minimum(n_components, n_samples, m):
     rng = np.random.default_rng(n_components * n_samples)
     T, log_q = _clusters(rng, n_samples, n_components)
-    mixture = bound_module._Mixture(_uniform(n_components), 0.02)
+    mixture = betting.Mixture(_uniform(n_components), 0.02)
     score = mixture.score(T, log_q)
     largest = 1 / (m + 1 - mixture.floor)
-    bets = bound_module._Bets(largest * np.array([0.1, 0.5, 1.0]), np.full(3, 1 / 3))
+    bets = betting.Bets(largest * np.array([0.1, 0.5, 1.0]), np.full(3, 1 / 3))
     start = T.mean(axis=0)
-    certified = bound_module._least_log_e_value([(score, T)], bets, m, start).certified
+    certified = betting.least_log_e_value([(score, T)], bets, m, start).certified
 
     def log_e_value(logits):
         log_c = logits - np.logaddexp.reduce(logits)
@@ -246,12 +246,12 @@ def test_the_certified_minimum_is_the_minimum(n_components, n_samples, m):
 
 def test_what_is_certified_is_below_the_minimum_however_early_it_stops():
     T, log_q = _clusters(np.random.default_rng(0), 200, 4)
-    mixture = bound_module._Mixture(_uniform(4), 0.02)
+    mixture = betting.Mixture(_uniform(4), 0.02)
     blocks = [(mixture.score(T, log_q), T)]
-    bets = bound_module._Bets(np.array([0.02, 0.1]), np.array([0.5, 0.5]))
-    least = bound_module._least_log_e_value(blocks, bets, 0.2, T.mean(axis=0)).certified
+    bets = betting.Bets(np.array([0.02, 0.1]), np.array([0.5, 0.5]))
+    least = betting.least_log_e_value(blocks, bets, 0.2, T.mean(axis=0)).certified
     for average in np.random.default_rng(1).dirichlet(np.ones(4), 200):
-        payoff = bound_module._payoff(blocks, bets, 0.2, average)
+        payoff = betting._payoff(blocks, bets, 0.2, average)
         assert payoff.certified <= least + 1e-5 <= payoff.value + 2e-5
 
 
@@ -260,7 +260,7 @@ def test_what_is_certified_is_below_the_minimum_however_early_it_stops():
 def test_returns_fall_with_the_margin_claimed(pair):
     T, log_q = pair
     reference = _uniform(T.shape[1])
-    floor = bound_module._Mixture(reference, 0.02).floor
+    floor = betting.Mixture(reference, 0.02).floor
     values = [
         SequentialMargin(reference, null_margin=m).update(T, log_q).log_e_value
         for m in np.linspace(floor + 1e-6, 1.0, 6)

@@ -20,6 +20,7 @@ from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, spool
 from skvae.exceptions import BrokenBoundError, ConstantTeacherError
 from skvae.information import (
     BoundaryStatistics,
+    SequentialMargin,
     alignment_cost,
     margin,
     margin_lower_bound,
@@ -574,3 +575,19 @@ def test_partial_results_of_several_workers_add_up(fitted, many):
     total = parts[0] + parts[1] + parts[2]
     assert total.margin == pytest.approx(report.margin_mean, abs=1e-6)
     assert total.n_samples == report.n_samples == 9000
+
+
+@pytest.mark.parametrize(("weight", "found"), [(10.0, True), (0.0, False)])
+def test_rows_can_certify_before_they_train(small_vae, many, weight, found):
+    """Test, then train: evidence that may be watched after every batch."""
+    teacher = FrozenEstimator(
+        GaussianMixtureTeacher(n_components=3, random_state=0).fit(many[:500])
+    )
+    vae = small_vae(teacher=teacher, alignment_weight=weight, batch_size=32)
+    vae.partial_fit(many[:500])
+    watch = SequentialMargin(vae.average_teacher_)
+    for start in range(500, 3000, 250):
+        batch = many[start : start + 250]
+        watch.update(vae.teacher_proba(batch), vae.witness_log_proba(batch, latent="sample"))
+        vae.partial_fit(batch)
+    assert (watch.log_e_value > np.log(20)) == found

@@ -91,6 +91,13 @@ def test_order_of_rows_and_names_of_components_do_not_matter(T, random):
     assert margin(T[shuffled], log_q[shuffled]) == pytest.approx(margin(T, log_q), abs=1e-12)
 
 
+@given(teachers(), st.integers(2, 4))
+def test_duplicates_of_all_rows_do_not_matter(T, times):
+    log_q = np.log(0.5 * T[::-1] + 0.5 / T.shape[1])
+    repeated = margin(np.tile(T, (times, 1)), np.tile(log_q, (times, 1)))
+    assert repeated == pytest.approx(margin(T, log_q), abs=1e-12)
+
+
 def test_rounding_of_float32_probabilities_is_no_information():
     log_q = np.log(np.full((50, 7), 1 / 7)).astype(np.float32)
     T = np.random.default_rng(0).dirichlet(np.ones(7), size=50)

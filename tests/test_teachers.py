@@ -181,6 +181,8 @@ def test_another_view_teaches_in_place_of_the_rows(small_vae, clusters):
     assert vae.margin_ > 0
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         small_vae().fit(clusters, X_teacher=view[:10])
+    with pytest.raises(ValueError, match="fitted to X_teacher, and is now shown X:"):
+        vae.partial_fit(clusters)
 
 
 def test_view_is_split_with_the_rows_for_early_stopping(small_vae, clusters):

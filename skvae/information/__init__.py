@@ -1,12 +1,13 @@
 """Information in nats, in NumPy: the boundary of a sample, and what it says of a population."""
 
-from skvae.information.bound import MarginBound, SequentialMargin, margin_lower_bound
+from skvae.information.bound import MarginBound, margin_lower_bound
 from skvae.information.boundary import (
     alignment_cost,
     best_constant_student,
     margin,
     teacher_information,
 )
+from skvae.information.sequential import SequentialMargin
 from skvae.information.statistics import BoundaryStatistics
 
 __all__ = [
