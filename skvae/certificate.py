@@ -45,8 +45,8 @@ class ConstantCollapseCertificate(BaseEstimator):
     The score is ``G_tau = I_T - L - tau`` on the rows it is given: the teacher, its
     average, its information ``I_T`` and the cost ``L`` of the witness all come from the
     same rows. With a `confidence` it is instead a lower confidence bound on the margin
-    of the population, less tau. Higher is better; above 0 the code is certified not to
-    be constant in x, and nothing more. Score rows that were not in `fit`.
+    of the population, less tau; above 0 the code is then certified not to be constant in
+    x, and nothing more. Higher is better. Score rows that were not in `fit`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         Safety margin in nats, at least 0.
     latent : {"mean", "sample"}, default="mean"
         What the witness reads: the posterior mean (the published certificate), or draws
-        of the code, as the decoder does (the stricter one).
+        of the code, which are what the decoder sees.
     confidence : float or None, default=None
         In (0, 1). None scores by the margin of the sample; reports then have bounds at
         0.95.
@@ -293,7 +293,8 @@ class ConstantCollapseCertificate(BaseEstimator):
         if bound > self.tau:
             return "certified"
         rate_is_up = evidence.rate is None or evidence.rate > INFORMATIVE_RATE
-        varies = rate_is_up and evidence.active_units > 0
+        # Of a model that shows neither rate nor codes nothing speaks for a collapse.
+        varies = rate_is_up and evidence.active_units != 0
         return "uncertified" if varies or (by_probe and by_probe.certified) else "collapsed"
 
     def _report_confidence(self) -> float:

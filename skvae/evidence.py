@@ -55,11 +55,13 @@ class Evidence:
             whole
             and subject.has_witness
             and subject.X_teacher is None
+            and hasattr(subject.model, "transform")
             and hasattr(subject.model, "inverse_transform")
         )
         self.reconstruction = BoundaryStatistics()
         self.other_view = BoundaryStatistics()
         self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
+        self._code_origin: NDArray | None = None
         for number, (X, X_teacher) in enumerate(subject.blocks()):
             self._add(number, X, X_teacher, latents, whole)
         if self.n_samples == 0:
@@ -85,8 +87,10 @@ class Evidence:
         return tuple((np.asarray(self._kl) / self.n_samples).tolist())
 
     @property
-    def active_units(self) -> int:
+    def active_units(self) -> int | None:
         """Dimensions that vary: by more than 0.01 beside a normal prior, else at all."""
+        if self._code_origin is None:
+            return None
         mean = self._code / self.n_samples
         variance = self._code_squares / self.n_samples - mean**2
         least = ACTIVE_VARIANCE if self.subject.has_rate else ROUNDING * self._code_squares
@@ -122,7 +126,7 @@ class Evidence:
         self.n_samples += len(T)
         if subject.has_witness:
             self._add_witness(number, X, T, latents)
-        if whole or not subject.has_witness:
+        if subject.has_codes and (whole or not subject.has_witness):
             self._add_codes(number, X, latents)
         if not whole:
             return
@@ -166,7 +170,7 @@ class Evidence:
         else:
             mean = np.asarray(X if isinstance(model, np.ndarray) else model.transform(X))
             mean = mean.astype(np.float64)
-        if not np.any(self._code_squares):
+        if self._code_origin is None:
             self._code_origin = mean[0]
         from_origin = mean - self._code_origin
         self._code = self._code + from_origin.sum(axis=0)

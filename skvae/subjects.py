@@ -128,6 +128,9 @@ class Subject:
         self.has_witness = teacher is None and hasattr(model, "witness_log_proba")
         self.keep_codes = keep_codes or not self.has_witness
         self.has_posterior = hasattr(model, "posterior")
+        self.has_codes = (
+            self.has_posterior or isinstance(model, np.ndarray) or hasattr(model, "transform")
+        )
         self.has_rate = hasattr(model, "posterior_kl")
         other_view = getattr(model, "teacher_sees_", "X") == "X_teacher"
         if self.has_witness and other_view and X_teacher is None:

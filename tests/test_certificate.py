@@ -26,6 +26,7 @@ from skvae.information import (
     margin_lower_bound,
     teacher_information,
 )
+from skvae.subjects import BLOCK_ROWS
 
 SHUFFLED = KFold(3, shuffle=True, random_state=0)
 
@@ -144,6 +145,30 @@ def test_a_constant_witness_is_never_certified_not_even_by_rounding(stub):
         log_average = np.tile(np.log(T.mean(axis=0)), (N_ROWS, 1))
         constant = Stub(T, dict.fromkeys(("mean", "sample"), log_average), stub.codes, stub.kl)
         assert not ConstantCollapseCertificate().certify(constant, ROWS).certified
+
+
+def test_teacher_and_witness_are_all_that_a_model_must_have(stub):
+    class Minimal:
+        teacher_proba = stub.teacher_proba
+        witness_log_proba = stub.witness_log_proba
+
+    certificate = ConstantCollapseCertificate()
+    report = certificate.certify(Minimal(), ROWS)
+    assert report.certified
+    assert report.margin_mean == pytest.approx(certificate.score(Minimal(), ROWS))
+    assert report.rate is report.active_units is report.mutual_information is None
+    assert (
+        ConstantCollapseCertificate(tau=9.0).certify(Minimal(), ROWS).verdict == "uncertified"
+    )
+
+
+def test_code_that_differs_between_blocks_alone_varies(clusters):
+    """Each block of the pass is constant; the code is not."""
+    codes = np.repeat([[1.0], [2.0]], BLOCK_ROWS, axis=0)
+    teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(clusters)
+    rows = np.repeat(clusters[[0, 100]], BLOCK_ROWS, axis=0)
+    report = ConstantCollapseCertificate(tau=9.0, teacher=teacher).certify(codes, rows)
+    assert report.verdict == "uncertified"
 
 
 def test_margin_above_the_rate_is_an_internal_error(stub):
