@@ -35,8 +35,10 @@ __all__ = ["ConstantCollapseCertificate"]
 INFORMATIVE_RATE = 0.01
 # Confidence of the bounds in a report where none was asked for.
 REPORT_CONFIDENCE = 0.95
-# Standard errors by which a margin may exceed the rate before it is a bug.
+# Standard errors by which a margin may exceed the rate before it is a bug, and the rows
+# from which on a standard error can be relied on for that.
 BREACH = 6.0
+CHAIN_ROWS = 30
 
 
 class ConstantCollapseCertificate(BaseEstimator):
@@ -163,7 +165,8 @@ class ConstantCollapseCertificate(BaseEstimator):
             `teacher` given, anything with `transform`, or an array of codes, one a row.
         X : array-like of shape (n_samples, n_features), or iterator of batches of rows
             Rows, best ones that were not in `fit`. Memory maps and streams are read once,
-            block by block, and not held in memory.
+            block by block, and not held in memory; a probe holds the codes, though, and
+            several teachers need an array.
         y : None
             Ignored; there for consistency with scikit-learn.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -184,7 +187,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         """
         self._validate_params()
         if isinstance(self.teacher, (list, tuple)):
-            family = self._one_by_one(self.confidence)
+            family = self._one_by_one(self.confidence, X, X_teacher)
             return min(each.score(estimator, X, y, X_teacher) for each in family)
         with one_thread_if(is_small_table(X)):
             reading = self._subject(estimator, X, X_teacher).read(self.latent)
@@ -203,7 +206,8 @@ class ConstantCollapseCertificate(BaseEstimator):
             As in `score`.
         X : array-like of shape (n_samples, n_features), or iterator of batches of rows
             Rows, best ones that were not in `fit`. Memory maps and streams are read once,
-            block by block, and not held in memory.
+            block by block, and not held in memory; a probe holds the codes, though, and
+            several teachers need an array.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
 
@@ -219,14 +223,15 @@ class ConstantCollapseCertificate(BaseEstimator):
         TypeError
             If the estimator has no teacher and witness, and no teacher was given.
         BrokenBoundError
-            If the margin at the sample exceeds the rate: a bug, here or in the model.
+            If the margin at the sample exceeds the rate, on 30 rows or more, by more than
+            their errors: a bug, here or in the model.
         """
         self._validate_params()
         if isinstance(self.teacher, (list, tuple)):
             confidence = self._report_confidence()
             reports = [
                 cast(CertificateReport, each.certify(estimator, X, X_teacher))
-                for each in self._one_by_one(confidence)
+                for each in self._one_by_one(confidence, X, X_teacher)
             ]
             return SimultaneousReport(tuple(reports), confidence)
         with one_thread_if(is_small_table(X)):
@@ -253,7 +258,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             latent: reading.bound(confidence, self.method)
             for latent, reading in readings.items()
         }
-        if subject.has_witness and evidence.rate is not None:
+        if "sample" in readings and evidence.rate is not None:
             _check_chain(readings["sample"], evidence)
         at_mean = readings["mean"]
 
@@ -300,8 +305,15 @@ class ConstantCollapseCertificate(BaseEstimator):
     def _report_confidence(self) -> float:
         return REPORT_CONFIDENCE if self.confidence is None else float(self.confidence)
 
-    def _one_by_one(self, confidence: float | None) -> list[ConstantCollapseCertificate]:
+    def _one_by_one(
+        self, confidence: float | None, X: Any, X_teacher: Any
+    ) -> list[ConstantCollapseCertificate]:
         """One certificate a teacher, whose bounds hold together at this confidence."""
+        if hasattr(X, "__next__") or hasattr(X_teacher, "__next__"):
+            raise ValueError(
+                "Several teachers read the rows one after the other, and an iterator can be "
+                "read once: pass an array or a memory map."
+            )
         if not self.teacher:
             raise ValueError("teacher is an empty list: give at least one fitted teacher.")
         if confidence is not None:
@@ -328,6 +340,8 @@ class ConstantCollapseCertificate(BaseEstimator):
 
 def _check_chain(at_sample: Reading, evidence: Evidence) -> None:
     """Refuse a margin at the sample that exceeds the rate by more than their errors."""
+    if at_sample.n_samples < CHAIN_ROWS:
+        return
     rate = evidence.rate or 0.0
     excess = at_sample.margin - rate
     error = at_sample.margin_standard_error + evidence.rate_standard_error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_array
 
 from skvae.information import BoundaryStatistics
 from skvae.information.aggregate import PosteriorSample
@@ -48,7 +49,7 @@ class Evidence:
         self.statistics = {
             read: [BoundaryStatistics() for _ in range(n_draws[read])] for read in latents
         }
-        self.codes = {read: RowSpool() for read in latents}
+        self.codes = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
         self.posterior = PosteriorSample(subject.random_state)
         self.n_samples = self.n_told = self.n_seen = 0
         self.has_reconstruction = (
@@ -93,7 +94,8 @@ class Evidence:
             return None
         mean = self._code / self.n_samples
         variance = self._code_squares / self.n_samples - mean**2
-        least = ACTIVE_VARIANCE if self.subject.has_rate else ROUNDING * self._code_squares
+        rounding = ROUNDING * self._code_squares / self.n_samples
+        least = ACTIVE_VARIANCE if self.subject.has_rate else rounding
         return int(np.sum(variance > least))
 
     @property
@@ -114,7 +116,9 @@ class Evidence:
         if not self.n_told:
             return "unknown"
         if not self.n_seen:
-            return "held-out"
+            # fit_transform and transform may differ in the last digits, or in more: rows
+            # that came through other steps need not be told again.
+            return "unknown" if self.subject.preprocess else "held-out"
         return "training" if self.n_seen == self.n_told else "mixed"
 
     def _add(
@@ -141,12 +145,11 @@ class Evidence:
             self.n_seen += seen
         if self.has_reconstruction:
             self._add_reconstruction(X, T)
-        if (
-            subject.has_witness
-            and subject.X_teacher is not None
-            and np.shape(X)[1:] == np.shape(X_teacher)[1:]
-        ):
-            self.other_view.update(subject.teach(X), self._last_log_q)
+        if subject.has_witness and subject.X_teacher is not None:
+            teacher = getattr(subject.model, "teacher_", None)
+            readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
+            if readable and _same_columns(X, X_teacher):
+                self.other_view.update(subject.teach(X), self._last_log_q)
 
     def _add_witness(self, number: int, X: Any, T: NDArray, latents: tuple[str, ...]) -> None:
         stream = np.random.SeedSequence(self.subject.random_state, spawn_key=(number,))
@@ -168,8 +171,8 @@ class Evidence:
             )
             self.posterior.update(mean, log_variance)
         else:
-            mean = np.asarray(X if isinstance(model, np.ndarray) else model.transform(X))
-            mean = mean.astype(np.float64)
+            codes = X if isinstance(model, np.ndarray) else model.transform(X)
+            mean = check_array(codes, dtype=np.float64, input_name="codes")
         if self._code_origin is None:
             self._code_origin = mean[0]
         from_origin = mean - self._code_origin
@@ -178,11 +181,12 @@ class Evidence:
         if not self.subject.keep_codes:
             return
         if "mean" in latents:
-            self.codes["mean"].append(mean)
+            self.codes["mean"][0].append(mean)
         if "sample" in latents and self.subject.has_posterior:
             generator = np.random.default_rng([self.subject.random_state, number, *b"codes"])
-            noise = generator.standard_normal(mean.shape)
-            self.codes["sample"].append(mean + np.exp(0.5 * log_variance) * noise)
+            for draw in self.codes["sample"]:
+                noise = generator.standard_normal(mean.shape)
+                draw.append(mean + np.exp(0.5 * log_variance) * noise)
 
     def _add_reconstruction(self, X: Any, T: NDArray) -> None:
         model = self.subject.model
@@ -195,3 +199,9 @@ class Evidence:
         self.has_reconstruction = bool((of_decoded > 0).all())
         if self.has_reconstruction:
             self.reconstruction.update(T, np.log(of_decoded))
+
+
+def _same_columns(X: Any, X_teacher: Any) -> bool:
+    if hasattr(X, "iloc") or hasattr(X_teacher, "iloc"):
+        return list(getattr(X, "columns", [])) == list(getattr(X_teacher, "columns", []))
+    return np.shape(X)[1:] == np.shape(X_teacher)[1:]

@@ -68,6 +68,7 @@ class CertificateReport:
     view_gap : float
         What the witness costs on the teacher of X, less its cost on the teacher of the
         other view that was given: what a certificate under the teacher of X would lose.
+        None unless the two views have the same columns.
     tau : float
         Safety margin asked for.
     latent : {"mean", "sample"}
@@ -76,6 +77,7 @@ class CertificateReport:
         Number of rows.
     rows : {"held-out", "training", "mixed", "unknown"}
         Whether the rows were in `fit`. On rows that were, a bound speaks of no others.
+        Behind other steps of a pipeline rows that are not told again are "unknown".
     witness : {"own", "probe"}
         Whether the model's own witness was read, or a probe fitted to its codes.
     probe : CertificateReport or None
@@ -179,20 +181,25 @@ class CertificateReport:
             f"  {label:30}{_number(mean)}{_number(sample)}".rstrip()
             for label, mean, sample in self._table()
         ]
-        if self.rows in ("training", "mixed"):
-            lines.append("  Rows that were in fit: the bound speaks of no others.")
-        lines.append(f"  {self._verdict_sentence()}")
-        if self.probe is not None:
-            lines.append(
-                f"  By probe, {self.probe.verdict}: bound at the mean "
-                f"{self.probe.lower_bound_mean:.4f}"
-                + (
-                    f", at the sample {self.probe.lower_bound_sample:.4f}"
-                    if self.probe.lower_bound_sample is not None
-                    else ""
-                )
-            )
+        lines += [f"  {remark}" for remark in self._remarks()]
         return "\n".join(lines)
+
+    def _title(self) -> str:
+        by_probe = " by probe" if self.witness == "probe" else ""
+        rows = f"{self.n_samples} {ROWS[self.rows]}"
+        return f"Constant-collapse certificate{by_probe}: {rows}"
+
+    def _remarks(self) -> list[str]:
+        """Return what stands below the table."""
+        remarks = [self._verdict_sentence()]
+        if self.rows in ("training", "mixed"):
+            remarks.insert(0, "Rows that were in fit: the bound speaks of no others.")
+        if self.probe is not None:
+            bounds = f"bound at the mean {self.probe.lower_bound_mean:.4f}"
+            if self.probe.lower_bound_sample is not None:
+                bounds += f", at the sample {self.probe.lower_bound_sample:.4f}"
+            remarks.append(f"By probe, {self.probe.verdict}: {bounds}")
+        return remarks
 
     def _repr_html_(self) -> str:
         cells = "".join(
@@ -203,11 +210,10 @@ class CertificateReport:
                 *self._table(),
             ]
         )
+        remarks = "<br>".join(map(html.escape, self._remarks()))
         return (
-            f"<table><caption>{html.escape(self._verdict_sentence())}<br>"
-            f"{self.n_samples} {ROWS[self.rows]}; nats</caption>"
-            "<tr><th></th><th>mean</th><th>sample</th></tr>"
-            f"{cells}</table>"
+            f"<table><caption>{html.escape(self._title())} (nats)<br>{remarks}</caption>"
+            f"<tr><th></th><th>mean</th><th>sample</th></tr>{cells}</table>"
         )
 
 
@@ -244,13 +250,20 @@ class SimultaneousReport:
             "certified": self.certified,
         }
 
-    def __str__(self) -> str:
+    def _head(self) -> str:
         number = sum(report.certified for report in self.reports)
-        head = (
+        return (
             f"Certified by {number} of {len(self.reports)} teachers; all bounds hold together "
             f"with confidence {self.confidence:.4g}."
         )
-        return "\n\n".join([head, *map(str, self.reports)])
+
+    def __str__(self) -> str:
+        return "\n\n".join([self._head(), *map(str, self.reports)])
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            [f"<p>{self._head()}</p>", *(report._repr_html_() for report in self.reports)]
+        )
 
 
 def _number(value: float | None) -> str:

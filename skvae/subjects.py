@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -128,9 +129,12 @@ class Subject:
         self.has_witness = teacher is None and hasattr(model, "witness_log_proba")
         self.keep_codes = keep_codes or not self.has_witness
         self.has_posterior = hasattr(model, "posterior")
-        self.has_codes = (
-            self.has_posterior or isinstance(model, np.ndarray) or hasattr(model, "transform")
-        )
+        self.has_codes = _can_be_read(model)
+        if keep_codes and not self.has_codes:
+            raise TypeError(
+                f"probe=True needs codes: {type(model).__name__} has neither transform nor "
+                "posterior."
+            )
         self.has_rate = hasattr(model, "posterior_kl")
         other_view = getattr(model, "teacher_sees_", "X") == "X_teacher"
         if self.has_witness and other_view and X_teacher is None:
@@ -147,22 +151,32 @@ class Subject:
         if X_teacher is not None and not _is_stream(X) and not _is_stream(X_teacher):
             check_consistent_length(X, X_teacher)
         model, preprocess = _unwrap(estimator), []
-        if teacher is not None:
-            if not hasattr(model, "transform"):
-                model = check_array(model, dtype=np.float64, input_name="codes")
-                if not _is_stream(X):
-                    _check_as_many(model, _num_samples(X))
-            return cls(model, [], X, X_teacher, teacher=teacher, **settings)
-        while isinstance(model, Pipeline):
+        if teacher is not None and _is_array(model):
+            model = check_array(model, dtype=np.float64, input_name="codes")
+            if not _is_stream(X):
+                _check_as_many(model, _num_samples(X))
+        # Under a teacher that is given a pipeline is an encoder like any other, unless its
+        # last step can be read further.
+        while isinstance(model, Pipeline) and (
+            teacher is None or hasattr(_unwrap(model[-1]), "posterior")
+        ):
             preprocess += [model[:-1]] if len(model) > 1 else []
             model = _unwrap(model[-1])
-        missing = [
-            name for name in ("teacher_proba", "witness_log_proba") if not hasattr(model, name)
-        ]
+        if teacher is not None and _can_be_read(model):
+            return cls(model, preprocess, X, X_teacher, teacher=teacher, **settings)
+        needed = (
+            ("transform",) if teacher is not None else ("teacher_proba", "witness_log_proba")
+        )
+        missing = [name for name in needed if not hasattr(model, name)]
         if missing and hasattr(model, "estimator"):
             raise NotFittedError(
                 f"{type(model).__name__} holds no fitted model: call fit before certifying it, "
                 "and not with refit=False."
+            )
+        if missing and teacher is not None:
+            raise TypeError(
+                f"A probe needs codes: {type(model).__name__} has no transform, and is no "
+                "array."
             )
         if missing:
             raise TypeError(
@@ -204,10 +218,13 @@ class Subject:
             log_q = [draw.rows() for draw in evidence.log_q[latent]]
             statistics = evidence.statistics[latent]
         else:
-            codes = evidence.codes[latent].rows()
-            rows, scores, reference = probe_in_turn(self.probe, codes, T, self.random_state)
-            T, log_q = T[rows], [scores]
-            statistics = [BoundaryStatistics().update(T, scores)]
+            probed = [
+                probe_in_turn(self.probe, codes.rows(), T, self.random_state)
+                for codes in evidence.codes[latent]
+            ]
+            rows, _, reference = probed[0]
+            T, log_q = T[rows], [scores for _, scores, _ in probed]
+            statistics = [BoundaryStatistics().update(T, scores) for scores in log_q]
         information = statistics[0].teacher_information
         require_information(information, *T.shape)
         return Reading(T, log_q, statistics, without_zeros(reference))
@@ -219,11 +236,12 @@ class Subject:
             n_rows = _num_samples(X)
             if isinstance(self.model, np.ndarray):
                 X = self.model[start : start + n_rows]
-            start += n_rows
             for step in self.preprocess:
                 X = step.transform(X)
-                X_teacher = step.transform(X_teacher) if self.X_teacher is None else X_teacher
-            yield X, X_teacher
+            start += n_rows
+            # A teacher that is given sees the rows as they came; a model's own, as it does.
+            as_model = self.X_teacher is None and self.teacher is None
+            yield X, X if as_model else X_teacher
         if isinstance(self.model, np.ndarray):
             _check_as_many(self.model, start)
 
@@ -254,12 +272,29 @@ def _is_stream(X: Any) -> bool:
     return hasattr(X, "__next__")
 
 
+def _is_array(model: Any) -> bool:
+    # A data frame has a transform of its own, which is no encoder's.
+    return isinstance(model, list) or hasattr(model, "__array__") or hasattr(model, "iloc")
+
+
+def _can_be_read(model: Any) -> bool:
+    return isinstance(model, np.ndarray) or any(
+        hasattr(model, name) for name in ("posterior", "transform")
+    )
+
+
 def _paired(X: Any, X_teacher: Any) -> Iterator[tuple[Any, Any]]:
     """Yield blocks of rows beside what the teacher sees of them."""
     if X_teacher is None:
         yield from ((block, block) for block in _blocks(X))
-    else:
-        yield from zip(_blocks(X), _blocks(X_teacher), strict=True)
+        return
+    for block, view in zip_longest(_blocks(X), _blocks(X_teacher)):
+        if block is None or view is None or _num_samples(block) != _num_samples(view):
+            raise ValueError(
+                "X and X_teacher must hold the same rows, and one of them ended before the "
+                "other: give both as many rows."
+            )
+        yield block, view
 
 
 def _blocks(X: Any) -> Iterator[Any]:
@@ -269,14 +304,24 @@ def _blocks(X: Any) -> Iterator[Any]:
         for start in range(0, n_samples, BLOCK_ROWS):
             yield _safe_indexing(X, slice(start, min(start + BLOCK_ROWS, n_samples)))
         return
-    waiting: list[NDArray] = []
+    waiting: list[Any] = []
     n_waiting = 0
     for batch in X:
-        waiting.append(np.asarray(batch))
+        waiting.append(batch if hasattr(batch, "iloc") else np.asarray(batch))
         n_waiting += len(waiting[-1])
         while n_waiting >= BLOCK_ROWS:
-            joined = np.concatenate(waiting)
-            yield joined[:BLOCK_ROWS]
-            waiting, n_waiting = [joined[BLOCK_ROWS:]], n_waiting - BLOCK_ROWS
+            joined = _joined(waiting)
+            yield _safe_indexing(joined, slice(0, BLOCK_ROWS))
+            n_waiting -= BLOCK_ROWS
+            waiting = [_safe_indexing(joined, slice(BLOCK_ROWS, BLOCK_ROWS + n_waiting))]
     if n_waiting:
-        yield np.concatenate(waiting)
+        yield _joined(waiting)
+
+
+def _joined(batches: list[Any]) -> Any:
+    if hasattr(batches[0], "iloc"):
+        # Only who passes data frames has pandas.
+        from pandas import concat
+
+        return concat(batches)
+    return np.concatenate(batches)

@@ -203,12 +203,13 @@ class PrecomputedTeacher(BaseEstimator):
     """Teacher whose distributions are given with the rows, as their `X_teacher`.
 
     For soft targets that come from elsewhere: an annotation, a language model, a
-    clustering made by another program.
+    clustering made by another program. It needs no fit; once fitted, it insists on the
+    number of components.
 
     Attributes
     ----------
     n_components_ : int
-        Number of components, K.
+        Number of components, K, seen in `fit`.
 
     Examples
     --------
@@ -252,14 +253,18 @@ class PrecomputedTeacher(BaseEstimator):
         T : ndarray of shape (n_samples, n_components)
             The same, in float64.
         """
-        check_is_fitted(self)
         T = check_teacher(T)
-        if T.shape[1] != self.n_components_:
+        if T.shape[1] != getattr(self, "n_components_", T.shape[1]):
             raise ValueError(
                 f"Expected distributions over n_components={self.n_components_}, got an array "
                 f"of shape {T.shape}."
             )
         return T
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
 
 
 def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int) -> Any:

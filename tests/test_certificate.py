@@ -1,6 +1,7 @@
 """The certificate: what it computes, what it takes, and what it refuses."""
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,14 +10,20 @@ import torch
 from scipy import special
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
-from sklearn.decomposition import PCA
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, spool
+from skvae import (
+    ConstantCollapseCertificate,
+    GaussianMixtureTeacher,
+    PrecomputedTeacher,
+    spool,
+)
 from skvae.exceptions import BrokenBoundError, ConstantTeacherError
 from skvae.information import (
     BoundaryStatistics,
@@ -616,3 +623,117 @@ def test_rows_can_certify_before_they_train(small_vae, many, weight, found):
         watch.update(vae.teacher_proba(batch), vae.witness_log_proba(batch, latent="sample"))
         vae.partial_fit(batch)
     assert (watch.log_e_value > np.log(20)) == found
+
+
+def test_views_of_unequal_length_are_refused(small_vae, many):
+    vae = small_vae(max_epochs=2).fit(many[:500], X_teacher=many[:500])
+    certificate = ConstantCollapseCertificate()
+    short, whole = many[:400], many[:500]
+    for X, X_teacher in (
+        (iter([short]), iter([whole])),
+        (iter([whole]), iter([short])),
+        (iter([whole]), short),
+    ):
+        with pytest.raises(ValueError, match="must hold the same rows"):
+            certificate.certify(vae, X, X_teacher=X_teacher)
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        certificate.certify(vae, whole, X_teacher=short)
+
+
+def test_rows_behind_other_steps_are_not_called_held_out(small_vae, digit_images):
+    X = digit_images[:300].astype(np.float32)
+    pipeline = make_pipeline(NMF(4, max_iter=50), small_vae(max_epochs=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = ConstantCollapseCertificate().certify(pipeline.fit(X), X)
+    assert report.rows == "unknown"
+
+
+def test_several_teachers_want_rows_that_can_be_read_again(clusters):
+    teachers = [GaussianMixtureTeacher(n_components=k).fit(clusters) for k in (2, 3)]
+    certificate = ConstantCollapseCertificate(teacher=teachers)
+    for call in (certificate.score, certificate.certify):
+        with pytest.raises(ValueError, match="an iterator can be read once"):
+            call(fitted_pca(clusters), iter([clusters]))
+
+
+def test_precomputed_targets_as_wide_as_the_rows_have_no_view_gap(small_vae, clusters):
+    X = clusters[:, :3]
+    T = GaussianMixtureTeacher(n_components=3).fit(X).predict_proba(X)
+    vae = small_vae(teacher=PrecomputedTeacher(), max_epochs=60).fit(X, X_teacher=T)
+    report = ConstantCollapseCertificate().certify(vae, X, X_teacher=T)
+    assert report.certified
+    assert report.view_gap is None
+    by_probe = ConstantCollapseCertificate(teacher=PrecomputedTeacher())
+    assert by_probe.certify(vae.transform(X), X, X_teacher=T).certified
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, lambda codes: codes.tolist(), np.float32])
+def test_codes_come_in_any_container(clusters, container):
+    teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(clusters)
+    certificate = ConstantCollapseCertificate(teacher=teacher)
+    report = certificate.certify(container(clusters), clusters)
+    assert report.certified
+    assert report.margin_mean == pytest.approx(certificate.score(clusters, clusters), abs=1e-4)
+
+
+def test_data_frames_in_a_stream_keep_their_columns(small_vae, clusters):
+    frame = pd.DataFrame(clusters, columns=list("abcd"))
+    columns = ColumnTransformer([("scale", MinMaxScaler(), list("abcd"))])
+    pipeline = make_pipeline(columns, small_vae(max_epochs=2)).fit(frame)
+    certificate = ConstantCollapseCertificate()
+    batches = iter([frame[:50], frame[50:]])
+    assert certificate.certify(pipeline, batches) == certificate.certify(pipeline, frame)
+
+
+def test_probe_averages_draws_of_the_code_too(fitted, clusters):
+    teacher = GaussianMixtureTeacher(n_components=3, random_state=1).fit(clusters)
+    one, several = (
+        ConstantCollapseCertificate(teacher=teacher, latent="sample", n_draws=n) for n in (1, 8)
+    )
+    assert one.score(fitted, clusters) != several.score(fitted, clusters)
+    assert several.certify(fitted, clusters).certified
+
+
+def test_given_teacher_reads_raw_rows_of_a_pipeline_that_ends_in_a_model(small_vae, clusters):
+    pipeline = make_pipeline(MinMaxScaler(), small_vae(max_epochs=60)).fit(clusters)
+    teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(clusters)
+    certificate = ConstantCollapseCertificate(teacher=teacher, latent="sample")
+    report = certificate.certify(pipeline, clusters)
+    assert report.certified
+    assert report.rows == "training"
+
+
+def test_what_a_probe_cannot_read_is_refused(stub, clusters):
+    class Minimal:
+        teacher_proba = stub.teacher_proba
+        witness_log_proba = stub.witness_log_proba
+
+    with pytest.raises(TypeError, match="neither transform nor posterior"):
+        ConstantCollapseCertificate(probe=True).certify(Minimal(), ROWS)
+    teacher = GaussianMixtureTeacher(n_components=3).fit(clusters)
+    by_probe = ConstantCollapseCertificate(teacher=teacher)
+    with pytest.raises(TypeError, match="Minimal has no transform, and is no array"):
+        by_probe.certify(Minimal(), clusters)
+    with pytest.raises(ValueError, match=r"codes contains NaN"):
+        by_probe.certify(clusters * np.nan, clusters)
+
+    class Flat(BaseEstimator):
+        def transform(self, X):
+            return X[:, 0]
+
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        by_probe.certify(Flat(), clusters)
+
+
+def test_two_rows_are_too_few_to_call_a_model_broken(small_vae, clusters):
+    vae = small_vae(alignment_weight=0, max_epochs=1).fit(clusters)
+    with torch.no_grad():
+        for parameter in vae.net_.module_.encoder.layers[-1].parameters():
+            parameter.zero_()
+        vae.net_.module_.witness.head.weight.normal_(
+            0, 1.0, generator=torch.Generator().manual_seed(0)
+        )
+    for seed in range(60):
+        certificate = ConstantCollapseCertificate(latent="sample", n_draws=1, random_state=seed)
+        assert not certificate.certify(vae, clusters[[0, 100]]).certified

@@ -2,12 +2,13 @@
 
 import copy
 import dataclasses
+import html
 import json
 import pickle
 
 import pytest
 
-from skvae import ConstantCollapseCertificate
+from skvae import ConstantCollapseCertificate, SimultaneousReport
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,16 @@ def test_html_holds_the_same(report):
     assert page.startswith("<table>")
     assert "bound at the sample &gt; tau = 0" in page
     assert f"{report.margin_sample:.4f}" in page
+    for line in str(report).splitlines()[-3:]:
+        assert html.escape(line.strip()) in page
+
+
+def test_family_of_reports_shows_each(report):
+    family = SimultaneousReport((report, report), 0.9)
+    assert family._repr_html_().count("<table>") == 2
+    assert "Certified by 2 of 2 teachers" in family._repr_html_()
+    assert str(family).count("Constant-collapse certificate") == 2
+    assert pickle.loads(pickle.dumps(family)) == family
 
 
 def test_quantities_of_one_model_fit_together(report):

@@ -218,7 +218,8 @@ def _e_value_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
     if lower_bound >= 0:
         log_e_value = max(log_e_value, threshold)
     elif log_e_value >= threshold:
-        lower_bound = 0.0
+        # Zero itself is rejected: the margin is above it.
+        lower_bound = float(np.finfo(np.float64).tiny)
     return MarginBound(float(lower_bound), float(log_e_value))
 
 
