@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["CertificateReport", "SimultaneousReport"]
 
 ROWS = {
-    "held-out": "held out",
+    "held-out": "held-out rows",
     "training": "rows that were in fit",
     "mixed": "rows of which some were in fit",
     "unknown": "rows of unknown origin",
