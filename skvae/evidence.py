@@ -175,9 +175,15 @@ class Evidence:
             mean = check_array(codes, dtype=np.float64, input_name="codes")
         if self._code_origin is None:
             self._code_origin = mean[0]
-        from_origin = mean - self._code_origin
-        self._code = self._code + from_origin.sum(axis=0)
-        self._code_squares = self._code_squares + np.square(from_origin).sum(axis=0)
+        with np.errstate(over="ignore"):
+            from_origin = mean - self._code_origin
+            self._code = self._code + from_origin.sum(axis=0)
+            self._code_squares = self._code_squares + np.square(from_origin).sum(axis=0)
+        if not np.isfinite(self._code_squares).all():
+            raise ValueError(
+                f"The codes are too far apart, up to {np.abs(mean).max():.3g}: their variance "
+                "is not a finite float64. Rescale them."
+            )
         if not self.subject.keep_codes:
             return
         if "mean" in latents:

@@ -717,6 +717,8 @@ def test_what_a_probe_cannot_read_is_refused(stub, clusters):
         by_probe.certify(Minimal(), clusters)
     with pytest.raises(ValueError, match=r"codes contains NaN"):
         by_probe.certify(clusters * np.nan, clusters)
+    with pytest.raises(ValueError, match="too far apart"):
+        by_probe.certify(clusters * 1e200, clusters)
 
     class Flat(BaseEstimator):
         def transform(self, X):
