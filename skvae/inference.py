@@ -74,11 +74,11 @@ class Inference:
         # The rounding of a float32 softmax must not buy a margin.
         return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
 
-    def elbo(self, rows: NDArray) -> NDArray[np.float32]:
+    def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
         """Evidence lower bound at beta = 1, in the units of the data, of shape (n_samples,)."""
         module = self.net.module_
         half = torch.randn(
-            ELBO_DRAWS // 2,
+            n_draws // 2,
             module.latent_dim,
             generator=torch_generator(self.seed, "elbo"),
             dtype=torch.float32,

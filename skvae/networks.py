@@ -199,8 +199,12 @@ class VariationalAutoencoder(nn.Module):
         """One draw of the code for each row, decoded and shown to the witness."""
         mean, log_variance = self.encoder(x)
         latent = draw_latent(mean, log_variance, generator)
-        seen = latent if self.witness_input == "sample" else mean
-        return Outputs(mean, log_variance, self.decoder(latent), self.witness(seen))
+        log_witness = self.witness(self.shown(mean, latent))
+        return Outputs(mean, log_variance, self.decoder(latent), log_witness)
+
+    def shown(self, mean: Tensor, latent: Tensor) -> Tensor:
+        """Return what the witness is trained on: the posterior mean, or the draw of the code."""
+        return latent if self.witness_input == "sample" else mean
 
 
 def draw_latent(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:

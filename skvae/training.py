@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from skvae.exceptions import DivergenceError
 from skvae.information import margin_lower_bound, teacher_information
 from skvae.information.boundary import without_zeros
-from skvae.networks import Decoder, Outputs, VariationalAutoencoder
+from skvae.networks import Decoder, Outputs, VariationalAutoencoder, draw_latent
 from skvae.objective import alignment, kl
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
@@ -171,12 +171,12 @@ class HeldOutBound(Callback):
         inputs, targets = dataset_valid.tensors
         module = net.module_
         generator = torch_generator(net.seed, "validation")
+        log_q = []
         with torch.inference_mode():
-            # The held-out rows are read in the chunks they are judged in, never at once.
-            log_q = [
-                module(rows.to(net.device), generator).log_witness.cpu()
-                for rows in inputs.split(net.batch_size)
-            ]
+            for rows in inputs.split(net.batch_size):
+                mean, log_variance = module.encoder(rows.to(net.device))
+                latent = draw_latent(mean, log_variance, generator)
+                log_q.append(module.witness(module.shown(mean, latent)).cpu())
         bound = margin_lower_bound(
             targets.numpy(),
             torch.cat(log_q).numpy(),
