@@ -203,7 +203,7 @@ class VariationalAutoencoder(nn.Module):
         return Outputs(mean, log_variance, self.decoder(latent), log_witness)
 
     def shown(self, mean: Tensor, latent: Tensor) -> Tensor:
-        """Return what the witness is trained on: the posterior mean, or the draw of the code."""
+        """Return what the witness is trained on: the posterior mean or the draw."""
         return latent if self.witness_input == "sample" else mean
 
 
