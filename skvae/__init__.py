@@ -4,6 +4,7 @@ from skvae._version import __version__
 from skvae.certificate import ConstantCollapseCertificate
 from skvae.displays import MarginHistoryDisplay
 from skvae.reports import CertificateReport, SimultaneousReport
+from skvae.rescues import Rescue, rescue
 from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher
 from skvae.vae import TeacherGuidedVAE
 
@@ -13,7 +14,9 @@ __all__ = [
     "GaussianMixtureTeacher",
     "MarginHistoryDisplay",
     "PrecomputedTeacher",
+    "Rescue",
     "SimultaneousReport",
     "TeacherGuidedVAE",
     "__version__",
+    "rescue",
 ]

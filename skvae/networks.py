@@ -13,7 +13,7 @@ from torch.nn.utils import skip_init
 
 from skvae.objective import bernoulli_reconstruction, gaussian_reconstruction
 from skvae.randomness import torch_generator
-from skvae.witnesses import LinearWitness
+from skvae.witnesses import LinearWitness, SimplexWitness
 
 __all__ = ["Decoder", "Encoder", "Outputs", "VariationalAutoencoder"]
 
@@ -160,6 +160,10 @@ class VariationalAutoencoder(nn.Module):
         As in `Encoder` and `Decoder`.
     average_teacher : sequence of float
         ``Tbar`` of the training rows, where the witness starts.
+    witness : {"linear", "simplex"}
+        Trained with the rest, or fixed.
+    witness_scale : float
+        Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
     seed : int
@@ -175,6 +179,8 @@ class VariationalAutoencoder(nn.Module):
         log_variance,
         log_variance_floor,
         average_teacher,
+        witness,
+        witness_scale,
         witness_input,
         seed,
     ):
@@ -193,7 +199,11 @@ class VariationalAutoencoder(nn.Module):
             log_variance_floor,
             torch_generator(seed, "decoder"),
         )
-        self.witness = LinearWitness(latent_dim, average_teacher)
+        self.witness: LinearWitness | SimplexWitness
+        if witness == "linear":
+            self.witness = LinearWitness(latent_dim, average_teacher)
+        else:
+            self.witness = SimplexWitness(latent_dim, average_teacher, witness_scale)
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Outputs:
         """One draw of the code for each row, decoded and shown to the witness."""

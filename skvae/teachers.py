@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context, clone
@@ -15,8 +17,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
+from skvae._version import __version__
 from skvae.information.boundary import check_teacher
 from skvae.randomness import draw_seed, seed_unset_random_states
 from skvae.threads import is_small_table, one_thread_if
@@ -267,14 +270,26 @@ class PrecomputedTeacher(BaseEstimator):
         return tags
 
 
-def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int) -> Any:
-    """Clone `teacher` and fit it; a frozen one is used as it is, None is the default one."""
-    fitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
-    if not isinstance(fitted, FrozenEstimator):
-        seed_unset_random_states(fitted, seed)
+def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int, memory: Any = None) -> Any:
+    """Clone `teacher` and fit it; a frozen one is used as it is, None is the default one.
+
+    With a `memory`, as in `sklearn.pipeline.Pipeline`, the same teacher is fitted to the
+    same rows once and loaded from then on.
+    """
+    unfitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
+    if isinstance(unfitted, FrozenEstimator):
+        return unfitted.fit(X, y)
+    seed_unset_random_states(unfitted, seed)
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
+    fit = check_memory(memory).cache(_fit)
     with one_thread_if(is_small_table(X)):
-        fitted.fit(X, y)
-    return fitted
+        return fit(unfitted, X, y, (__version__, sklearn.__version__))
+
+
+def _fit(teacher: Any, X: ArrayLike, y: Any, versions: tuple[str, ...]) -> Any:
+    # The versions keep a cache from outliving the code that filled it.
+    return teacher.fit(X, y)
 
 
 def teacher_distributions(teacher: Any, X: ArrayLike, n_samples: int) -> NDArray[np.float64]:

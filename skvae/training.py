@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from skorch.helper import predefined_split
 from skorch.history import History
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from skvae.exceptions import DivergenceError
+from skvae.guard import Guard
 from skvae.information import margin_lower_bound, teacher_information
 from skvae.information.boundary import without_zeros
 from skvae.networks import Decoder, Outputs, VariationalAutoencoder, draw_latent
@@ -41,7 +45,7 @@ VARIANCE_LR_FACTOR = 10
 # Multiply-adds of a batch below which a step gains little from a second thread.
 SMALL_STEP = 2**26
 TERMS = ("reconstruction", "rate", "alignment")
-RECORDED = ("loss", "elbo", *TERMS, "margin", "lower_bound")
+RECORDED = ("loss", "elbo", *TERMS, "margin", "lower_bound", "beta")
 
 
 def resolve_device(device: str) -> str:
@@ -78,8 +82,8 @@ class InMemoryBatches:
     ----------
     rows : Tensor of shape (n_samples, n_features)
         Standardised rows, on the device of the model.
-    targets : Tensor of shape (n_samples, n_components)
-        Their teacher distributions, on the same device.
+    targets : Tensor of shape (n_samples, n_targets)
+        What is wanted of them, on the same device: their teacher distributions.
     batch_size : int
         Rows in a batch; the last one may be smaller.
     """
@@ -88,7 +92,11 @@ class InMemoryBatches:
         self.rows = rows
         self.targets = targets
         self.batch_size = batch_size
-        self.teacher_information = teacher_information(targets.numpy(force=True))
+
+    @cached_property
+    def teacher_information(self) -> float:
+        """Information of the teacher whose distributions are the targets."""
+        return teacher_information(self.targets.numpy(force=True))
 
     def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all rows once, in the order of a permutation drawn from `generator`."""
@@ -109,12 +117,23 @@ class Criterion(nn.Module):
     ----------
     beta, alignment_weight : float
         Weights of the divergence from the prior and of the alignment, at least 0.
+
+    Attributes
+    ----------
+    kl_fraction : float
+        Share of `beta` in force, in [0, 1]; below 1 while a guard holds it back.
     """
 
     def __init__(self, beta, alignment_weight):
         super().__init__()
         self.beta = beta
         self.alignment_weight = alignment_weight
+        self.kl_fraction = 1.0
+
+    @property
+    def effective_beta(self) -> float:
+        """Weight of the divergence from the prior that is in force."""
+        return self.kl_fraction * self.beta
 
     def forward(
         self, x: Tensor, T: Tensor, outputs: Outputs, decoder: Decoder
@@ -123,7 +142,7 @@ class Criterion(nn.Module):
         reconstruction_sum = decoder.reconstruction(x, outputs.parameters).sum()
         rate_sum = kl(outputs.mean, outputs.log_variance).sum()
         alignment_sum = alignment(T, outputs.log_witness).sum()
-        objective = reconstruction_sum + self.beta * rate_sum
+        objective = reconstruction_sum + self.effective_beta * rate_sum
         if self.alignment_weight > 0:
             objective = objective + self.alignment_weight * alignment_sum
         terms = torch.stack([reconstruction_sum, rate_sum, alignment_sum]).detach()
@@ -138,22 +157,28 @@ class StopOnPlateau(EarlyStopping):
     """Early stopping of skorch that can be told from a person's Ctrl-C.
 
     The threshold is absolute (a relative one is wrong for negative losses), and the
-    best weights come back from memory, also when training is interrupted.
+    best weights come back from memory, also when training is interrupted. With a guard
+    only epochs whose held-out margin reaches it count, as best or as one too many.
     """
 
-    def __init__(self, patience, tol):
+    best_model_weights_: dict[str, Tensor] | None
+
+    def __init__(self, patience, tol, guard=None):
         super().__init__(patience=patience, threshold=tol, threshold_mode="abs", load_best=True)
+        self.guard = guard
 
     def on_epoch_end(self, net, **kwargs):
         """Stop after `patience` epochs without an improvement by more than `tol`."""
+        if self.guard is not None and net.history[-1, "valid_margin"] < self.guard:
+            return
         try:
             super().on_epoch_end(net, **kwargs)
         except KeyboardInterrupt:
             raise StopTraining from None
 
     def on_train_end(self, net, **kwargs):
-        """Restore the best weights, where an epoch was finished at all."""
-        if net.history:
+        """Restore the best weights, where there are any."""
+        if self.best_model_weights_ is not None:
             super().on_train_end(net, **kwargs)
         self.best_model_weights_ = None
 
@@ -282,14 +307,18 @@ class VAENet(NeuralNet):
                     "extreme values in X."
                 )
         criterion = self.criterion_
+        # Held-out losses are compared between epochs: all at the same beta.
+        beta = criterion.effective_beta if training else criterion.beta
         record = {
             "loss": terms["reconstruction"]
-            + criterion.beta * terms["rate"]
+            + beta * terms["rate"]
             + criterion.alignment_weight * terms["alignment"],
             "elbo": -(terms["reconstruction"] + terms["rate"]),
             **terms,
             "margin": information - terms["alignment"],
         }
+        if training:
+            record["beta"] = beta
         prefix = "" if training else "valid_"
         for name, value in record.items():
             self.history.record(prefix + name, value)
@@ -332,6 +361,7 @@ def build_net(
     *,
     seed: int,
     max_epochs: int,
+    held_out: TensorDataset | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
 
@@ -347,8 +377,17 @@ def build_net(
         ``Tbar`` of the training rows.
     seed, max_epochs : int
         Seed of all streams, and passes over the rows.
+    held_out : TensorDataset or None
+        Rows and targets to validate and stop by.
     """
     device = resolve_device(settings["device"])
+    guard = settings["guard"]
+    callbacks: list[tuple[str, Callback]] = []
+    if held_out is not None:
+        stop = StopOnPlateau(settings["n_iter_no_change"], settings["tol"], guard)
+        callbacks += [("bound", HeldOutBound()), ("stop", stop)]
+    if guard is not None:
+        callbacks.insert(0, ("guard", Guard(guard)))
     log_variance = log_variance_floor = None
     if settings["likelihood"] == "gaussian" and settings["decoder_variance"] == "learned":
         log_variance = np.zeros(len(units.scale))
@@ -361,6 +400,8 @@ def build_net(
         module__log_variance=log_variance,
         module__log_variance_floor=log_variance_floor,
         module__average_teacher=average_teacher,
+        module__witness=settings["witness"],
+        module__witness_scale=settings["witness_scale"],
         module__witness_input=settings["witness_input"],
         module__seed=seed,
         criterion=Criterion,
@@ -380,7 +421,8 @@ def build_net(
         lr=settings["lr"],
         max_epochs=max_epochs,
         batch_size=settings["batch_size"],
-        train_split=None,
+        train_split=None if held_out is None else predefined_split(held_out),
+        callbacks=callbacks,
         device=device,
         verbose=settings["verbose"],
         seed=seed,

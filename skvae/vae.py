@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -28,7 +29,6 @@ from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,
 )
-from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 
 from skvae.exceptions import (
@@ -41,10 +41,13 @@ from skvae.fingerprint import RowFingerprint
 from skvae.inference import CHUNK_ROWS, Inference
 from skvae.information import best_constant_student, margin, teacher_information
 from skvae.information.boundary import check_informative
+from skvae.prefit import prefit_encoder
 from skvae.randomness import derive_seed, draw_seed, torch_generator
 from skvae.scaling import Standardization
+from skvae.settings import check_against_teacher, check_settings, check_unit_interval
+from skvae.simplex import Design, analytic_code, design_alpha
 from skvae.teachers import fit_teacher, teacher_distributions
-from skvae.training import HeldOutBound, StopOnPlateau, VAENet, build_net
+from skvae.training import VAENet, build_net
 from skvae.warm_start import check_donor, copy_weights, resolve_donor, same_settings
 
 __all__ = ["TeacherGuidedVAE"]
@@ -58,8 +61,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -E_q log p(x|z) + beta * KL(q(z|x) || p(z))
         + alignment_weight * KL(T(.|x) || q(.|z))
 
-    where ``T`` is a fixed teacher and ``q(k|z)`` a witness: a linear softmax head that
-    sees the code ``z`` and nothing else. A witness that costs less than the teacher
+    where ``T`` is a fixed teacher and ``q(k|z)`` a witness: a softmax head that sees the
+    code ``z`` and nothing else. A witness that costs less than the teacher
     information is not constant in ``x``, and so ``z`` is not:
     `ConstantCollapseCertificate` measures by how much. That is all it says; a certified
     code may still be a poor one in every other respect.
@@ -88,6 +91,26 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     witness_input : {"sample", "mean"}, default="sample"
         What the witness reads in training: a draw of the code, as the decoder does, or
         the posterior mean.
+    witness : {"linear", "simplex"}, default="linear"
+        "linear" is trained with the rest. "simplex" is fixed, on the vertices of a regular
+        simplex in the first K - 1 dimensions of the code for a teacher with K components:
+        a margin can be promised before training, `designed_margin_`. It wants
+        ``latent_dim >= K - 1`` and a teacher without zeros.
+    witness_scale : float, default=2.0
+        Factor on the vertices of a simplex witness; positive. The larger, the smaller the
+        codes that it reads and the less noise they bear.
+    prefit_epochs : int, default=0
+        Passes over the rows before the first epoch, in which the encoder is regressed on
+        the codes that a simplex witness reads best. `warm_start=True` skips them once
+        there is a model to continue.
+    prefit_alpha : float or "design", default="design"
+        Factor on these codes, positive. "design" is where alignment and divergence from
+        the prior balance, see `skvae.simplex.design_alpha`.
+    guard : float or None, default=None
+        Margin to keep, in nats, at the read that the witness is trained on. The first
+        epoch trains with a KL weight of 0. After each epoch, if its margin (on the
+        held-out rows, if there are any) is below the guard, the weight is halved; if not,
+        ``0.05 beta`` is handed back, up to `beta`.
     batch_size : int, default=128
         Rows in a batch.
     max_epochs : int, default=100
@@ -109,6 +132,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         estimator: start from its weights, and from its teacher where `teacher` is None;
         it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
         `FrozenEstimator` where the estimator will be cloned.
+    memory : str, path, joblib.Memory or None, default=None
+        Where to keep fitted teachers, as in `sklearn.pipeline.Pipeline`: a grid search with
+        an integer `random_state` then fits one teacher for each fold.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -135,9 +161,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     history_ : list of dict
         One record an epoch, averages over its rows as training went: ``epoch``,
         ``loss``, ``elbo``, ``reconstruction`` (``-E log p(x|z)``), ``rate`` (KL from the
-        prior), ``alignment``, ``margin``, ``seconds``; with early stopping the same of
+        prior), ``alignment``, ``margin``, ``beta`` (the weight in force, less than `beta`
+        where a guard holds it back), ``seconds``; with early stopping the same of
         the held-out rows as ``valid_*``, and ``valid_lower_bound``: at 0.95 the margin of
         the population is above it, for each epoch by itself, at the read trained on.
+        ``valid_loss`` is at `beta` whatever the guard does.
+    design_ : Design
+        The posterior that the simplex witness was designed for, computed before training.
+        With ``witness="simplex"`` and a positive `alignment_weight` only.
+    designed_margin_ : float
+        Its margin, in nats, at the read trained on; at a sample a lower bound on it. Where
+        `design_` is.
     net_ : VAENet
         The trained skorch net.
     device_ : str
@@ -165,7 +199,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     References
     ----------
-    arXiv 2605.05813 (teacher, witness, boundary); Kingma and Welling, arXiv 1312.6114
+    arXiv 2605.05813 (teacher, witness, boundary); arXiv 2605.18224 (simplex witness,
+    prefit); Kingma and Welling, arXiv 1312.6114
     (variational autoencoder); Higgins et al., ICLR 2017 (beta).
 
     Examples
@@ -193,6 +228,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             StrOptions({"learned"}),
         ],
         "witness_input": [StrOptions({"sample", "mean"})],
+        "witness": [StrOptions({"linear", "simplex"})],
+        "witness_scale": [Interval(Real, 0, None, closed="neither")],
+        "prefit_epochs": [Interval(Integral, 0, None, closed="left")],
+        "prefit_alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"design"})],
+        "guard": [Interval(Real, 0, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -202,6 +242,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -216,6 +257,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     teacher_sees_: str
     fingerprint_: RowFingerprint
     history_: list[dict[str, float]]
+    design_: Design
 
     def __init__(
         self,
@@ -228,6 +270,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         likelihood="gaussian",
         decoder_variance="learned",
         witness_input="sample",
+        witness="linear",
+        witness_scale=2.0,
+        prefit_epochs=0,
+        prefit_alpha="design",
+        guard=None,
         batch_size=128,
         max_epochs=100,
         lr=1e-3,
@@ -237,6 +284,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_iter_no_change=10,
         tol=1e-4,
         warm_start=False,
+        memory=None,
         device="auto",
         random_state=None,
         verbose=0,
@@ -249,6 +297,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.likelihood = likelihood
         self.decoder_variance = decoder_variance
         self.witness_input = witness_input
+        self.witness = witness
+        self.witness_scale = witness_scale
+        self.prefit_epochs = prefit_epochs
+        self.prefit_alpha = prefit_alpha
+        self.guard = guard
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.lr = lr
@@ -258,6 +311,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.memory = memory
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -295,7 +349,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         UncertifiedWarning
             If alignment was asked for and `margin_` is not positive.
         WeakAlignmentWarning
-            If ``0 < alignment_weight <= beta``.
+            If ``0 < alignment_weight <= beta`` and there is no guard.
         InterruptedFitWarning
             After Ctrl-C; what was trained so far is kept.
         """
@@ -361,7 +415,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             y = y if hasattr(y, "iloc") else np.asarray(y)
         if X_teacher is not None:
             check_consistent_length(rows, X_teacher)
-        architecture = self._check_settings(rows)
+        settings = self.get_params(deep=False)
+        architecture = check_settings(settings, rows)
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         if donor is not None:
             check_donor(donor, X, architecture)
@@ -398,38 +453,39 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 _safe_indexing(seen_by_teacher, chosen),
                 None if y is None else _safe_indexing(y, chosen),
                 seed,
+                self.memory,
             )
         T = teacher_distributions(teacher, seen_by_teacher, len(rows))
-        if not streaming:
-            check_informative(T[chosen])
+        inputs = torch.from_numpy(units.apply(rows))
+        targets = torch.as_tensor(T, dtype=torch.float32)
+        validation = None
+        if held_out is not None:
+            validation = TensorDataset(inputs[held_out], targets[held_out])
+            inputs, targets, T = inputs[chosen], targets[chosen], T[chosen]
+        if streaming:
+            average_teacher = self.average_teacher_
+        else:
+            check_informative(T)
+            check_against_teacher(settings, T)
+            average_teacher = best_constant_student(T)
+            self._design(T, average_teacher)
 
-        average_teacher = (
-            self.average_teacher_ if streaming else best_constant_student(T[chosen])
-        )
         net = build_net(
-            self.get_params(deep=False),
+            settings,
             architecture,
             units,
             average_teacher,
             seed=seed,
             max_epochs=1 if one_pass else self.max_epochs,
+            held_out=validation,
         )
-        inputs = torch.from_numpy(units.apply(rows))
-        targets = torch.as_tensor(T, dtype=torch.float32)
-        if held_out is not None:
-            net.train_split = predefined_split(
-                TensorDataset(inputs[held_out], targets[held_out])
-            )
-            net.callbacks = [
-                ("bound", HeldOutBound()),
-                ("stop", StopOnPlateau(self.n_iter_no_change, self.tol)),
-            ]
-            inputs, targets, T = inputs[chosen], targets[chosen], T[chosen]
         net.initialize()
         if donor is not None:
             copy_weights(donor.net_, net, with_witness=keep_teacher)
         if resume:
             net.resume_from(self.net_)
+        elif self.prefit_epochs:
+            self._prefit(net, inputs, T, average_teacher)
         with torch.enable_grad():
             net.partial_fit(TensorDataset(inputs, targets))
         net.train_split = None
@@ -467,31 +523,38 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
         return continues and self.__sklearn_is_fitted__()
 
-    def _check_settings(self, rows: NDArray) -> dict[str, Any]:
-        """Refuse settings that contradict each other or the rows; return the layers' sizes."""
-        if self.likelihood == "bernoulli":
-            _check_unit_interval(rows)
-            if self.decoder_variance != "learned":
-                raise ValueError(
-                    "A Bernoulli decoder has no variance, got decoder_variance="
-                    f'{self.decoder_variance!r}: leave it at "learned", or use '
-                    'likelihood="gaussian".'
-                )
-        sizes = tuple(self.hidden_layer_sizes)
-        if not all(
-            isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0
-            for size in sizes
-        ):
-            raise ValueError(
-                "hidden_layer_sizes must hold positive integers, got "
-                f"{self.hidden_layer_sizes!r}."
+    def _design(self, T: NDArray, average_teacher: NDArray) -> None:
+        """Promise a margin, where the witness is known before training."""
+        # Of an earlier fit with other settings.
+        for name in ("design_", "designed_margin_"):
+            self.__dict__.pop(name, None)
+        if self.witness == "simplex" and self.alignment_weight > 0:
+            self.design_ = design_alpha(
+                T,
+                self.witness_scale,
+                self.beta,
+                self.alignment_weight,
+                average_teacher,
+                self.witness_input,
             )
-        return {
-            "n_features": rows.shape[1],
-            "latent_dim": self.latent_dim,
-            "hidden_layer_sizes": sizes,
-            "likelihood": self.likelihood,
-        }
+            self.designed_margin_ = self.design_.margin
+            if self.verbose:
+                print(
+                    f"Designed margin at the {self.witness_input}: "
+                    f"{self.designed_margin_:.4f} nats (alpha {self.design_.alpha:.3f}, "
+                    f"I_T {teacher_information(T):.4f})"
+                )
+
+    def _prefit(
+        self, net: VAENet, inputs: torch.Tensor, T: NDArray, average_teacher: NDArray
+    ) -> None:
+        if self.prefit_alpha == "design":
+            alpha, variance = self.design_.alpha, self.design_.variance
+        else:
+            alpha = self.prefit_alpha
+            variance = self.design_.variance if self.alignment_weight > 0 else 1.0
+        codes = alpha * analytic_code(T, self.witness_scale, average_teacher)
+        prefit_encoder(net, inputs, codes, variance, self.prefit_epochs)
 
     def _keeps_teacher(self, donor: TeacherGuidedVAE | None, streaming: bool) -> bool:
         if donor is None:
@@ -512,7 +575,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return order[n_held_out:], order[:n_held_out]
 
     def _warn_of_weak_alignment(self) -> None:
-        if 0 < self.alignment_weight <= self.beta:
+        if self.guard is None and 0 < self.alignment_weight <= self.beta:
             warnings.warn(
                 f"alignment_weight={self.alignment_weight:g} is not above beta={self.beta:g}: "
                 "where the decoder gains nothing from the code, collapse is the optimum. Ten "
@@ -731,7 +794,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with config_context(array_api_dispatch=False):
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         if self.net_.module_.decoder.likelihood == "bernoulli":
-            _check_unit_interval(rows)
+            check_unit_interval(rows)
         return rows
 
     @property
@@ -756,12 +819,3 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _check_unit_interval(rows: NDArray) -> None:
-    low, high = rows.min(), rows.max()
-    if low < 0 or high > 1:
-        raise ValueError(
-            f'likelihood="bernoulli" wants X in [0, 1], got values from {low:g} to {high:g}: '
-            'rescale X, or use likelihood="gaussian".'
-        )

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-__all__ = ["check_donor", "copy_weights", "resolve_donor", "same_settings"]
+from skvae.witnesses import LinearWitness
+
+__all__ = [
+    "check_donor",
+    "copy_weights",
+    "put_witness_on_boundary",
+    "resolve_donor",
+    "same_settings",
+]
 
 
 def resolve_donor(warm_start: Any, kind: type) -> Any:
@@ -64,13 +73,21 @@ def same_settings(one: Any, other: Any) -> bool:
 def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     """Copy encoder and decoder weights, and the witness's, from one net into another.
 
-    A decoder variance is copied where both learn theirs; a fixed one is a setting of
-    the model to be trained.
+    A decoder variance is copied where both learn theirs, and so is a witness; fixed ones
+    are settings of the model to be trained.
     """
-    both_learn = (
-        source.module_.decoder.learns_variance and target.module_.decoder.learns_variance
-    )
+    nets = (source, target)
+    both_learn = all(net.module_.decoder.learns_variance for net in nets)
     parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
-    for part in parts + ["witness"] * with_witness:
+    if with_witness and all(net.module__witness == "linear" for net in nets):
+        parts.append("witness")
+    for part in parts:
         weights = source.module_.get_submodule(part).state_dict()
         target.module_.get_submodule(part).load_state_dict(weights)
+
+
+def put_witness_on_boundary(net: Any, average_teacher: NDArray) -> None:
+    """Let a linear witness forget what it learned; a fixed one has learned nothing."""
+    if net.module__witness == "linear":
+        fresh = LinearWitness(net.module_.latent_dim, average_teacher)
+        net.module_.witness.load_state_dict(fresh.state_dict())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import skip_init
 
-__all__ = ["LinearWitness"]
+from skvae.simplex import simplex_vertices
+
+__all__ = ["LinearWitness", "SimplexWitness"]
 
 
 class LinearWitness(nn.Module):
@@ -37,13 +40,68 @@ class LinearWitness(nn.Module):
 
     def __init__(self, latent_dim, average_teacher):
         super().__init__()
-        average = torch.as_tensor(average_teacher, dtype=torch.float64)
-        self.head = skip_init(nn.Linear, latent_dim, len(average), dtype=torch.float32)
+        log_average = _log_average(average_teacher)
+        self.head = skip_init(nn.Linear, latent_dim, len(log_average), dtype=torch.float32)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():
-            # A component that no row uses keeps a finite logit, and its gradient.
-            self.head.bias.copy_(average.clamp(min=1e-12).log())
+            self.head.bias.copy_(log_average)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Log probabilities of shape (n_samples, n_components) for codes of shape (n, d)."""
         return torch.log_softmax(self.head(latent), dim=1)
+
+
+class SimplexWitness(nn.Module):
+    """Fixed softmax head that reads a code by its distances from the vertices of a simplex.
+
+    Nothing of it is trained: what it is to answer, the encoder has to write where it
+    reads, in the first ``n_components - 1`` dimensions. Its answer to the code 0 is the
+    best constant student.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Dimension of the code, at least ``n_components - 1``.
+    average_teacher : sequence of float
+        ``Tbar``, the teacher's average over the training rows.
+    scale : float
+        Factor on the vertices, positive.
+
+    References
+    ----------
+    arXiv 2605.18224; `skvae.simplex` has its geometry.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.witnesses import SimplexWitness
+    >>> witness = SimplexWitness(3, [0.5, 0.5], scale=2.0)
+    >>> witness(torch.tensor([[0.0, 9.0, 9.0], [1.0, 9.0, 9.0]])).exp()
+    tensor([[0.5000, 0.5000],
+            [0.9820, 0.0180]])
+    """
+
+    directions: Tensor
+    log_average: Tensor
+
+    def __init__(self, latent_dim, average_teacher, scale):
+        super().__init__()
+        log_average = _log_average(average_teacher)
+        directions = torch.from_numpy(scale * simplex_vertices(len(log_average)).T)
+        if directions.shape[1] > latent_dim:
+            raise ValueError(
+                f"A simplex witness of {len(log_average)} components reads "
+                f"{directions.shape[1]} dimensions, got latent_dim={latent_dim}."
+            )
+        self.register_buffer("directions", directions.float())
+        self.register_buffer("log_average", log_average.float())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Log probabilities of shape (n_samples, n_components) for codes of shape (n, d)."""
+        read = latent[:, : self.directions.shape[1]]
+        return torch.log_softmax(functional.linear(read, self.directions, self.log_average), 1)
+
+
+def _log_average(average_teacher) -> Tensor:
+    # A component that no row uses keeps a finite logit, and its gradient.
+    return torch.as_tensor(average_teacher, dtype=torch.float64).clamp(min=1e-12).log()

@@ -9,8 +9,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 
+DESIGNED = {"witness": "simplex", "prefit_epochs": 2, "guard": 0.01}
 
-@parametrize_with_checks([TeacherGuidedVAE(), GaussianMixtureTeacher()])
+
+@parametrize_with_checks(
+    [TeacherGuidedVAE(), TeacherGuidedVAE(**DESIGNED), GaussianMixtureTeacher()]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learn_estimator_checks(estimator, check):
     if getattr(check, "func", check).__name__ == "check_array_api_input":
@@ -19,12 +23,16 @@ def test_scikit_learn_estimator_checks(estimator, check):
 
 
 ALL_CHECKS = """
+import sys
 import warnings
 from sklearn.utils.estimator_checks import check_estimator
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 
 warnings.simplefilter("ignore")
-for estimator in (TeacherGuidedVAE(), GaussianMixtureTeacher()):
+designed = TeacherGuidedVAE(
+    witness="simplex", prefit_epochs=2, guard=0.01, memory=sys.argv[1], max_epochs=20
+)
+for estimator in (TeacherGuidedVAE(), designed, GaussianMixtureTeacher()):
     results = check_estimator(estimator, on_skip=None, on_fail="raise")
     assert len(results) > 30
     others = [result for result in results if result["status"] != "passed"]
@@ -32,8 +40,8 @@ for estimator in (TeacherGuidedVAE(), GaussianMixtureTeacher()):
 """
 
 
-def test_every_check_runs_and_passes_with_array_api_dispatch():
+def test_every_check_runs_and_passes_with_array_api_dispatch(tmp_path):
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
-    command = [sys.executable, "-c", ALL_CHECKS]
+    command = [sys.executable, "-c", ALL_CHECKS, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

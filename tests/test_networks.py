@@ -22,6 +22,8 @@ def autoencoder(**changes):
         "log_variance": np.zeros(4),
         "log_variance_floor": None,
         "average_teacher": [0.2, 0.3, 0.5],
+        "witness": "linear",
+        "witness_scale": 1.0,
         "witness_input": "sample",
         "seed": 0,
     }

@@ -1,18 +1,22 @@
 """The default teacher, and any other with predict_proba."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Memory
 from scipy import special, stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import GaussianMixtureTeacher, PrecomputedTeacher
+from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, PrecomputedTeacher
 from skvae.exceptions import ConstantTeacherError
 from skvae.information import teacher_information
 
@@ -206,3 +210,64 @@ def test_precomputed_distributions_teach(small_vae, clusters):
 def test_teacher_without_predict_proba_is_refused(small_vae, clusters):
     with pytest.raises(ValueError, match=r"'teacher' parameter.*'fit'"):
         small_vae(teacher=StandardScaler()).fit(clusters)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Count how often a teacher is fitted."""
+    counted = []
+    fit = GaussianMixtureTeacher.fit
+
+    def counting(self, X, y=None):
+        counted.append(len(X))
+        return fit(self, X, y)
+
+    monkeypatch.setattr(GaussianMixtureTeacher, "fit", counting)
+    return counted
+
+
+GRID = {"alignment_weight": [2.0, 5.0, 10.0], "beta": [0.5, 1.0]}
+
+
+@pytest.mark.parametrize("kind", [str, Path, lambda path: Memory(path, verbose=0)])
+def test_search_with_a_memory_fits_one_teacher_a_fold(
+    small_vae, clusters, fits, tmp_path, kind
+):
+    X = np.random.default_rng(0).permutation(clusters)
+    scoring = ConstantCollapseCertificate()
+    vae = small_vae(max_epochs=2)
+    plain = GridSearchCV(vae, GRID, scoring=scoring, cv=3).fit(X)
+    assert fits == [120] * (6 * 3) + [180]
+    fits.clear()
+    vae.set_params(memory=kind(tmp_path))
+    search = GridSearchCV(vae, GRID, scoring=scoring, cv=3).fit(X)
+    assert fits == [120] * 3 + [180]
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
+    fits.clear()
+    GridSearchCV(vae, GRID, scoring=scoring, cv=3, n_jobs=2).fit(X)
+    assert len(list(tmp_path.rglob("output.pkl"))) == 4
+
+
+def test_memory_tells_teachers_seeds_and_rows_apart(small_vae, clusters, fits, tmp_path):
+    vae = small_vae(max_epochs=1, memory=tmp_path)
+    vae.fit(clusters).fit(clusters)
+    assert len(fits) == 1
+    vae.set_params(random_state=1).fit(clusters)
+    vae.fit(clusters[:170])
+    vae.set_params(teacher__n_components=4).fit(clusters[:170])
+    assert len(fits) == 4
+    vae.set_params(random_state=0, teacher__n_components=3).fit(clusters)
+    assert len(fits) == 4
+
+
+def test_memory_leaves_a_frozen_teacher_alone(small_vae, clusters, tmp_path):
+    frozen = FrozenEstimator(GaussianMixture(3, random_state=0).fit(clusters))
+    small_vae(teacher=frozen, memory=tmp_path, max_epochs=1).fit(clusters)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_memory_is_refused(small_vae, clusters):
+    with pytest.raises(ValueError, match="memory"):
+        small_vae(memory=3).fit(clusters)

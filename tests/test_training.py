@@ -54,7 +54,7 @@ def test_history_is_plain_and_consistent(small_vae, clusters):
     vae = small_vae(beta=2.0, alignment_weight=7.0).fit(clusters)
     assert [record["epoch"] for record in vae.history_] == [1, 2, 3, 4, 5]
     for record in vae.history_:
-        assert set(record) == FIELDS | {"epoch", "seconds"}
+        assert set(record) == FIELDS | {"beta", "epoch", "seconds"}
         assert {type(value) for value in record.values()} <= {int, float}
         elbo = -record["reconstruction"] - record["rate"]
         assert record["elbo"] == pytest.approx(elbo)
@@ -78,7 +78,7 @@ def test_early_stopping_restores_the_best_weights_from_memory(small_vae, cluster
     assert 6 <= vae.n_iter_ < 400
     assert len(losses) == vae.n_iter_ == int(np.argmin(losses)) + 1 + 5
     held_out = {f"valid_{field}" for field in FIELDS} | {"valid_lower_bound"}
-    assert set(vae.history_[0]) == FIELDS | held_out | {"epoch", "seconds"}
+    assert set(vae.history_[0]) == FIELDS | held_out | {"beta", "epoch", "seconds"}
     stopped_at_best = small_vae(
         early_stopping=True, max_epochs=int(np.argmin(losses)) + 1, validation_fraction=0.2
     ).fit(clusters)

@@ -380,7 +380,8 @@ def test_parameters_out_of_range_are_refused_by_name(small_vae, clusters, bad):
     assert not hasattr(vae, "n_features_in_")
 
 
-def test_every_documented_attribute_exists_and_every_one_is_documented(fitted):
+def test_every_documented_attribute_exists_and_every_one_is_documented(small_vae, clusters):
+    fitted = small_vae(witness="simplex", max_epochs=20).fit(clusters)
     documented = TeacherGuidedVAE.__doc__.split("Attributes\n")[1].split("See Also")[0]
     names = {line.split(" : ")[0].strip() for line in documented.splitlines() if " : " in line}
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}

@@ -1,0 +1,80 @@
+"""Prefit: the encoder is shown where the simplex witness reads, before anything else."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from skvae.exceptions import DivergenceError
+from skvae.objective import kl
+from skvae.randomness import torch_generator
+from skvae.threads import one_thread_if
+from skvae.training import InMemoryBatches, VAENet
+
+__all__ = ["prefit_encoder"]
+
+
+def prefit_encoder(
+    net: VAENet, rows: Tensor, codes: NDArray, variance: float, n_epochs: int
+) -> None:
+    """Regress the posterior on given codes in its first dimensions.
+
+    Minimises ``KL(q(z|x) || N(code(x), variance))`` there, which for the means is their
+    squared error over twice the variance, and the divergence from the prior in the other
+    dimensions. The decoder is left alone.
+
+    Parameters
+    ----------
+    net : VAENet
+        An initialised net; its encoder is changed.
+    rows : Tensor of shape (n_samples, n_features)
+        Standardised rows.
+    codes : ndarray of shape (n_samples, n_dimensions)
+        Codes for the first ``n_dimensions <= latent_dim`` dimensions.
+    variance : float
+        Posterior variance wanted in these dimensions, positive.
+    n_epochs : int
+        Passes over the rows.
+
+    Raises
+    ------
+    DivergenceError
+        If the divergence stops being finite.
+
+    References
+    ----------
+    arXiv 2605.18224 (the encoder mean, before the ELBO). The variance is skvae's own.
+    """
+    encoder = net.module_.encoder
+    n_spare = net.module_.latent_dim - codes.shape[1]
+    targets = functional.pad(torch.as_tensor(codes, dtype=torch.float32), (0, n_spare))
+    log_variance = torch.zeros(net.module_.latent_dim, device=net.device)
+    log_variance[: codes.shape[1]] = math.log(variance)
+    deviation = torch.exp(0.5 * log_variance)
+    batches = InMemoryBatches(rows.to(net.device), targets.to(net.device), net.batch_size)
+    fused = torch.device(net.device).type in ("cpu", "cuda")
+    optimizer = torch.optim.AdamW(
+        encoder.parameters(), lr=net.lr, weight_decay=0.0, fused=fused
+    )
+    encoder.train()
+    with one_thread_if(net.is_small()), torch.enable_grad():
+        for epoch in range(1, n_epochs + 1):
+            total = torch.zeros((), device=net.device)
+            for x, code in batches.shuffled(torch_generator(net.seed, "prefit", epoch)):
+                optimizer.zero_grad(set_to_none=True)
+                mean, spread = encoder(x)
+                # The divergence of two Gaussians is that from the prior in the units of the
+                # second.
+                divergence = kl((mean - code) / deviation, spread - log_variance).sum()
+                (divergence / len(x)).backward()
+                optimizer.step()
+                total += divergence.detach()
+            if not math.isfinite(total.item()):
+                raise DivergenceError(
+                    f"The prefit diverged in epoch {epoch}: try a smaller lr (now {net.lr:g}), "
+                    "or look for extreme values in X."
+                )

@@ -1,0 +1,137 @@
+"""One call from a collapsed model to a rescued one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.certificate import ConstantCollapseCertificate
+from skvae.reports import CertificateReport, SimultaneousReport
+from skvae.vae import TeacherGuidedVAE
+from skvae.warm_start import put_witness_on_boundary
+
+__all__ = ["Rescue", "rescue"]
+
+# Alignment as a multiple of beta, where the model to be rescued has too little.
+WEIGHT_RATIO = 10.0
+
+
+class Rescue(NamedTuple):
+    """A rescued model, and what the certificate says before and after.
+
+    Attributes
+    ----------
+    estimator : TeacherGuidedVAE
+        The rescued model.
+    before, after : CertificateReport or SimultaneousReport
+        Reports of the old model and of the new one, on the same rows.
+    """
+
+    estimator: TeacherGuidedVAE
+    before: CertificateReport | SimultaneousReport
+    after: CertificateReport | SimultaneousReport
+
+
+def rescue(
+    estimator: TeacherGuidedVAE,
+    X: ArrayLike,
+    y: Any = None,
+    X_teacher: Any = None,
+    *,
+    X_test: ArrayLike | None = None,
+    X_teacher_test: Any = None,
+    certificate: ConstantCollapseCertificate | None = None,
+    reset_witness: bool = False,
+    **parameters: Any,
+) -> Rescue:
+    """Train a collapsed model on, with alignment, and certify it before and after.
+
+    The new model has the parameters of the old one, starts from its weights and teacher
+    (``warm_start=FrozenEstimator(estimator)``), and is trained with an alignment weight of
+    ten times beta, or its own where that is above beta.
+
+    Parameters
+    ----------
+    estimator : fitted TeacherGuidedVAE
+        The model to rescue; it is left untouched.
+    X : array-like of shape (n_samples, n_features)
+        Rows to train on.
+    y : array-like of shape (n_samples,) or None, default=None
+        Passed to the teacher's `fit` where `parameters` name another teacher.
+    X_teacher : array-like of n_samples rows, or None, default=None
+        Another view of the rows of X, where the teacher was fitted to one.
+    X_test : array-like of shape (n_test, n_features) or None, default=None
+        Rows to certify on. None is X itself: of training rows, as the reports say.
+    X_teacher_test : array-like of n_test rows, or None, default=None
+        Their other view.
+    certificate : ConstantCollapseCertificate or None, default=None
+        None is ``ConstantCollapseCertificate(latent="sample")``.
+    reset_witness : bool, default=False
+        Whether a linear witness starts on the boundary again, in place of what it had
+        learned before.
+    **parameters
+        Constructor parameters of `TeacherGuidedVAE` to change, such as ``max_epochs``,
+        ``alignment_weight`` or ``guard``.
+
+    Returns
+    -------
+    rescue : Rescue
+        ``estimator``, ``before`` and ``after``.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is no `TeacherGuidedVAE`.
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If the rows, or the changed parameters, do not fit its weights.
+
+    Warns
+    -----
+    UncertifiedWarning, WeakAlignmentWarning, InterruptedFitWarning
+        As in `TeacherGuidedVAE.fit`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, rescue
+    >>> X = load_iris().data
+    >>> teacher = GaussianMixtureTeacher(n_components=3)
+    >>> vae = TeacherGuidedVAE(
+    ...     latent_dim=2, teacher=teacher, alignment_weight=0, decoder_variance=10,
+    ...     random_state=0,
+    ... ).fit(X[::2])
+    >>> rescued, before, after = rescue(vae, X[::2], X_test=X[1::2], lr=1e-2)
+    >>> before.verdict, after.verdict
+    ('collapsed', 'certified')
+    """
+    donor = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    if not isinstance(donor, TeacherGuidedVAE):
+        raise TypeError(
+            f"Only a fitted TeacherGuidedVAE can be rescued, got {type(donor).__name__}. Of a "
+            "pipeline or a search pass that step, and rows as that step sees them."
+        )
+    check_is_fitted(donor)
+    certificate = certificate or ConstantCollapseCertificate(latent="sample")
+    rows, view = (X, X_teacher) if X_test is None else (X_test, X_teacher_test)
+    before = certificate.certify(donor, rows, view)
+    if reset_witness:
+        start = copy.deepcopy(donor)
+        put_witness_on_boundary(start.net_, start.average_teacher_)
+    else:
+        start = donor
+    settings = {
+        **donor.get_params(deep=False),
+        "teacher": None,
+        "warm_start": FrozenEstimator(start),
+        **parameters,
+    }
+    if "alignment_weight" not in parameters and donor.alignment_weight <= settings["beta"]:
+        settings["alignment_weight"] = WEIGHT_RATIO * (settings["beta"] or 1.0)
+    rescued = TeacherGuidedVAE(**settings).fit(X, y, X_teacher)
+    return Rescue(rescued, before, certificate.certify(rescued, rows, view))
