@@ -198,3 +198,32 @@ def test_all_of_it_in_pipelines_searches_and_cross_validation(simplex_vae, clust
         vae.set_params(guard=0.1), X, scoring=certificate, cv=2, error_score="raise"
     )
     assert (scores["test_score"] > 0).all()
+
+
+@pytest.mark.parametrize(("share", "stable"), [(0.97, True), (1.03, False)])
+def test_collapse_under_a_linear_witness_is_stable_up_to_the_maximal_correlation(share, stable):
+    """docs/simplex.rst, Proposition 6, by the exact Hessian in one dimension."""
+    T = torch.as_tensor(distributions(3, n_samples=8))
+    average = T.mean(dim=0)
+    deviation = (T - average) / average.sqrt()
+    largest = torch.linalg.eigvalsh(deviation.T @ deviation / len(T))[-1]
+    weight = share / largest
+    nodes, mass = np.polynomial.hermite_e.hermegauss(40)
+    noise, mass = torch.as_tensor(nodes), torch.as_tensor(mass / mass.sum())
+
+    def objective(parameters):
+        mean, log_variance, bias, slope = parameters.split([len(T), len(T), 3, 3])
+        z = mean[:, None] + torch.exp(log_variance / 2)[:, None] * noise
+        log_q = torch.log_softmax(z[..., None] * slope + bias + average.log(), dim=-1)
+        cost = -(T[:, None] * log_q).sum(dim=-1) @ mass
+        rate = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+        return (weight * cost + rate).mean()
+
+    collapsed = torch.zeros(2 * len(T) + 6, dtype=torch.float64)
+    gradient = torch.autograd.functional.jacobian(objective, collapsed)
+    hessian = torch.autograd.functional.hessian(objective, collapsed)
+    assert gradient.abs().max() < 1e-12
+    least = torch.linalg.eigvalsh(hessian)[0].item()
+    assert (least > -1e-9) == stable
+    if not stable:
+        assert least < -1e-4
