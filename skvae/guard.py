@@ -53,7 +53,9 @@ class Guard(Callback):
     ----------
     target : float
         Margin in nats at the read that the witness is trained on: of the held-out rows
-        where there are any, else of the training rows as the epoch went.
+        where there are any, else of the training rows as the epoch went. Rows on which the
+        teacher information is not above it, such as a small batch of a stream, say
+        nothing: the weight then stays as it is.
     """
 
     def __init__(self, target):
@@ -70,4 +72,9 @@ class Guard(Callback):
     def _next(self, net) -> float:
         last = net.history[-1]
         fraction = min(1.0, last["beta"] / net.criterion_.beta)
-        return next_fraction(fraction, last.get("valid_margin", last["margin"]), self.target)
+        prefix = "valid_" if "valid_margin" in last else ""
+        margin = last[prefix + "margin"]
+        information = margin + last[prefix + "alignment"]
+        if information <= self.target:
+            return fraction
+        return next_fraction(fraction, margin, self.target)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.certificate import ConstantCollapseCertificate
 from skvae.reports import CertificateReport, SimultaneousReport
 from skvae.vae import TeacherGuidedVAE
-from skvae.warm_start import put_witness_on_boundary
+from skvae.warm_start import put_witness_on_boundary, unfrozen
 
 __all__ = ["Rescue", "rescue"]
 
@@ -51,8 +51,8 @@ def rescue(
     """Train a collapsed model on, with alignment, and certify it before and after.
 
     The new model has the parameters of the old one, starts from its weights and teacher
-    (``warm_start=FrozenEstimator(estimator)``), and is trained with an alignment weight of
-    ten times beta, or its own where that is above beta.
+    (both in a `FrozenEstimator`, so that clones do too), without another prefit, and with an
+    alignment weight of ten times beta, or its own where that is above beta.
 
     Parameters
     ----------
@@ -63,19 +63,20 @@ def rescue(
     y : array-like of shape (n_samples,) or None, default=None
         Passed to the teacher's `fit` where `parameters` name another teacher.
     X_teacher : array-like of n_samples rows, or None, default=None
-        Another view of the rows of X, where the teacher was fitted to one.
+        Another view of the rows of X, where a teacher sees one.
     X_test : array-like of shape (n_test, n_features) or None, default=None
-        Rows to certify on. None is X itself: of training rows, as the reports say.
+        Rows to certify on. None is X itself: training rows, as the reports then say.
     X_teacher_test : array-like of n_test rows, or None, default=None
         Their other view.
     certificate : ConstantCollapseCertificate or None, default=None
         None is ``ConstantCollapseCertificate(latent="sample")``.
     reset_witness : bool, default=False
-        Whether a linear witness starts on the boundary again, in place of what it had
-        learned before.
+        Whether a linear witness goes back to where it started, the best constant student
+        of the rows that the old model was fitted to.
     **parameters
         Constructor parameters of `TeacherGuidedVAE` to change, such as ``max_epochs``,
-        ``alignment_weight`` or ``guard``.
+        ``alignment_weight`` or ``guard``. With another ``teacher`` each report is by the
+        teacher of its own model.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def rescue(
     Raises
     ------
     TypeError
-        If `estimator` is no `TeacherGuidedVAE`.
+        If `estimator` is no `TeacherGuidedVAE`, or a parameter is none of its.
     NotFittedError
         If it is not fitted.
     ValueError
@@ -110,28 +111,55 @@ def rescue(
     >>> before.verdict, after.verdict
     ('collapsed', 'certified')
     """
-    donor = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    donor = unfrozen(estimator)
     if not isinstance(donor, TeacherGuidedVAE):
         raise TypeError(
             f"Only a fitted TeacherGuidedVAE can be rescued, got {type(donor).__name__}. Of a "
             "pipeline or a search pass that step, and rows as that step sees them."
         )
     check_is_fitted(donor)
+    if "warm_start" in parameters:
+        raise TypeError(
+            "rescue starts from the estimator that it is given: pass no warm_start. To train "
+            "from scratch call fit."
+        )
+    if X_teacher_test is not None and X_test is None:
+        raise ValueError("X_teacher_test is a view of the rows of X_test, which are missing.")
     certificate = certificate or ConstantCollapseCertificate(latent="sample")
     rows, view = (X, X_teacher) if X_test is None else (X_test, X_teacher_test)
-    before = certificate.certify(donor, rows, view)
+    before = _certify(certificate, donor, rows, view)
+    # Training a model on never changes its net in place: what is shared stays as it is.
+    start = copy.copy(donor).set_params(warm_start=False)
     if reset_witness:
-        start = copy.deepcopy(donor)
+        start.net_ = copy.deepcopy(donor.net_)
         put_witness_on_boundary(start.net_, start.average_teacher_)
-    else:
-        start = donor
     settings = {
         **donor.get_params(deep=False),
-        "teacher": None,
+        "random_state": copy.deepcopy(donor.random_state),
+        "teacher": _frozen(start.teacher_),
         "warm_start": FrozenEstimator(start),
+        "prefit_epochs": 0,
         **parameters,
     }
     if "alignment_weight" not in parameters and donor.alignment_weight <= settings["beta"]:
         settings["alignment_weight"] = WEIGHT_RATIO * (settings["beta"] or 1.0)
-    rescued = TeacherGuidedVAE(**settings).fit(X, y, X_teacher)
-    return Rescue(rescued, before, certificate.certify(rescued, rows, view))
+    rescued = type(donor)(**settings).fit(X, y, X_teacher)
+    return Rescue(rescued, before, _certify(certificate, rescued, rows, view))
+
+
+def _frozen(teacher: Any) -> FrozenEstimator:
+    return teacher if isinstance(teacher, FrozenEstimator) else FrozenEstimator(teacher)
+
+
+def _certify(
+    certificate: ConstantCollapseCertificate, model: TeacherGuidedVAE, rows: Any, view: Any
+) -> CertificateReport | SimultaneousReport:
+    """Certify a model by its own teacher, shown what that was fitted to."""
+    if model.teacher_sees_ == "X":
+        return certificate.certify(model, rows)
+    if view is None:
+        raise ValueError(
+            "The teacher was fitted to another view of the rows: pass X_teacher, and with "
+            "X_test also X_teacher_test."
+        )
+    return certificate.certify(model, rows, view)

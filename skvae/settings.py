@@ -55,8 +55,10 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     }
 
 
-def check_against_teacher(settings: Mapping[str, Any], T: NDArray) -> None:
-    """Refuse settings that cannot work with this teacher of the training rows."""
+def check_against_teacher(
+    settings: Mapping[str, Any], T: NDArray, T_held_out: NDArray | None
+) -> None:
+    """Refuse settings that cannot work with this teacher of the rows."""
     n_components = T.shape[1]
     if settings["witness"] == "simplex" and settings["latent_dim"] < n_components - 1:
         raise ValueError(
@@ -66,10 +68,15 @@ def check_against_teacher(settings: Mapping[str, Any], T: NDArray) -> None:
             'fewer components, or witness="linear".'
         )
     guard = settings["guard"]
-    if guard is not None and guard >= (information := teacher_information(T)):
+    if guard is None:
+        return
+    rows = "training" if T_held_out is None else "held-out"
+    information = teacher_information(T if T_held_out is None else T_held_out)
+    if guard >= information:
         raise ValueError(
             f"guard={guard:g} nats can never be reached: no margin is above the teacher "
-            f"information, I_T = {information:.4g} on the training rows. Guard less than that."
+            f"information, I_T = {information:.4g} on the {rows} rows. Guard less than that, "
+            "or pass more rows."
         )
 
 

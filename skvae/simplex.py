@@ -12,6 +12,7 @@ the best constant student, and so has margin 0 under an unbalanced teacher too.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from skvae.information.boundary import check_pair, check_teacher, margin
+
+# Scales beyond which codes or their energies leave floating point.
+SCALES = (1e-6, 1e6)
+# A designed posterior variance costs at least half of this at a sample: with beta = 0 no
+# positive variance is the best.
+LEAST_NOISE = 1e-6
 
 __all__ = [
     "Design",
@@ -44,7 +51,8 @@ class Design(NamedTuple):
     variance : float
         Posterior variance in each dimension that the witness reads, in (0, 1].
     margin : float
-        Nats. At the mean the margin of these codes; at a sample a lower bound on it.
+        Nats. At the mean the margin of these codes; at a sample a lower bound on it, and
+        where that is not positive, nothing is promised.
     rate : float
         Their divergence from the prior in nats, averaged over the rows.
     """
@@ -137,7 +145,7 @@ def analytic_code(
            [0.      ]])
     """
     T = check_teacher(T)
-    _check_positive("scale", scale)
+    _check_scale(scale)
     K = T.shape[1]
     factor = (K - 1) / (K * scale)
     return factor * _log_odds(T, average_teacher) @ simplex_vertices(K).T
@@ -231,7 +239,7 @@ def margin_energy_path(
     array([0.  , 0.25, 1.  ])
     """
     T = check_teacher(T)
-    _check_positive("scale", scale)
+    _check_scale(scale)
     alphas = np.asarray(alphas, dtype=np.float64).reshape(-1)
     log_odds = _log_odds(T, average_teacher)
     log_b = _log_average(average_teacher, T.shape[1])
@@ -272,7 +280,7 @@ def escape_force(T: ArrayLike, log_q: ArrayLike, scale: float = 1.0) -> NDArray[
     array([[ 0.8],
            [-0.8]])
     """
-    _check_positive("scale", scale)
+    _check_scale(scale)
     T, log_q = check_pair(T, log_q)
     return scale * (T - np.exp(log_q)) @ simplex_vertices(T.shape[1]).T
 
@@ -287,14 +295,16 @@ def design_alpha(
 ) -> Design:
     """Shrink the analytic code to where alignment and divergence from the prior balance.
 
-    `alpha` is the only minimiser over [0, 1] of the convex function
+    `alpha` minimises over [0, 1] the convex function (strictly so, unless the teacher is
+    `average_teacher` in every row)
 
         alignment_weight * (I_T - G(alpha)) + beta * alpha^2 mean ||analytic_code||^2 / 2.
 
     A witness that reads draws of the code pays for their noise as well: at posterior
     variance ``v`` at most ``scale^2 v / 2`` nats more, by Jensen's inequality, as the
     vertices have unit length. `variance` balances that against the divergence from the
-    prior: ``beta (K - 1) / (beta (K - 1) + alignment_weight scale^2)``.
+    prior: ``beta (K - 1) / (beta (K - 1) + alignment_weight scale^2)``, and at least
+    ``1e-6 / scale^2``.
 
     Parameters
     ----------
@@ -338,14 +348,17 @@ def design_alpha(
     True
     """
     T = check_teacher(T)
-    _check_positive("scale", scale)
+    _check_scale(scale)
     if latent not in ("mean", "sample"):
         raise ValueError(f"latent must be 'mean' or 'sample', got {latent!r}.")
-    if min(beta, alignment_weight) < 0 or beta == alignment_weight == 0:
+    larger = max(beta, alignment_weight)
+    if not (min(beta, alignment_weight) >= 0 and 0 < larger < np.inf):
         raise ValueError(
-            "beta and alignment_weight must be at least 0 and not both 0, got "
+            "beta and alignment_weight must be finite, at least 0 and not both 0, got "
             f"beta={beta!r} and alignment_weight={alignment_weight!r}."
         )
+    # Only their ratio counts.
+    beta, alignment_weight = beta / larger, alignment_weight / larger
     log_odds = _log_odds(T, average_teacher)
     log_b = _log_average(average_teacher, T.shape[1])
     energy = _code_energy(log_odds, scale)
@@ -361,30 +374,31 @@ def design_alpha(
     elif slope(0.0) >= 0:
         alpha = 0.0
     else:
-        alpha = brentq(slope, 0.0, 1.0, xtol=1e-12)
+        alpha = float(brentq(slope, 0.0, 1.0, xtol=1e-12))
     promised = margin(T, _log_softmax(log_b + alpha * log_odds))
     rate = alpha**2 * energy
     if latent == "mean":
         return Design(alpha, 1.0, promised, rate)
     n_read = T.shape[1] - 1
-    # With beta = 0 noise is worth nothing, and the best variance is not positive.
     variance = beta * n_read / (beta * n_read + alignment_weight * scale**2)
-    variance = max(variance, np.finfo(np.float32).eps)
-    divergence = 0.5 * n_read * (variance - 1 - np.log(variance))
+    variance = max(variance, min(1.0, LEAST_NOISE / scale**2))
+    divergence = 0.5 * n_read * (variance - 1 - math.log(variance))
     return Design(alpha, variance, promised - 0.5 * scale**2 * variance, rate + divergence)
 
 
 def _log_average(average_teacher: ArrayLike | None, n_components: int) -> NDArray[np.float64]:
     if average_teacher is None:
         return np.full(n_components, -np.log(n_components))
-    average = check_teacher(np.asarray(average_teacher)[None])[0]
-    if len(average) != n_components:
+    average = np.asarray(average_teacher, dtype=np.float64)
+    if (
+        average.shape != (n_components,)
+        or not (average > 0).all()
+        or abs(average.sum() - 1) > 1e-5
+    ):
         raise ValueError(
-            f"average_teacher must have one entry for each of the {n_components} components, "
-            f"got {len(average)}."
+            f"average_teacher must hold {n_components} positive probabilities that sum to one, "
+            f"got {np.array2string(average, threshold=12)}."
         )
-    if not average.all():
-        raise ValueError("average_teacher must have no zeros, as the teacher must have none.")
     return np.log(average)
 
 
@@ -413,6 +427,10 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0 or not np.isfinite(value):
-        raise ValueError(f"{name} must be a positive number, got {value!r}.")
+def _check_scale(scale: float) -> None:
+    least, greatest = SCALES
+    if not least <= scale <= greatest:
+        raise ValueError(
+            f"The scale of a simplex witness must be from {least:g} to {greatest:g}, got "
+            f"{scale!r}; between 1 and 3 is usual."
+        )

@@ -158,10 +158,13 @@ class StopOnPlateau(EarlyStopping):
 
     The threshold is absolute (a relative one is wrong for negative losses), and the
     best weights come back from memory, also when training is interrupted. With a guard
-    only epochs whose held-out margin reaches it count, as best or as one too many.
+    an epoch counts, as best or as one too many, if its held-out margin reaches the guard,
+    and not before the KL weight was handed back for the first time: until it is whole, or
+    had to be held back again.
     """
 
     best_model_weights_: dict[str, Tensor] | None
+    handed_back_: bool
 
     def __init__(self, patience, tol, guard=None):
         super().__init__(patience=patience, threshold=tol, threshold_mode="abs", load_best=True)
@@ -169,12 +172,23 @@ class StopOnPlateau(EarlyStopping):
 
     def on_epoch_end(self, net, **kwargs):
         """Stop after `patience` epochs without an improvement by more than `tol`."""
-        if self.guard is not None and net.history[-1, "valid_margin"] < self.guard:
+        if self.guard is not None and not self._counts(net):
             return
         try:
             super().on_epoch_end(net, **kwargs)
         except KeyboardInterrupt:
             raise StopTraining from None
+
+    def _counts(self, net) -> bool:
+        betas = [record["beta"] for record in net.history[-2:]]
+        whole = betas[-1] >= net.criterion_.beta
+        self.handed_back_ = self.handed_back_ or whole or betas[-1] < betas[0]
+        return self.handed_back_ and net.history[-1, "valid_margin"] >= self.guard
+
+    def on_train_begin(self, net, **kwargs):
+        """Forget what came before."""
+        super().on_train_begin(net, **kwargs)
+        self.handed_back_ = False
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights, where there are any."""

@@ -48,7 +48,13 @@ from skvae.settings import check_against_teacher, check_settings, check_unit_int
 from skvae.simplex import Design, analytic_code, design_alpha
 from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.training import VAENet, build_net
-from skvae.warm_start import check_donor, copy_weights, resolve_donor, same_settings
+from skvae.warm_start import (
+    check_donor,
+    copy_weights,
+    resolve_donor,
+    same_settings,
+    unfrozen,
+)
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -101,16 +107,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         codes that it reads and the less noise they bear.
     prefit_epochs : int, default=0
         Passes over the rows before the first epoch, in which the encoder is regressed on
-        the codes that a simplex witness reads best. `warm_start=True` skips them once
-        there is a model to continue.
+        the codes that a simplex witness reads best, which overwrites the codes that
+        another estimator lent. `warm_start=True` skips them once there is a model to continue.
     prefit_alpha : float or "design", default="design"
         Factor on these codes, positive. "design" is where alignment and divergence from
         the prior balance, see `skvae.simplex.design_alpha`.
     guard : float or None, default=None
-        Margin to keep, in nats, at the read that the witness is trained on. The first
-        epoch trains with a KL weight of 0. After each epoch, if its margin (on the
-        held-out rows, if there are any) is below the guard, the weight is halved; if not,
-        ``0.05 beta`` is handed back, up to `beta`.
+        Margin to keep, in nats, at the read that the witness is trained on. A new training
+        begins with a KL weight of 0. After each epoch, if its margin (on the held-out rows,
+        if there are any) is below the guard, the weight is halved; if not, ``0.05 beta`` is
+        handed back, up to `beta`. It stays as it is where the teacher information of these
+        rows is not above the guard.
     batch_size : int, default=128
         Rows in a batch.
     max_epochs : int, default=100
@@ -120,7 +127,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     weight_decay : float, default=0.0
         Weight decay of AdamW, on the weight matrices.
     early_stopping : bool, default=False
-        Hold out rows, stop when their loss no longer falls, keep the best weights.
+        Hold out rows, stop when their loss no longer falls, keep the best weights. With a
+        `guard` only epochs count whose held-out margin reaches it, once the KL weight has been
+        handed back.
     validation_fraction : float, default=0.1
         Share of the rows held out, drawn at random, in (0, 1).
     n_iter_no_change : int, default=10
@@ -168,7 +177,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ``valid_loss`` is at `beta` whatever the guard does.
     design_ : Design
         The posterior that the simplex witness was designed for, computed before training.
-        With ``witness="simplex"`` and a positive `alignment_weight` only.
+        With ``witness="simplex"`` and a positive `alignment_weight` only, and no more once
+        `partial_fit` continues with other weights or another scale.
     designed_margin_ : float
         Its margin, in nats, at the read trained on; at a sample a lower bound on it. Where
         `design_` is.
@@ -253,6 +263,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     _seed: int
     _units: Standardization
     _teacher_setting: Any
+    _design_setting: tuple[Any, ...]
     average_teacher_: NDArray
     teacher_sees_: str
     fingerprint_: RowFingerprint
@@ -347,18 +358,22 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Warns
         -----
         UncertifiedWarning
-            If alignment was asked for and `margin_` is not positive.
+            If alignment was asked for and `margin_` is not positive, or no epoch reached the
+            guard.
         WeakAlignmentWarning
             If ``0 < alignment_weight <= beta`` and there is no guard.
         InterruptedFitWarning
-            After Ctrl-C; what was trained so far is kept.
+            After Ctrl-C in an epoch; what was trained so far is kept.
         """
         self._warn_of_weak_alignment()
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
-            self._train(X, y, X_teacher, resume=self._resumes())
+            resume = self._resumes()
+            first = len(self.history_) if resume else 0
+            self._train(X, y, X_teacher, resume=resume)
             # The moments of the optimiser are twice the size of the weights.
             self.net_.initialize_optimizer()
             self._warn_of_interruption()
+            self._warn_if_unguarded(first)
             self._warn_if_uncertified()
         return self
 
@@ -458,17 +473,19 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         T = teacher_distributions(teacher, seen_by_teacher, len(rows))
         inputs = torch.from_numpy(units.apply(rows))
         targets = torch.as_tensor(T, dtype=torch.float32)
-        validation = None
+        validation = T_held_out = None
         if held_out is not None:
             validation = TensorDataset(inputs[held_out], targets[held_out])
+            T_held_out = T[held_out]
             inputs, targets, T = inputs[chosen], targets[chosen], T[chosen]
         if streaming:
             average_teacher = self.average_teacher_
         else:
             check_informative(T)
-            check_against_teacher(settings, T)
+            check_against_teacher(settings, T, T_held_out)
             average_teacher = best_constant_student(T)
-            self._design(T, average_teacher)
+        if not streaming or self._design_setting != self._current_design_setting():
+            self._design(None if streaming else T, average_teacher)
 
         net = build_net(
             settings,
@@ -523,12 +540,22 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
         return continues and self.__sklearn_is_fitted__()
 
-    def _design(self, T: NDArray, average_teacher: NDArray) -> None:
-        """Promise a margin, where the witness is known before training."""
+    def _current_design_setting(self) -> tuple[Any, ...]:
+        return (
+            self.witness,
+            self.witness_scale,
+            self.beta,
+            self.alignment_weight,
+            self.witness_input,
+        )
+
+    def _design(self, T: NDArray | None, average_teacher: NDArray) -> None:
+        """Promise a margin, where the witness is known and so are the rows."""
+        self._design_setting = self._current_design_setting()
         # Of an earlier fit with other settings.
         for name in ("design_", "designed_margin_"):
             self.__dict__.pop(name, None)
-        if self.witness == "simplex" and self.alignment_weight > 0:
+        if T is not None and self.witness == "simplex" and self.alignment_weight > 0:
             self.design_ = design_alpha(
                 T,
                 self.witness_scale,
@@ -561,7 +588,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return False
         if donor is self:
             return streaming or same_settings(self.teacher, self._teacher_setting)
-        return self.teacher is None or self.teacher is donor.teacher_
+        return self.teacher is None or unfrozen(self.teacher) is unfrozen(donor.teacher_)
 
     def _split(self, n_samples: int, seed: int) -> tuple[NDArray, NDArray]:
         n_held_out = max(1, round(self.validation_fraction * n_samples))
@@ -590,6 +617,21 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"Training was interrupted after {self.n_iter_} whole epochs; the model "
                 "trained so far is kept.",
                 InterruptedFitWarning,
+                stacklevel=4,
+            )
+
+    def _warn_if_unguarded(self, first: int) -> None:
+        if self.guard is None:
+            return
+        margins = [
+            record.get("valid_margin", record["margin"]) for record in self.history_[first:]
+        ]
+        if margins and max(margins) < self.guard:
+            warnings.warn(
+                f"No epoch reached guard={self.guard:g} nats (the best had {max(margins):.3g}), "
+                "so the KL weight was held back throughout: train longer (max_epochs, lr), "
+                f"raise alignment_weight (now {self.alignment_weight:g}), or guard less.",
+                UncertifiedWarning,
                 stacklevel=4,
             )
 

@@ -18,14 +18,20 @@ __all__ = [
     "put_witness_on_boundary",
     "resolve_donor",
     "same_settings",
+    "unfrozen",
 ]
+
+
+def unfrozen(estimator: Any) -> Any:
+    """Return what is in a `FrozenEstimator`, or the estimator itself."""
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
 
 
 def resolve_donor(warm_start: Any, kind: type) -> Any:
     """Return the fitted estimator in `warm_start`, or None where it is a truth value."""
     if isinstance(warm_start, (bool, np.bool_)):
         return None
-    donor = warm_start.estimator if isinstance(warm_start, FrozenEstimator) else warm_start
+    donor = unfrozen(warm_start)
     if not isinstance(donor, kind):
         raise TypeError(
             f"warm_start must be True, False or a fitted {kind.__name__} (plain or in a "

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skvae import ConstantCollapseCertificate
-from skvae.exceptions import WeakAlignmentWarning
+from skvae.exceptions import UncertifiedWarning, WeakAlignmentWarning
 from skvae.guard import HAND_BACK, HOLD_BACK, next_fraction
 
 pytestmark = [
@@ -84,6 +84,40 @@ def test_held_out_rows_decide_where_there_are_any(small_vae, clusters):
         record["valid_reconstruction"] + record["valid_rate"] + 0.5 * record["valid_alignment"]
     )
     assert record["valid_loss"] == pytest.approx(at_full_beta)
+
+
+def test_patience_begins_when_the_weight_was_handed_back(small_vae, clusters):
+    vae = small_vae(
+        guard=0.1,
+        alignment_weight=10.0,
+        decoder_variance=20.0,
+        early_stopping=True,
+        validation_fraction=0.3,
+        n_iter_no_change=2,
+        max_epochs=100,
+    ).fit(clusters)
+    betas = [record["beta"] for record in vae.history_]
+    assert vae.n_iter_ < 100
+    assert max(betas) == 1.0
+
+
+def test_rows_that_cannot_show_the_margin_leave_the_weight_as_it_is(small_vae, clusters):
+    vae = small_vae(guard=0.3, alignment_weight=10.0, max_epochs=60).fit(clusters)
+    assert vae.history_[-1]["beta"] == 1.0
+    for row in range(5):
+        vae.partial_fit(clusters[row : row + 1])
+    assert vae.history_[-1]["beta"] == 1.0
+
+
+def test_guard_that_no_epoch_reaches_says_so(small_vae, clusters):
+    with pytest.warns(UncertifiedWarning, match=r"No epoch reached guard=0\.9 nats"):
+        small_vae(guard=0.9, lr=1e-6, max_epochs=2).fit(clusters)
+
+
+def test_held_out_rows_too_few_for_the_guard_are_refused(small_vae, clusters):
+    vae = small_vae(guard=0.5, early_stopping=True, validation_fraction=0.1)
+    with pytest.raises(ValueError, match=r"I_T = 0 on the held-out rows.*more rows"):
+        vae.fit(clusters[::20])
 
 
 def test_early_stopping_takes_the_best_of_the_guarded_epochs(small_vae, clusters):

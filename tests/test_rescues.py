@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 
-from skvae import ConstantCollapseCertificate, PrecomputedTeacher, rescue
+from skvae import ConstantCollapseCertificate, PrecomputedTeacher, TeacherGuidedVAE, rescue
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 
@@ -58,6 +58,40 @@ def test_parameters_and_certificate_are_the_callers(collapsed, clusters):
     assert result.after.tau == 100.0
 
 
+def test_model_that_was_prefitted_starts_from_its_weights_all_the_same(small_vae, clusters):
+    donor = small_vae(witness="simplex", prefit_epochs=20, max_epochs=20).fit(clusters)
+    unmoved = {"lr": 1e-12, "max_epochs": 1}
+    rescued = rescue(donor, clusters, **unmoved).estimator
+    np.testing.assert_allclose(
+        rescued.transform(clusters), donor.transform(clusters), atol=1e-5
+    )
+    assert rescue(donor, clusters, witness="linear", **unmoved).estimator.witness == "linear"
+
+
+def test_rescues_in_a_row_do_not_pile_up(collapsed, clusters):
+    sizes, model = [], collapsed
+    for _ in range(4):
+        model = rescue(model, clusters, max_epochs=1).estimator
+        sizes.append(len(pickle.dumps(model)))
+    assert sizes[3] < 1.05 * sizes[1]
+    assert model.teacher_ is collapsed.teacher_
+
+
+def test_a_random_state_of_the_old_model_is_not_advanced(small_vae, clusters):
+    vae = small_vae(alignment_weight=0, max_epochs=1, random_state=np.random.RandomState(3))
+    state = pickle.dumps(vae.fit(clusters))
+    rescue(vae, clusters, max_epochs=1)
+    assert pickle.dumps(vae) == state
+
+
+def test_subclass_stays_what_it_is(small_vae, clusters):
+    class Renamed(TeacherGuidedVAE):
+        pass
+
+    vae = Renamed(**small_vae(max_epochs=1).get_params(deep=False)).fit(clusters)
+    assert type(rescue(vae, clusters, max_epochs=1).estimator) is Renamed
+
+
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.WeakAlignmentWarning")
 def test_weight_follows_beta_unless_it_is_above_it(small_vae, clusters):
     for weight, beta, expected in ((0, 4.0, 40.0), (2.0, 4.0, 40.0), (5.0, 4.0, 5.0)):
@@ -91,6 +125,17 @@ def test_another_teacher_and_another_view(small_vae, clusters):
         vae, clusters, X_teacher=T, X_test=clusters[::2], X_teacher_test=T[::2], max_epochs=2
     )
     assert result.after.n_samples == 90
+    with pytest.raises(ValueError, match="another view of the rows: pass X_teacher"):
+        rescue(vae, clusters, max_epochs=2)
+
+
+def test_each_report_is_by_the_teacher_of_its_own_model(small_vae, clusters):
+    T = np.repeat([[0.9, 0.1], [0.1, 0.9]], 90, axis=0)
+    vae = small_vae(alignment_weight=0, max_epochs=2).fit(clusters)
+    result = rescue(vae, clusters, X_teacher=T, teacher=PrecomputedTeacher(), max_epochs=2)
+    certificate = ConstantCollapseCertificate(latent="sample")
+    assert result.before == certificate.certify(vae, clusters)
+    assert result.after == certificate.certify(result.estimator, clusters, T)
 
 
 @pytest.mark.parametrize("nothing", [PCA(), True, "vae"])
@@ -107,3 +152,7 @@ def test_only_a_fitted_one(small_vae, clusters):
 def test_unknown_parameter_is_refused(collapsed, clusters):
     with pytest.raises(TypeError, match="epochs"):
         rescue(collapsed, clusters, epochs=3)
+    with pytest.raises(TypeError, match="pass no warm_start"):
+        rescue(collapsed, clusters, warm_start=False)
+    with pytest.raises(ValueError, match="rows of X_test, which are missing"):
+        rescue(collapsed, clusters, X_teacher_test=clusters)

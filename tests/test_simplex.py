@@ -139,11 +139,11 @@ def test_design_minimises_what_it_says(weight, biased):
 
 @given(st.floats(0.3, 8.0), st.floats(0.1, 8.0), st.floats(0.1, 100.0))
 def test_design_at_a_sample_is_a_promise_that_its_posterior_keeps(scale, beta, weight):
-    T = distributions(4, n_samples=30)
+    T = distributions(4, n_samples=15)
     average = best_constant_student(T)
     design = design_alpha(T, scale, beta, weight, average, latent="sample")
     codes = design.alpha * analytic_code(T, scale, average)
-    noise = np.random.default_rng(0).standard_normal((400, *codes.shape))
+    noise = np.random.default_rng(0).standard_normal((200, *codes.shape))
     # Antithetic, so that the terms linear in the noise vanish as they do in expectation.
     draws = np.concatenate([noise, -noise]) * np.sqrt(design.variance) + codes
     found = np.mean([margin(T, read(draw, scale, average)) for draw in draws])
@@ -167,6 +167,17 @@ def test_design_at_a_sample_has_the_best_variance_for_its_bound():
     assert design.variance == pytest.approx(best.x, rel=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 2.0, 1e4, 1e6])
+@pytest.mark.parametrize("beta", [0.0, 1e-8, 1.0, 1e300])
+def test_design_is_plain_and_finite_at_every_scale(scale, beta):
+    T = distributions(5)
+    design = design_alpha(T, scale, beta, 10.0, T.mean(axis=0), latent="sample")
+    assert all(type(value) is float and np.isfinite(value) for value in design)
+    if beta == 0:
+        # All of the information, but for what a variance that is not quite zero costs.
+        assert 0 <= teacher_information(T) - design.margin <= 1e-6
+
+
 def test_design_without_alignment_is_the_origin_and_without_prior_the_whole_code():
     T = distributions(5)
     assert design_alpha(T, alignment_weight=0.0).alpha == 0
@@ -180,9 +191,11 @@ def test_design_without_alignment_is_the_origin_and_without_prior_the_whole_code
         (lambda: simplex_vertices(1), "at least 2 vertices, got 1"),
         (lambda: analytic_code([[1.0, 0.0]]), r"1 probabilities of exactly 0.*floor"),
         (lambda: log_odds_energy([[1.0]]), "one component is constant"),
-        (lambda: analytic_code([[0.5, 0.5]], scale=0.0), "scale must be a positive"),
-        (lambda: analytic_code([[0.5, 0.5]], 1.0, [0.2, 0.3, 0.5]), "2 components, got 3"),
-        (lambda: analytic_code([[0.5, 0.5]], 1.0, [0.0, 1.0]), "must have no zeros"),
+        (lambda: analytic_code([[0.5, 0.5]], scale=0.0), "from 1e-06 to 1e[+]06, got 0.0"),
+        (lambda: analytic_code([[0.5, 0.5]], 1.0, [0.2, 0.3, 0.5]), "2 positive probabilities"),
+        (lambda: analytic_code([[0.5, 0.5]], 1.0, [0.0, 1.0]), "2 positive probabilities"),
+        (lambda: analytic_code([[0.5, 0.5]], 1.0, [1.0, 1.0]), "that sum to one"),
+        (lambda: design_alpha([[0.5, 0.5]], beta=np.nan), "must be finite"),
         (lambda: escape_force([[0.5, 0.5]], [[0.0, 0.0]]), "must sum to one"),
         (lambda: design_alpha([[0.5, 0.5]], beta=0, alignment_weight=0), "not both 0"),
         (lambda: design_alpha([[0.5, 0.5]], latent="median"), "'mean' or 'sample'"),

@@ -140,6 +140,9 @@ def test_streaming_keeps_the_witness_and_its_design(simplex_vae, clusters):
     vae.partial_fit(clusters[:1]).partial_fit(clusters[60:])
     assert torch.equal(vae.net_.module_.witness.log_average, before)
     assert vae.design_ is design
+    vae.set_params(beta=2.0).partial_fit(clusters)
+    assert not hasattr(vae, "design_")
+    assert not hasattr(vae, "designed_margin_")
 
 
 def test_weights_move_between_witnesses_of_both_kinds(
