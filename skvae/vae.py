@@ -628,8 +628,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ]
         if margins and max(margins) < self.guard:
             warnings.warn(
-                f"No epoch reached guard={self.guard:g} nats (the best had {max(margins):.3g}), "
-                "so the KL weight was held back throughout: train longer (max_epochs, lr), "
+                f"No epoch reached guard={self.guard:g} nats (the best had "
+                f"{max(margins):.3g}), so the KL weight was held back throughout: train longer "
+                "(max_epochs, lr), "
                 f"raise alignment_weight (now {self.alignment_weight:g}), or guard less.",
                 UncertifiedWarning,
                 stacklevel=4,
