@@ -4,7 +4,7 @@ from skvae._version import __version__
 from skvae.certificate import ConstantCollapseCertificate
 from skvae.displays import MarginHistoryDisplay
 from skvae.reports import CertificateReport, SimultaneousReport
-from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher
+from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher, TemperedTeacher
 from skvae.vae import TeacherGuidedVAE
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "PrecomputedTeacher",
     "SimultaneousReport",
     "TeacherGuidedVAE",
+    "TemperedTeacher",
     "__version__",
 ]

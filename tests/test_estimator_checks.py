@@ -3,14 +3,23 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TemperedTeacher
+
+ESTIMATORS = [
+    TeacherGuidedVAE(),
+    GaussianMixtureTeacher(),
+    TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
+    TemperedTeacher(LogisticRegression()),
+]
 
 
-@parametrize_with_checks([TeacherGuidedVAE(), GaussianMixtureTeacher()])
+@parametrize_with_checks(ESTIMATORS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learn_estimator_checks(estimator, check):
     if getattr(check, "func", check).__name__ == "check_array_api_input":
@@ -21,7 +30,7 @@ def test_scikit_learn_estimator_checks(estimator, check):
 ALL_CHECKS = """
 import warnings
 from sklearn.utils.estimator_checks import check_estimator
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TemperedTeacher
 
 warnings.simplefilter("ignore")
 for estimator in (TeacherGuidedVAE(), GaussianMixtureTeacher()):
@@ -34,6 +43,6 @@ for estimator in (TeacherGuidedVAE(), GaussianMixtureTeacher()):
 
 def test_every_check_runs_and_passes_with_array_api_dispatch():
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
-    command = [sys.executable, "-c", ALL_CHECKS]
+    command = [sys.executable, "-c", ALL_CHECKS, str(Path(__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
