@@ -4,6 +4,7 @@ from skvae._version import __version__
 from skvae.certificate import ConstantCollapseCertificate
 from skvae.displays import MarginHistoryDisplay
 from skvae.reports import CertificateReport, SimultaneousReport
+from skvae.teacher_search import TeacherSearch
 from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher, TemperedTeacher
 from skvae.vae import TeacherGuidedVAE
 
@@ -15,6 +16,7 @@ __all__ = [
     "PrecomputedTeacher",
     "SimultaneousReport",
     "TeacherGuidedVAE",
+    "TeacherSearch",
     "TemperedTeacher",
     "__version__",
 ]

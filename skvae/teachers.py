@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
@@ -98,8 +98,9 @@ class GaussianMixtureTeacher(BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
-    # What `predict_proba` applies and `fit` never sees: one fit serves any of their values.
-    _applied_after_fit: ClassVar[tuple[str, ...]] = ("temperature", "floor")
+    # What `predict_proba` applies and `fit` never sees, with values that change nothing: one
+    # fit serves any values.
+    _applied_after_fit: ClassVar[dict[str, float]] = {"temperature": 1.0, "floor": 0.0}
 
     def __init__(
         self,
@@ -254,7 +255,7 @@ class TemperedTeacher(BaseEstimator):
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "floor": [Interval(Real, 0, 1, closed="left")],
     }
-    _applied_after_fit: ClassVar[tuple[str, ...]] = ("temperature", "floor")
+    _applied_after_fit: ClassVar[dict[str, float]] = {"temperature": 1.0, "floor": 0.0}
 
     def __init__(self, teacher, *, temperature=1.0, floor=0.01):
         self.teacher = teacher
@@ -320,6 +321,10 @@ class TemperedTeacher(BaseEstimator):
         inner = get_tags(self.teacher)
         tags.input_tags = inner.input_tags
         tags.target_tags = inner.target_tags
+        # The tags of a pipeline do not say that its last step needs labels.
+        tags.target_tags.required = not isinstance(self.teacher, FrozenEstimator) and (
+            inner.target_tags.required or is_classifier(self.teacher)
+        )
         tags.classifier_tags = inner.classifier_tags
         return tags
 

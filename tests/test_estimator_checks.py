@@ -9,13 +9,19 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TemperedTeacher
+from skvae import (
+    GaussianMixtureTeacher,
+    TeacherGuidedVAE,
+    TeacherSearch,
+    TemperedTeacher,
+)
 
 ESTIMATORS = [
     TeacherGuidedVAE(),
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
     TemperedTeacher(LogisticRegression()),
+    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, n_refits=2),
 ]
 
 
@@ -30,7 +36,12 @@ def test_scikit_learn_estimator_checks(estimator, check):
 ALL_CHECKS = """
 import warnings
 from sklearn.utils.estimator_checks import check_estimator
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TemperedTeacher
+from skvae import (
+    GaussianMixtureTeacher,
+    TeacherGuidedVAE,
+    TeacherSearch,
+    TemperedTeacher,
+)
 
 warnings.simplefilter("ignore")
 for estimator in (TeacherGuidedVAE(), GaussianMixtureTeacher()):
