@@ -91,8 +91,8 @@ def check_labels(candidates: list[Candidate], y: Any) -> None:
         needs_labels = is_classifier(teacher) or get_tags(teacher).target_tags.required
         if y is None and needs_labels and not frozen:
             raise ValueError(
-                f"Candidate {index}, {teacher!r}, is a classifier and learns from labels, got "
-                "y=None: pass y to fit, or leave it out."
+                f"Candidate {index}, {candidate.name}, is a classifier and learns from labels, "
+                "got y=None: pass y to fit, or leave it out."
             )
 
 
