@@ -65,7 +65,7 @@ class TeacherSearch(BaseEstimator):
         Share of the rows held out, drawn at random, in (0, 1).
     n_teachers : int, default=1
         Number of teachers, each from a search of its own with its own held-out rows,
-        subsamples and seeds.
+        subsamples and seeds. Where there is one plain clustering, all find it.
     max_rows : int or None, default=10_000
         Rows that a search looks at, drawn at random where there are more, at least 4;
         None looks at all. The winners are fitted to all rows all the same.
@@ -321,7 +321,7 @@ class TeacherSearch(BaseEstimator):
         return table
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Distributions of the best teacher.
+        """Ask the best teacher.
 
         Parameters
         ----------

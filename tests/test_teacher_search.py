@@ -390,6 +390,7 @@ def test_classifier_without_labels_says_so_unless_frozen(clusters, teacher):
     frozen = FrozenEstimator(clone(teacher).fit(clusters, LABELS))
     search = TeacherSearch([frozen, TemperedTeacher(frozen)], random_state=0).fit(clusters)
     assert search.results_["stability"] == pytest.approx([1.0, 1.0])
+    assert clone(search).candidates[0] is frozen
 
 
 def test_teacher_with_zeros_loses_and_is_told_of_a_floor(clusters):
