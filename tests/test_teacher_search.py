@@ -5,6 +5,7 @@ import itertools
 import json
 import pickle
 import random
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -475,6 +476,44 @@ def test_parameters_out_of_range_are_refused(clusters, bad):
 
 
 # Rows
+
+
+class Recording(GaussianMixture):
+    """Remember which rows and labels were seen; the first column numbers the rows."""
+
+    fitted: ClassVar[list] = []
+    judged: ClassVar[list] = []
+    seeds: ClassVar[list] = []
+
+    def fit(self, X, y=None):
+        self.fitted.append(set(X[:, 0]))
+        self.seeds.append(self.random_state)
+        assert all(y == X[:, 0] % 2)
+        return super().fit(X)
+
+    def predict_proba(self, X):
+        self.judged.append(set(X[:, 0]))
+        return 0.9 * super().predict_proba(X) + 0.05
+
+
+def test_refits_never_see_the_rows_they_are_judged_on(clusters):
+    rows = np.column_stack([np.arange(180.0), clusters])
+    for name in ("fitted", "judged", "seeds"):
+        getattr(Recording, name).clear()
+    search = TeacherSearch([Recording(2), Recording(2, tol=1e-2)], n_teachers=2, random_state=0)
+    search.fit(rows, np.arange(180) % 2)
+    fitted, judged = Recording.fitted, Recording.judged
+    assert [len(seen) for seen in fitted] == [108] * 12 + [180] * 2
+    assert [len(seen) for seen in judged] == [45] * 12
+    for seen, held_out in zip(fitted[:12], judged, strict=True):
+        assert not seen & held_out
+    # One split a search, the same refits for both candidates, and no two of them alike.
+    assert judged[:6] == [judged[0]] * 6 != judged[6:] == [judged[6]] * 6
+    assert fitted[:3] == fitted[3:6]
+    assert fitted[6:9] == fitted[9:12]
+    assert len(set(map(frozenset, fitted[:12]))) == 6
+    assert Recording.seeds[:3] == Recording.seeds[3:6]
+    assert len(set(Recording.seeds)) == 8
 
 
 def test_few_rows_are_enough_or_refused_clearly(clusters):
