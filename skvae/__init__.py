@@ -5,7 +5,8 @@ from skvae.certificate import ConstantCollapseCertificate
 from skvae.displays import MarginHistoryDisplay
 from skvae.reports import CertificateReport, SimultaneousReport
 from skvae.rescues import Rescue, rescue
-from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher
+from skvae.teacher_search import TeacherSearch
+from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher, TemperedTeacher
 from skvae.vae import TeacherGuidedVAE
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Rescue",
     "SimultaneousReport",
     "TeacherGuidedVAE",
+    "TeacherSearch",
+    "TemperedTeacher",
     "__version__",
     "rescue",
 ]

@@ -67,6 +67,9 @@ def same_settings(one: Any, other: Any) -> bool:
         return True
     if type(one) is not type(other):
         return False
+    # Equal parameters do not make two fitted estimators the same.
+    if isinstance(one, FrozenEstimator):
+        return one.estimator is other.estimator
     if hasattr(one, "get_params"):
         return same_settings(one.get_params(deep=False), other.get_params(deep=False))
     if isinstance(one, dict):

@@ -5,16 +5,27 @@ import subprocess
 import sys
 
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
-
-DESIGNED = {"witness": "simplex", "prefit_epochs": 2, "guard": 0.01}
-
-
-@parametrize_with_checks(
-    [TeacherGuidedVAE(), TeacherGuidedVAE(**DESIGNED), GaussianMixtureTeacher()]
+from skvae import (
+    GaussianMixtureTeacher,
+    TeacherGuidedVAE,
+    TeacherSearch,
+    TemperedTeacher,
 )
+
+ESTIMATORS = [
+    TeacherGuidedVAE(),
+    TeacherGuidedVAE(witness="simplex", prefit_epochs=2, guard=0.01),
+    GaussianMixtureTeacher(),
+    TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
+    TemperedTeacher(LogisticRegression()),
+    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, n_refits=2),
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learn_estimator_checks(estimator, check):
     if getattr(check, "func", check).__name__ == "check_array_api_input":
@@ -26,13 +37,23 @@ ALL_CHECKS = """
 import sys
 import warnings
 from sklearn.utils.estimator_checks import check_estimator
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae import (
+    GaussianMixtureTeacher,
+    TeacherGuidedVAE,
+    TeacherSearch,
+    TemperedTeacher,
+)
 
 warnings.simplefilter("ignore")
-designed = TeacherGuidedVAE(
-    witness="simplex", prefit_epochs=2, guard=0.01, memory=sys.argv[1], max_epochs=20
-)
-for estimator in (TeacherGuidedVAE(), designed, GaussianMixtureTeacher()):
+for estimator in (
+    TeacherGuidedVAE(),
+    TeacherGuidedVAE(
+        witness="simplex", prefit_epochs=2, guard=0.01, memory=sys.argv[1], max_epochs=20
+    ),
+    GaussianMixtureTeacher(),
+    TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
+    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, n_refits=2),
+):
     results = check_estimator(estimator, on_skip=None, on_fail="raise")
     assert len(results) > 30
     others = [result for result in results if result["status"] != "passed"]

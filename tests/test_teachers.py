@@ -15,10 +15,18 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
-from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, PrecomputedTeacher
+from skvae import (
+    ConstantCollapseCertificate,
+    GaussianMixtureTeacher,
+    PrecomputedTeacher,
+    TemperedTeacher,
+)
 from skvae.exceptions import ConstantTeacherError
 from skvae.information import teacher_information
+from skvae.randomness import seed_unset_random_states
+from skvae.simplex import log_odds_energy
 
 
 def test_teacher_is_the_tempered_and_floored_posterior_of_its_pipeline(wine):
@@ -271,3 +279,77 @@ def test_memory_leaves_a_frozen_teacher_alone(small_vae, clusters, tmp_path):
 def test_what_is_no_memory_is_refused(small_vae, clusters):
     with pytest.raises(ValueError, match="memory"):
         small_vae(memory=3).fit(clusters)
+
+
+def test_tempered_teacher_is_its_formula(clusters):
+    mixture = GaussianMixture(3, random_state=0)
+    teacher = TemperedTeacher(mixture, temperature=2.0, floor=0.1).fit(clusters[::20])
+    p = teacher.teacher_.predict_proba(clusters)
+    expected = 0.9 * np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True) + 0.1 / 3
+    np.testing.assert_allclose(teacher.predict_proba(clusters), expected, atol=1e-12)
+    assert not hasattr(mixture, "weights_")
+
+
+def test_tempering_a_mixture_teacher_after_the_fact_is_the_same(wine):
+    plain = GaussianMixtureTeacher(floor=0.0, random_state=0)
+    tempered = TemperedTeacher(plain, temperature=1.5, floor=0.05).fit(wine)
+    direct = clone(plain).set_params(temperature=1.5, floor=0.05).fit(wine)
+    np.testing.assert_allclose(
+        tempered.predict_proba(wine), direct.predict_proba(wine), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1.0, 100.0])
+def test_zeros_stay_zeros_until_the_floor_is_added(clusters, temperature):
+    labels = np.repeat([0, 1, 2], 60)
+    tree = DecisionTreeClassifier(random_state=0)
+    sharp = TemperedTeacher(tree, temperature=temperature, floor=0.0).fit(clusters, labels)
+    np.testing.assert_array_equal(sharp.predict_proba(clusters), np.eye(3)[labels])
+    with pytest.raises(ValueError, match="TemperedTeacher"):
+        log_odds_energy(sharp.predict_proba(clusters))
+    floored = sharp.set_params(floor=0.3).predict_proba(clusters)
+    np.testing.assert_allclose(floored, 0.7 * np.eye(3)[labels] + 0.1)
+    assert np.isfinite(log_odds_energy(floored))
+
+
+def test_tempered_teacher_speaks_for_the_one_inside(clusters):
+    teacher = TemperedTeacher(LogisticRegression())
+    for name in ("classes_", "n_features_in_", "feature_names_in_"):
+        assert not hasattr(teacher, name)
+    frame = pd.DataFrame(clusters, columns=list("abcd"))
+    teacher.fit(frame, np.repeat(["x", "y", "z"], 60))
+    assert list(teacher.classes_) == ["x", "y", "z"]
+    assert teacher.n_features_in_ == 4
+    assert list(teacher.feature_names_in_) == list("abcd")
+
+
+def test_tempered_teacher_uses_a_frozen_one_as_it_is(clusters):
+    inner = GaussianMixture(2, random_state=0).fit(clusters)
+    teacher = TemperedTeacher(FrozenEstimator(inner)).fit(clusters[:10])
+    assert teacher.teacher_.estimator is inner
+
+
+def test_seed_reaches_the_teacher_inside(small_vae, clusters):
+    teacher = TemperedTeacher(make_pipeline(StandardScaler(), GaussianMixture(3)))
+    seed_unset_random_states(teacher, 0)
+    assert teacher.teacher[-1].random_state is not None
+    one, two = (
+        small_vae(teacher=TemperedTeacher(GaussianMixture(3)), max_epochs=1).fit(clusters)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.teacher_proba(clusters), two.teacher_proba(clusters))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"floor": 1.0}, "floor"),
+        ({"teacher": StandardScaler()}, "'teacher' parameter"),
+        ({"teacher": BadTeacher(np.full((180, 2), 0.7))}, "Row 0 of T"),
+    ],
+)
+def test_tempered_teacher_refuses_what_it_cannot_temper(clusters, bad, message):
+    teacher = TemperedTeacher(GaussianMixture(3)).set_params(**bad)
+    with pytest.raises(ValueError, match=message):
+        teacher.fit(clusters).predict_proba(clusters)

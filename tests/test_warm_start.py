@@ -54,6 +54,14 @@ def test_true_notices_a_parameter_of_its_teacher_that_was_changed(small_vae, clu
     assert vae.fit(clusters).teacher_ is teacher
 
 
+def test_true_notices_that_another_frozen_teacher_took_its_place(small_vae, clusters):
+    first, second = (
+        FrozenEstimator(GaussianMixture(3).fit(rows)) for rows in (clusters, -clusters)
+    )
+    vae = small_vae(warm_start=True, teacher=first).fit(clusters)
+    assert vae.set_params(teacher=second).fit(clusters).teacher_ is second
+
+
 def test_settings_are_compared_by_value():
     def pipeline(**settings):
         return make_pipeline(PCA(2), GaussianMixture(means_init=np.eye(2), **settings))
