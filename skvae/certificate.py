@@ -7,8 +7,10 @@ Nothing here knows how a model was trained. A model with a witness of its own ha
   witness that sees the latent code alone, at the posterior mean or at a draw of it;
 
 and for all of a report also ``transform``, ``posterior``, ``posterior_kl``,
-``inverse_transform``, ``average_teacher_`` and ``fingerprint_``. Any other encoder is
-certified with a teacher that is given and a probe that is fitted to its codes.
+``inverse_transform``, ``average_teacher_`` and ``fingerprint_``. One that has
+``read_codes(X, random_states)`` too is read by it, in one pass of its encoder in place of
+one for each of these. Any other encoder is certified with a teacher that is given and a
+probe that is fitted to its codes.
 """
 
 from __future__ import annotations

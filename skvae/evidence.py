@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,14 +130,15 @@ class Evidence:
         T = subject.teach(X_teacher)
         self.T.append(T)
         self.n_samples += len(T)
+        codes = _read(subject, number, X, latents)
         if subject.has_witness:
-            self._add_witness(number, X, T, latents)
+            self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
-            self._add_codes(number, X, latents)
+            self._add_codes(number, codes, latents)
         if not whole:
             return
         if subject.has_rate:
-            kl = np.asarray(subject.model.posterior_kl(X), dtype=np.float64)
+            kl = np.asarray(codes.kl, dtype=np.float64)
             self._kl = self._kl + kl.sum(axis=0)
             self._row_kl_squares += float(np.square(kl.sum(axis=1)).sum())
         fingerprint = getattr(subject.model, "fingerprint_", None)
@@ -144,35 +147,26 @@ class Evidence:
             self.n_told += told
             self.n_seen += seen
         if self.has_reconstruction:
-            self._add_reconstruction(X, T)
+            self._add_reconstruction(X, codes, T)
         if subject.has_witness and subject.X_teacher is not None:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
             if readable and _same_columns(X, X_teacher):
-                self.other_view.update(subject.teach(X), self._last_log_q)
+                self.other_view.update(subject.teach(X), codes.log_witness_mean)
 
-    def _add_witness(self, number: int, X: Any, T: NDArray, latents: tuple[str, ...]) -> None:
-        stream = np.random.SeedSequence(self.subject.random_state, spawn_key=(number,))
+    def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
         for latent in latents:
-            n_draws = len(self.log_q[latent])
-            for draw, seed in enumerate(stream.generate_state(n_draws)):
-                drawn = {"random_state": int(seed)} if latent == "sample" else {}
-                log_q = self.subject.model.witness_log_proba(X, latent=latent, **drawn)
+            at_mean = latent == "mean"
+            draws = [codes.log_witness_mean] if at_mean else codes.log_witness_samples
+            for draw, log_q in enumerate(draws):
                 self.log_q[latent][draw].append(log_q)
                 self.statistics[latent][draw].update(T, log_q)
-                if latent == "mean":
-                    self._last_log_q = log_q
 
-    def _add_codes(self, number: int, X: Any, latents: tuple[str, ...]) -> None:
-        model = self.subject.model
+    def _add_codes(self, number: int, codes: Any, latents: tuple[str, ...]) -> None:
+        mean = np.asarray(codes.mean, dtype=np.float64)
         if self.subject.has_posterior:
-            mean, log_variance = (
-                np.asarray(part, dtype=np.float64) for part in model.posterior(X)
-            )
+            log_variance = np.asarray(codes.log_variance, dtype=np.float64)
             self.posterior.update(mean, log_variance)
-        else:
-            codes = X if isinstance(model, np.ndarray) else model.transform(X)
-            mean = check_array(codes, dtype=np.float64, input_name="codes")
         if self._code_origin is None:
             self._code_origin = mean[0]
         with np.errstate(over="ignore"):
@@ -194,9 +188,9 @@ class Evidence:
                 noise = generator.standard_normal(mean.shape)
                 draw.append(mean + np.exp(0.5 * log_variance) * noise)
 
-    def _add_reconstruction(self, X: Any, T: NDArray) -> None:
+    def _add_reconstruction(self, X: Any, codes: Any, T: NDArray) -> None:
         model = self.subject.model
-        decoded = model.inverse_transform(model.transform(X))
+        decoded = model.inverse_transform(codes.transformed)
         if hasattr(X, "iloc"):
             # A teacher that was fitted to named columns wants them named.
             decoded = type(X)(decoded, columns=X.columns)
@@ -205,6 +199,71 @@ class Evidence:
         self.has_reconstruction = bool((of_decoded > 0).all())
         if self.has_reconstruction:
             self.reconstruction.update(T, np.log(of_decoded))
+
+
+def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> Any:
+    """Read the codes of a block: at once where the model can, else one by one as asked."""
+    stream = np.random.SeedSequence(subject.random_state, spawn_key=(number,))
+    seeds = stream.generate_state(subject.n_draws).tolist() if "sample" in latents else []
+    if subject.has_witness and hasattr(subject.model, "read_codes"):
+        return _AtOnce(subject.model.read_codes(X, seeds))
+    return _OneByOne(subject, X, seeds)
+
+
+class _AtOnce:
+    """What a model read in one pass."""
+
+    def __init__(self, readings: Any):
+        self._readings = readings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._readings, name)
+
+    @property
+    def transformed(self) -> NDArray:
+        return self._readings.mean
+
+
+class _OneByOne:
+    """The same of a model that has a method for each, asked when it is needed."""
+
+    def __init__(self, subject: Subject, X: Any, seeds: list[int]):
+        self._subject = subject
+        self._model = subject.model
+        self._X = X
+        self._seeds = seeds
+
+    @cached_property
+    def _posterior(self) -> tuple[NDArray, NDArray]:
+        return self._model.posterior(self._X)
+
+    @cached_property
+    def transformed(self) -> NDArray:
+        return self._model.transform(self._X)
+
+    @property
+    def mean(self) -> NDArray:
+        if self._subject.has_posterior:
+            return self._posterior[0]
+        codes = self._X if isinstance(self._model, np.ndarray) else self.transformed
+        return check_array(codes, dtype=np.float64, input_name="codes")
+
+    @property
+    def log_variance(self) -> NDArray:
+        return self._posterior[1]
+
+    @property
+    def kl(self) -> NDArray:
+        return self._model.posterior_kl(self._X)
+
+    @cached_property
+    def log_witness_mean(self) -> NDArray:
+        return self._model.witness_log_proba(self._X, latent="mean")
+
+    @property
+    def log_witness_samples(self) -> Iterator[NDArray]:
+        for seed in self._seeds:
+            yield self._model.witness_log_proba(self._X, latent="sample", random_state=seed)
 
 
 def _same_columns(X: Any, X_teacher: Any) -> bool:

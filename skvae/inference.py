@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +18,35 @@ from skvae.scaling import Standardization
 from skvae.threads import one_thread_if
 from skvae.training import VAENet
 
-__all__ = ["Inference"]
+__all__ = ["CodeReadings", "Inference"]
 
 # Rows that go through the net together.
 CHUNK_ROWS = 1024
 # Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
 # score of a row does not depend on the rows beside it.
 ELBO_DRAWS = 16
+
+
+class CodeReadings(NamedTuple):
+    """All that a certificate reads of the codes of some rows.
+
+    Attributes
+    ----------
+    mean, log_variance : ndarray of shape (n_samples, latent_dim)
+        Means and natural-log variances of ``q(z|x)``, in float32.
+    kl : ndarray of shape (n_samples, latent_dim)
+        Its divergence from the prior in each dimension, in nats, in float32.
+    log_witness_mean : ndarray of shape (n_samples, n_components)
+        Log probabilities of the witness at the posterior mean.
+    log_witness_samples : list of ndarray of shape (n_samples, n_components)
+        The same at a draw of the code, for each draw.
+    """
+
+    mean: NDArray[np.float32]
+    log_variance: NDArray[np.float32]
+    kl: NDArray[np.float32]
+    log_witness_mean: NDArray[np.float64]
+    log_witness_samples: list[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -70,9 +93,24 @@ class Inference:
                 return module.witness(mean)
             return module.witness(draw_latent(mean, log_variance, generator))
 
-        log_q = self._map(read, rows).astype(np.float64)
-        # The rounding of a float32 softmax must not buy a margin.
-        return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
+        return _normalised(self._map(read, rows))
+
+    def read(self, rows: NDArray, generators: Sequence[torch.Generator]) -> CodeReadings:
+        """Posterior, divergence and witness, at the mean and at a draw of each generator."""
+        module = self.net.module_
+
+        def read_all(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            draws = [draw_latent(mean, log_variance, generator) for generator in generators]
+            log_q = [module.witness(latent) for latent in (mean, *draws)]
+            kl = kl_per_dimension(mean, log_variance)
+            return torch.cat([mean, log_variance, kl, *log_q], dim=1)
+
+        joined = self._map(read_all, rows)
+        codes, log_q = np.split(joined, [3 * module.latent_dim], axis=1)
+        at_mean, *at_samples = map(_normalised, np.split(log_q, 1 + len(generators), axis=1))
+        mean, log_variance, kl = np.split(codes, 3, axis=1)
+        return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
 
     def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
         """Evidence lower bound at beta = 1, in the units of the data, of shape (n_samples,)."""
@@ -135,3 +173,9 @@ class Inference:
                 result = function(torch.from_numpy(chunk).to(self.net.device))
                 results.append(result.numpy(force=True))
         return np.concatenate(results)
+
+
+def _normalised(log_witness: NDArray) -> NDArray[np.float64]:
+    # The rounding of a float32 softmax must not buy a margin.
+    log_q: NDArray[np.float64] = log_witness.astype(np.float64)
+    return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ from skvae.exceptions import (
     WeakAlignmentWarning,
 )
 from skvae.fingerprint import RowFingerprint
-from skvae.inference import CHUNK_ROWS, Inference
+from skvae.inference import CHUNK_ROWS, CodeReadings, Inference
 from skvae.information import best_constant_student, margin, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.prefit import prefit_encoder
@@ -831,6 +831,27 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             In nats, in float32; the mean over rows of its sum over dimensions is the rate.
         """
         return self._inference.posterior_kl(self._check_rows(X))
+
+    def read_codes(
+        self, X: ArrayLike, random_states: Sequence[int | None] = ()
+    ) -> CodeReadings:
+        """Read all that a certificate wants of the codes, in one pass of the encoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        random_states : sequence of int or None, default=()
+            One for each draw of the codes, as in `witness_log_proba`.
+
+        Returns
+        -------
+        readings : CodeReadings
+            What `posterior`, `posterior_kl` and `witness_log_proba` return, to the bit.
+        """
+        rows = self._check_rows(X)
+        generators = [self._generator("witness", state) for state in random_states]
+        return self._inference.read(rows, generators)
 
     def _check_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)

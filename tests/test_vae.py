@@ -387,3 +387,17 @@ def test_every_documented_attribute_exists_and_every_one_is_documented(small_vae
     public = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
     assert names - {"feature_names_in_", "device_"} == public, names ^ public
     assert hasattr(fitted, "device_")
+
+
+def test_codes_are_read_at_once_as_they_are_one_by_one(fitted, clusters):
+    readings = fitted.read_codes(clusters, [3, None])
+    mean, log_variance = fitted.posterior(clusters)
+    np.testing.assert_array_equal(readings.mean, mean)
+    np.testing.assert_array_equal(readings.log_variance, log_variance)
+    np.testing.assert_array_equal(readings.kl, fitted.posterior_kl(clusters))
+    np.testing.assert_array_equal(readings.log_witness_mean, fitted.witness_log_proba(clusters))
+    for state, log_q in zip([3, None], readings.log_witness_samples, strict=True):
+        np.testing.assert_array_equal(
+            log_q, fitted.witness_log_proba(clusters, "sample", random_state=state)
+        )
+    assert fitted.read_codes(clusters).log_witness_samples == []
