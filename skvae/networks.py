@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -166,6 +167,9 @@ class VariationalAutoencoder(nn.Module):
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
+    precision : {"fp32", "bf16"}
+        Of the products in encoder and decoder while training; all else, and all reading
+        of a trained model, is in float32.
     seed : int
         Drives the initial weights.
     """
@@ -182,11 +186,13 @@ class VariationalAutoencoder(nn.Module):
         witness,
         witness_scale,
         witness_input,
+        precision,
         seed,
     ):
         super().__init__()
         self.latent_dim = latent_dim
         self.witness_input = witness_input
+        self.precision = precision
         self.encoder = Encoder(
             n_features, latent_dim, hidden_layer_sizes, torch_generator(seed, "encoder")
         )
@@ -207,10 +213,20 @@ class VariationalAutoencoder(nn.Module):
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Outputs:
         """One draw of the code for each row, decoded and shown to the witness."""
-        mean, log_variance = self.encoder(x)
+        with self._products(x):
+            mean, log_variance = self.encoder(x)
+        mean, log_variance = mean.float(), log_variance.float()
         latent = draw_latent(mean, log_variance, generator)
         log_witness = self.witness(self.shown(mean, latent))
-        return Outputs(mean, log_variance, self.decoder(latent), log_witness)
+        with self._products(x):
+            parameters = self.decoder(latent)
+        return Outputs(mean, log_variance, parameters.float(), log_witness)
+
+    def _products(self, x: Tensor) -> AbstractContextManager:
+        """Lower the precision of matrix products, if asked for, in training alone."""
+        if self.training and self.precision == "bf16":
+            return torch.autocast(x.device.type, torch.bfloat16)
+        return nullcontext()
 
     def shown(self, mean: Tensor, latent: Tensor) -> Tensor:
         """Return what the witness is trained on: the posterior mean or the draw."""

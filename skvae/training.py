@@ -417,6 +417,7 @@ def build_net(
         module__witness=settings["witness"],
         module__witness_scale=settings["witness_scale"],
         module__witness_input=settings["witness_input"],
+        module__precision=settings["precision"],
         module__seed=seed,
         criterion=Criterion,
         criterion__beta=settings["beta"],

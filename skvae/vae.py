@@ -146,6 +146,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         an integer `random_state` then fits one teacher for each fold.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
+    precision : {"fp32", "bf16"}, default="fp32"
+        Of the matrix products in training. "bf16" is faster where the processor has such
+        products, at the price of digits; weights, loss terms, and all that a fitted model
+        is asked, stay in float32.
     random_state : int, RandomState instance or None, default=None
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
@@ -254,6 +258,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "device": [str],
+        "precision": [StrOptions({"fp32", "bf16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -297,6 +302,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         warm_start=False,
         memory=None,
         device="auto",
+        precision="fp32",
         random_state=None,
         verbose=0,
     ):
@@ -324,6 +330,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.warm_start = warm_start
         self.memory = memory
         self.device = device
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 

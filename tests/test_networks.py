@@ -25,6 +25,7 @@ def autoencoder(**changes):
         "witness": "linear",
         "witness_scale": 1.0,
         "witness_input": "sample",
+        "precision": "fp32",
         "seed": 0,
     }
     return VariationalAutoencoder(**{**setting, **changes})
@@ -114,3 +115,15 @@ def test_decoder_draws_and_scores_one_distribution(likelihood):
     else:
         entropy = dist.Bernoulli(probs=mean).entropy().sum().item()
     assert score == pytest.approx(entropy, abs=0.02)
+
+
+def test_half_precision_is_for_the_products_of_training_alone():
+    x = torch.randn(64, 4, generator=generator(1))
+    full, half = (autoencoder(precision=precision) for precision in ("fp32", "bf16"))
+    one, other = full(x, generator(2)), half(x, generator(2))
+    for of_full, of_half in zip(one, other, strict=True):
+        assert of_half.dtype == torch.float32
+        torch.testing.assert_close(of_half, of_full, atol=0.05, rtol=0.05)
+    assert not torch.equal(one.mean, other.mean)
+    one, other = full.eval()(x, generator(2)), half.eval()(x, generator(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

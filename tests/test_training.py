@@ -256,3 +256,16 @@ def test_cpu_and_gpu_agree(small_vae, clusters):
     vae.net_.module_.to("cpu")
     vae.net_.device = "cpu"
     np.testing.assert_allclose(vae.transform(clusters), codes, atol=1e-4)
+
+
+def test_half_precision_trains_as_well(small_vae, clusters):
+    full, half = (
+        small_vae(precision=precision, max_epochs=60).fit(clusters)
+        for precision in ("fp32", "bf16")
+    )
+    assert {p.dtype for p in half.net_.module_.parameters()} == {torch.float32}
+    assert half.margin_ == pytest.approx(full.margin_, abs=0.05)
+    assert half.score(clusters) == pytest.approx(full.score(clusters), abs=0.3)
+    assert not np.array_equal(half.transform(clusters), full.transform(clusters))
+    with pytest.raises(ValueError, match="precision"):
+        small_vae(precision="fp8").fit(clusters)
