@@ -6,20 +6,20 @@ import math
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
+from skvae.batches import TrainingRows
 from skvae.exceptions import DivergenceError
 from skvae.objective import kl
 from skvae.randomness import torch_generator
 from skvae.threads import one_thread_if
-from skvae.training import InMemoryBatches, VAENet
+from skvae.training import VAENet
 
 __all__ = ["prefit_encoder"]
 
 
 def prefit_encoder(
-    net: VAENet, rows: Tensor, codes: NDArray, variance: float, n_epochs: int
+    net: VAENet, rows: TrainingRows, codes: NDArray, variance: float, n_epochs: int
 ) -> None:
     """Regress the posterior on given codes in its first dimensions.
 
@@ -31,8 +31,8 @@ def prefit_encoder(
     ----------
     net : VAENet
         An initialised net; its encoder is changed.
-    rows : Tensor of shape (n_samples, n_features)
-        Standardised rows.
+    rows : TrainingRows
+        Rows to train on.
     codes : ndarray of shape (n_samples, n_dimensions)
         Codes for the first ``n_dimensions <= latent_dim`` dimensions.
     variance : float
@@ -55,7 +55,7 @@ def prefit_encoder(
     log_variance = torch.zeros(net.module_.latent_dim, device=net.device)
     log_variance[: codes.shape[1]] = math.log(variance)
     deviation = torch.exp(0.5 * log_variance)
-    batches = InMemoryBatches(rows.to(net.device), targets.to(net.device), net.batch_size)
+    batches = rows.batches(net.batch_size, net.device, targets)
     fused = torch.device(net.device).type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(
         encoder.parameters(), lr=net.lr, weight_decay=0.0, fused=fused

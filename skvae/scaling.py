@@ -12,6 +12,8 @@ __all__ = ["Standardization"]
 
 # Rows held in float64 at a time.
 BLOCK_ROWS = 4096
+# Rows whose moments are taken at a time.
+MOMENT_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,17 @@ class Standardization:
     constant: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, X: NDArray) -> Standardization:
-        """Mean and standard deviation of each column; a scale of one where it is constant."""
+    def of(cls, X: NDArray, chosen: NDArray[np.intp] | None = None) -> Standardization:
+        """Mean and standard deviation of each column; a scale of one where it is constant.
+
+        Of the rows with the indices `chosen`, where these are given.
+        """
+        scaler = StandardScaler()
+        n_rows = len(X) if chosen is None else len(chosen)
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler = StandardScaler().fit(X)
+            for start in range(0, n_rows, MOMENT_ROWS):
+                block = slice(start, start + MOMENT_ROWS)
+                scaler.partial_fit(X[block] if chosen is None else X[chosen[block]])
             deviation = np.sqrt(scaler.var_)
         if not np.isfinite(deviation).all():
             column = int(np.argmin(np.isfinite(deviation)))

@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import get_tags
+from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
@@ -26,6 +26,9 @@ from skvae.randomness import draw_seed, seed_unset_random_states
 from skvae.threads import is_small_table, one_thread_if
 
 __all__ = ["GaussianMixtureTeacher", "PrecomputedTeacher", "TemperedTeacher"]
+
+# Rows that a teacher is asked about at a time.
+BLOCK_ROWS = 2**16
 
 
 class GaussianMixtureTeacher(BaseEstimator):
@@ -430,10 +433,29 @@ def _fit(teacher: Any, X: ArrayLike, y: Any, versions: tuple[str, ...]) -> Any:
     return teacher.fit(X, y)
 
 
-def teacher_distributions(teacher: Any, X: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the checked distributions of a fitted teacher for the rows of X."""
+def teacher_distributions(
+    teacher: Any, X: Any, n_samples: int, dtype: type = np.float64
+) -> NDArray:
+    """Return the checked distributions of a fitted teacher for the rows of X.
+
+    Beyond 65,536 rows it is asked block by block, so that what it computes on the way
+    takes no more memory however many rows there are.
+    """
     with one_thread_if(is_small_table(X)):
-        T = check_teacher(teacher.predict_proba(X))
+        if n_samples <= BLOCK_ROWS:
+            return _taught(teacher, X, n_samples).astype(dtype, copy=False)
+        T: NDArray = np.empty((n_samples, 0), dtype=dtype)
+        for start in range(0, n_samples, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, n_samples)
+            block = _taught(teacher, _safe_indexing(X, slice(start, stop)), stop - start)
+            if start == 0:
+                T = np.empty((n_samples, block.shape[1]), dtype=dtype)
+            T[start:stop] = block
+    return T
+
+
+def _taught(teacher: Any, X: Any, n_samples: int) -> NDArray[np.float64]:
+    T = check_teacher(teacher.predict_proba(X))
     if len(T) != n_samples:
         raise ValueError(
             f"The teacher must give one distribution a row: predict_proba of {teacher!r} "

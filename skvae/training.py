@@ -1,11 +1,9 @@
-"""The training path: one skorch net, its batches, its criterion and its callback."""
+"""The training path: one skorch net, its criterion and its callbacks."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,11 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
 from skorch.helper import predefined_split
 from skorch.history import History
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
+from skvae.batches import TrainingRows
 from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
-from skvae.information import margin_lower_bound, teacher_information
+from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.networks import Decoder, Outputs, VariationalAutoencoder, draw_latent
 from skvae.objective import alignment, kl
@@ -31,7 +29,6 @@ from skvae.threads import one_thread_if
 __all__ = [
     "Criterion",
     "HeldOutBound",
-    "InMemoryBatches",
     "StopOnPlateau",
     "VAENet",
     "build_net",
@@ -73,41 +70,6 @@ def resolve_device(device: str) -> str:
             "where there is one."
         )
     return device
-
-
-class InMemoryBatches:
-    """Batches cut from tensors by index, in place of a DataLoader's rows one by one.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (n_samples, n_features)
-        Standardised rows, on the device of the model.
-    targets : Tensor of shape (n_samples, n_targets)
-        What is wanted of them, on the same device: their teacher distributions.
-    batch_size : int
-        Rows in a batch; the last one may be smaller.
-    """
-
-    def __init__(self, rows, targets, batch_size):
-        self.rows = rows
-        self.targets = targets
-        self.batch_size = batch_size
-
-    @cached_property
-    def teacher_information(self) -> float:
-        """Information of the teacher whose distributions are the targets."""
-        return teacher_information(self.targets.numpy(force=True))
-
-    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all rows once, in the order of a permutation drawn from `generator`."""
-        order = torch.randperm(len(self.rows), generator=generator).to(self.rows.device)
-        for chosen in order.split(self.batch_size):
-            yield self.rows.index_select(0, chosen), self.targets.index_select(0, chosen)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(
-            self.rows.split(self.batch_size), self.targets.split(self.batch_size), strict=True
-        )
 
 
 class Criterion(nn.Module):
@@ -207,17 +169,16 @@ class HeldOutBound(Callback):
 
     def on_epoch_end(self, net, dataset_valid=None, **kwargs):
         """Record `valid_lower_bound`."""
-        inputs, targets = dataset_valid.tensors
         module = net.module_
         generator = torch_generator(net.seed, "validation")
         log_q = []
         with torch.inference_mode():
-            for rows in inputs.split(net.batch_size):
-                mean, log_variance = module.encoder(rows.to(net.device))
+            for rows, _ in dataset_valid.batches(net.batch_size, net.device):
+                mean, log_variance = module.encoder(rows)
                 latent = draw_latent(mean, log_variance, generator)
                 log_q.append(module.witness(module.shown(mean, latent)).cpu())
         bound = margin_lower_bound(
-            targets.numpy(),
+            dataset_valid.targets.numpy(),
             torch.cat(log_q).numpy(),
             without_zeros(net.module__average_teacher),
         )
@@ -230,8 +191,7 @@ class VAENet(NeuralNet):
     Parameters
     ----------
     *args, **kwargs
-        As in `skorch.NeuralNet`. Datasets are `torch.utils.data.TensorDataset` of
-        standardised rows and teacher distributions.
+        As in `skorch.NeuralNet`. Datasets are `skvae.batches.TrainingRows`.
     seed : int
         Drives the order of the rows and the noise of each epoch.
     log_scale_sum : float
@@ -249,9 +209,8 @@ class VAENet(NeuralNet):
         return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
 
     def get_iterator(self, dataset, training=False):
-        """Return batches of the dataset's tensors, moved to the device as a whole."""
-        rows, targets = (tensor.to(self.device) for tensor in dataset.tensors)
-        return InMemoryBatches(rows, targets, self.batch_size)
+        """Return batches that are cut from whole blocks of rows."""
+        return dataset.batches(self.batch_size, self.device)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train as skorch does; `interrupted_` says whether a person ended it early."""
@@ -273,7 +232,7 @@ class VAENet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
-        device = iterator.rows.device
+        device = iterator.device
         epoch = self.history[-1, "epoch"]
         if training:
             batches = iterator.shuffled(torch_generator(self.seed, "shuffle", epoch))
@@ -287,7 +246,7 @@ class VAENet(NeuralNet):
         totals = torch.zeros(len(TERMS), dtype=dtype, device=device)
         for batch in batches:
             totals += step_fn(batch, generator=noise)
-        means = [total / len(iterator.rows) for total in totals.tolist()]
+        means = [total / len(iterator) for total in totals.tolist()]
         means[0] += self.log_scale_sum
         terms = dict(zip(TERMS, means, strict=True))
         self._record(terms, iterator.teacher_information, training)
@@ -375,7 +334,7 @@ def build_net(
     *,
     seed: int,
     max_epochs: int,
-    held_out: TensorDataset | None = None,
+    held_out: TrainingRows | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
 
@@ -391,8 +350,8 @@ def build_net(
         ``Tbar`` of the training rows.
     seed, max_epochs : int
         Seed of all streams, and passes over the rows.
-    held_out : TensorDataset or None
-        Rows and targets to validate and stop by.
+    held_out : TrainingRows or None
+        Rows to validate and stop by.
     """
     device = resolve_device(settings["device"])
     guard = settings["guard"]

@@ -29,8 +29,8 @@ from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,
 )
-from torch.utils.data import TensorDataset
 
+from skvae.batches import TrainingRows, is_large
 from skvae.exceptions import (
     DivergenceError,
     InterruptedFitWarning,
@@ -39,7 +39,11 @@ from skvae.exceptions import (
 )
 from skvae.fingerprint import RowFingerprint
 from skvae.inference import CHUNK_ROWS, CodeReadings, Inference
-from skvae.information import best_constant_student, margin, teacher_information
+from skvae.information import (
+    BoundaryStatistics,
+    best_constant_student,
+    teacher_information,
+)
 from skvae.information.boundary import check_informative
 from skvae.prefit import prefit_encoder
 from skvae.randomness import derive_seed, draw_seed, torch_generator
@@ -57,6 +61,11 @@ from skvae.warm_start import (
 )
 
 __all__ = ["TeacherGuidedVAE"]
+
+# Rows whose distributions are worked on at a time.
+BLOCK_ROWS = 2**16
+# Rows, evenly spaced, from which a margin is designed.
+DESIGN_ROWS = 100_000
 
 
 class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -141,6 +150,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         estimator: start from its weights, and from its teacher where `teacher` is None;
         it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
         `FrozenEstimator` where the estimator will be cloned.
+    max_teacher_rows : int, default=100_000
+        The teacher is fitted to no more training rows than these, drawn at random; all are
+        taught.
     memory : str, path, joblib.Memory or None, default=None
         Where to keep fitted teachers, as in `sklearn.pipeline.Pipeline`: a grid search with
         an integer `random_state` then fits one teacher for each fold.
@@ -256,6 +268,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
+        "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "device": [str],
         "precision": [StrOptions({"fp32", "bf16"})],
@@ -300,6 +313,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_iter_no_change=10,
         tol=1e-4,
         warm_start=False,
+        max_teacher_rows=100_000,
         memory=None,
         device="auto",
         precision="fp32",
@@ -328,6 +342,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.max_teacher_rows = max_teacher_rows
         self.memory = memory
         self.device = device
         self.precision = precision
@@ -443,15 +458,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if donor is not None:
             check_donor(donor, X, architecture)
         seed = self._seed if resume else draw_seed(self.random_state)
-        chosen: Any = slice(None)
-        held_out = None
+        chosen = held_out = None
         if self.early_stopping and not one_pass:
             chosen, held_out = self._split(len(rows), seed)
 
         if donor is not None:
             units = donor._units
         elif self.likelihood == "gaussian":
-            units = Standardization.of(rows[chosen])
+            units = Standardization.of(rows, chosen)
         else:
             units = Standardization.identity(rows.shape[1])
 
@@ -470,21 +484,22 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 )
             teacher = donor.teacher_
         else:
+            taught = self._rows_for_teacher(len(rows), chosen, seed)
             teacher = fit_teacher(
                 self.teacher,
-                _safe_indexing(seen_by_teacher, chosen),
-                None if y is None else _safe_indexing(y, chosen),
+                _safe_indexing(seen_by_teacher, taught),
+                None if y is None else _safe_indexing(y, taught),
                 seed,
                 self.memory,
             )
-        T = teacher_distributions(teacher, seen_by_teacher, len(rows))
-        inputs = torch.from_numpy(units.apply(rows))
-        targets = torch.as_tensor(T, dtype=torch.float32)
+        # Beyond a size that is held in float64 without a thought.
+        dtype = np.float32 if is_large(rows) else np.float64
+        T = teacher_distributions(teacher, seen_by_teacher, len(rows), dtype)
         validation = T_held_out = None
-        if held_out is not None:
-            validation = TensorDataset(inputs[held_out], targets[held_out])
-            T_held_out = T[held_out]
-            inputs, targets, T = inputs[chosen], targets[chosen], T[chosen]
+        if chosen is not None:
+            T_held_out, T = T[held_out], T[chosen]
+            validation = TrainingRows(rows, T_held_out, units, held_out)
+        training = TrainingRows(rows, T, units, chosen)
         if streaming:
             average_teacher = self.average_teacher_
         else:
@@ -509,9 +524,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if resume:
             net.resume_from(self.net_)
         elif self.prefit_epochs:
-            self._prefit(net, inputs, T, average_teacher)
+            self._prefit(net, training, T, average_teacher)
         with torch.enable_grad():
-            net.partial_fit(TensorDataset(inputs, targets))
+            net.partial_fit(training)
         net.train_split = None
 
         self.net_ = net
@@ -529,9 +544,27 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self._teacher_setting = clone(self.teacher, safe=False)
         self._n_features_out = self.latent_dim
         self._check_finite(rows)
-        self.margin_ = margin(T, self._inference.log_witness(rows[chosen], None))
+        self.margin_ = self._margin(rows, chosen, T)
         seen = RowFingerprint.of(rows)
         self.fingerprint_ = seen if donor is None else donor.fingerprint_ | seen
+
+    def _rows_for_teacher(
+        self, n_samples: int, chosen: NDArray | None, seed: int
+    ) -> NDArray | slice:
+        """Draw the indices of the rows that the teacher is fitted to."""
+        if (n_samples if chosen is None else len(chosen)) <= self.max_teacher_rows:
+            return slice(None) if chosen is None else chosen
+        generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
+        among = n_samples if chosen is None else chosen
+        return np.sort(generator.choice(among, self.max_teacher_rows, replace=False))
+
+    def _margin(self, rows: NDArray, chosen: NDArray | None, T: NDArray) -> float:
+        statistics = BoundaryStatistics()
+        for start in range(0, len(T), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            block_rows = rows[block] if chosen is None else rows[chosen[block]]
+            statistics.update(T[block], self._inference.log_witness(block_rows, None))
+        return statistics.margin
 
     def _check_finite(self, rows: NDArray) -> None:
         # The loss of an epoch is that of the weights before its last step. One pair of draws
@@ -564,7 +597,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.__dict__.pop(name, None)
         if T is not None and self.witness == "simplex" and self.alignment_weight > 0:
             self.design_ = design_alpha(
-                T,
+                T[:: max(1, len(T) // DESIGN_ROWS)],
                 self.witness_scale,
                 self.beta,
                 self.alignment_weight,
@@ -580,15 +613,19 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 )
 
     def _prefit(
-        self, net: VAENet, inputs: torch.Tensor, T: NDArray, average_teacher: NDArray
+        self, net: VAENet, training: TrainingRows, T: NDArray, average_teacher: NDArray
     ) -> None:
         if self.prefit_alpha == "design":
             alpha, variance = self.design_.alpha, self.design_.variance
         else:
             alpha = self.prefit_alpha
             variance = self.design_.variance if self.alignment_weight > 0 else 1.0
-        codes = alpha * analytic_code(T, self.witness_scale, average_teacher)
-        prefit_encoder(net, inputs, codes, variance, self.prefit_epochs)
+        codes = np.empty((len(T), T.shape[1] - 1), dtype=np.float32)
+        for start in range(0, len(T), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            code = analytic_code(T[block], self.witness_scale, average_teacher)
+            codes[block] = alpha * code
+        prefit_encoder(net, training, codes, variance, self.prefit_epochs)
 
     def _keeps_teacher(self, donor: TeacherGuidedVAE | None, streaming: bool) -> bool:
         if donor is None:
@@ -606,7 +643,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 "more rows or early_stopping=False."
             )
         order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
-        return order[n_held_out:], order[:n_held_out]
+        # Sorted, so that a file is read from one end to the other.
+        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
     def _warn_of_weak_alignment(self) -> None:
         if self.guard is None and 0 < self.alignment_weight <= self.beta:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from skvae.batches import TrainingRows
 from skvae.exceptions import DivergenceError
 from skvae.prefit import prefit_encoder
+from skvae.scaling import Standardization
 from skvae.simplex import analytic_code, margin_energy_path
 
 pytestmark = [
@@ -73,7 +75,7 @@ def test_prefit_is_repeatable_and_leaves_the_decoder_alone(prefitted, small_vae,
     np.testing.assert_array_equal(one.transform(clusters), other.transform(clusters))
     start = small_vae(max_epochs=1, lr=1e-12).fit(clusters).net_
     before = [p.clone() for p in start.module_.decoder.parameters()]
-    rows = torch.from_numpy(np.asarray(clusters, dtype=np.float32))
+    rows = TrainingRows(clusters, np.ones((180, 2)), Standardization.identity(4))
     prefit_encoder(start, rows, np.ones((len(clusters), 2)), 0.5, n_epochs=2)
     assert all(
         torch.equal(a, b)

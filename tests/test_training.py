@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from skvae import training
+from skvae.batches import InMemoryBatches
 from skvae.exceptions import DivergenceError, InterruptedFitWarning
 from skvae.networks import Decoder, Outputs
-from skvae.training import Criterion, InMemoryBatches, VAENet, resolve_device
+from skvae.training import Criterion, VAENet, resolve_device
 
 FIELDS = {"loss", "elbo", "reconstruction", "rate", "alignment", "margin"}
 

@@ -13,6 +13,7 @@ holds for one set of rows only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["alignment_cost", "best_constant_student", "margin", "teacher_informa
 
 # A float32 softmax over a hundred components strays from one by about 1e-6.
 _ROW_SUM_TOLERANCE = 1e-5
+# Rows held in float64 at a time.
+_BLOCK_ROWS = 2**16
 # Share of the uniform distribution in a reference.
 _REFERENCE_FLOOR = 1e-3
 # Below this a teacher tells its rows apart by less than the rounding of a float32 net.
@@ -66,9 +69,12 @@ def teacher_information(T: ArrayLike) -> float:
     >>> teacher_information([[0.3, 0.7], [0.3, 0.7]])
     0.0
     """
-    T = check_teacher(T)
-    log_ratio = _log(T) - _log(T.mean(axis=0))
-    return max(float(np.mean(_expectation(T, log_ratio))), 0.0)
+    blocks = _teacher_blocks(T)
+    log_average = _log(best_constant_student(T))
+    total = sum(
+        float(np.sum(_expectation(block, _log(block) - log_average))) for block in blocks
+    )
+    return max(total / len(np.asarray(T)), 0.0)
 
 
 def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
@@ -101,7 +107,8 @@ def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
     >>> best_constant_student([[1.0, 0.0], [0.5, 0.5]])
     array([0.75, 0.25])
     """
-    return check_teacher(T).mean(axis=0)
+    total = sum(block.sum(axis=0) for block in _teacher_blocks(T))
+    return np.asarray(total / len(np.asarray(T)))
 
 
 def alignment_cost(T: ArrayLike, log_q: ArrayLike) -> float:
@@ -203,7 +210,20 @@ def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
     return T / total
 
 
-def check_informative(T: NDArray[np.float64]) -> float:
+def _teacher_blocks(T: ArrayLike) -> Iterator[NDArray[np.float64]]:
+    """Yield the rows in float64, checked; those of a large table block by block."""
+    T = np.asarray(T)
+    if T.ndim != 2 or len(T) <= _BLOCK_ROWS:
+        yield check_teacher(T)
+        return
+    for start in range(0, len(T), _BLOCK_ROWS):
+        try:
+            yield check_teacher(T[start : start + _BLOCK_ROWS])
+        except ValueError as error:
+            raise ValueError(f"Counting rows from row {start}: {error}") from error
+
+
+def check_informative(T: NDArray) -> float:
     """Return the teacher information of T, or refuse a constant teacher."""
     information = teacher_information(T)
     require_information(information, *T.shape)
