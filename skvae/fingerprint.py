@@ -80,23 +80,27 @@ class RowFingerprint:
 def _hash_rows(X: ArrayLike) -> NDArray[np.uint64]:
     """Hash each row, in the precision that all dtypes share."""
     X = np.asarray(X)
-    # Odd multipliers make each column a bijection of 64-bit words.
+    n_words = (X.shape[1] + 1) // 2
+    # Odd multipliers make each pair of columns a bijection of 64-bit words.
     multipliers = np.random.default_rng(0).integers(
-        0, 2**63, size=X.shape[1], dtype=np.uint64
+        0, 2**63, size=n_words, dtype=np.uint64
     ) * np.uint64(2) + np.uint64(1)
     hashes = np.empty(len(X), dtype=np.uint64)
     for start in range(0, len(X), BLOCK_ROWS):
-        block = np.asarray(X[start : start + BLOCK_ROWS], dtype=np.float32)
+        block = X[start : start + BLOCK_ROWS]
+        padded = np.zeros((len(block), 2 * n_words), dtype=np.float32)
         # Adding zero makes the negative zero positive.
-        words = (block + np.float32(0)).view(np.uint32).astype(np.uint64)
-        hashes[start : start + BLOCK_ROWS] = _mix(_mix(words) * multipliers).sum(
-            axis=1, dtype=np.uint64
-        )
+        np.add(block, 0, out=padded[:, : X.shape[1]], dtype=np.float32, casting="same_kind")
+        words = _mix(padded.view(np.uint64) * multipliers)
+        hashes[start : start + BLOCK_ROWS] = words.sum(axis=1, dtype=np.uint64)
     return _mix(hashes)
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    """Finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), in place."""
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words

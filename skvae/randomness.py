@@ -39,11 +39,25 @@ def torch_generator(
 
 
 def seed_unset_random_states(estimator: Any, seed: int) -> None:
-    """Give every `random_state` of `estimator` that is None a seed derived from `seed`."""
+    """Give every `random_state` of `estimator` that is None a seed derived from `seed`.
+
+    Those inside an estimator that says ``_seeds_its_parts`` are left to it.
+    """
+    parameters = estimator.get_params(deep=True)
+    left_alone = tuple(
+        f"{name}__" if name else ""
+        for name, part in [("", estimator), *parameters.items()]
+        if getattr(type(part), "_seeds_its_parts", False)
+    )
     unset = {
         name: derive_seed(seed, name)
-        for name, value in estimator.get_params(deep=True).items()
-        if name.split("__")[-1] == "random_state" and value is None
+        for name, value in parameters.items()
+        if name.split("__")[-1] == "random_state"
+        and value is None
+        and not any(
+            name.startswith(prefix) and "__" in name.removeprefix(prefix)
+            for prefix in left_alone
+        )
     }
     if unset:
         estimator.set_params(**unset)

@@ -59,9 +59,9 @@ class Candidate:
         return copy.copy(fitted).set_params(**self.settings) if self.settings else fitted
 
 
-def list_candidates(candidates: Any, n_samples: int, n_features: int) -> list[Candidate]:
+def list_candidates(candidates: Any, n_fitted: int, n_features: int) -> list[Candidate]:
     if candidates is None:
-        candidates = _default_grid(n_samples, n_features)
+        candidates = _default_grid(n_fitted, n_features)
     elif not isinstance(candidates, (list, tuple)):
         candidates = [candidates]
     listed: list[Candidate] = []
@@ -109,10 +109,10 @@ def shared_fits(candidates: list[Candidate]) -> list[list[int]]:
     return groups
 
 
-def _default_grid(n_samples: int, n_features: int) -> list[dict[str, list]]:
+def _default_grid(n_fitted: int, n_features: int) -> list[dict[str, list]]:
     mixtures: dict[str, list] = {
         "pca_components": sorted({min(number, n_features) for number in (8, 24)}),
-        "n_components": [K for K in (3, 5, 10, 20) if n_samples >= 20 * K] or [2],
+        "n_components": [K for K in (3, 5, 10, 20) if n_fitted >= 12 * K] or [2],
         "covariance_type": ["spherical", "tied"],
     }
     return [

@@ -14,14 +14,14 @@ from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import MINIMAL_TEACHER_INFORMATION
 from skvae.simplex import design_alpha, log_odds_energy
 
-__all__ = ["CONSTANT", "NO_MEASURES", "net_worth", "teacher_measures"]
+__all__ = ["CONSTANT", "NO_MEASURES", "SCORES", "net_worth", "teacher_measures"]
 
 CONSTANT = "It says the same of every held-out row."
 ZEROS = (
     "It gives probabilities of exactly 0, so its energy is infinite: give it a floor, as "
     "TemperedTeacher(teacher, floor=0.01) does."
 )
-# The setting that margins are designed for: ten nats of alignment pay for one of rate.
+# The setting that margins are designed for: one nat of alignment pays for ten of rate.
 _DESIGN: dict[str, Any] = {
     "scale": 2.0,
     "beta": 1.0,
@@ -30,6 +30,8 @@ _DESIGN: dict[str, Any] = {
 }
 _AVERAGED = ("teacher_information", "energy", "balance", "margin", "rate")
 NO_MEASURES = dict.fromkeys(("n_components", *_AVERAGED, "stability"), math.nan)
+# Measures that can be the score, the more the better.
+SCORES = ("teacher_information", "balance", "margin", "stability")
 
 
 def net_worth(row: dict[str, Any]) -> float:
@@ -78,8 +80,7 @@ def teacher_measures(refits: list[NDArray[np.float64]]) -> dict[str, Any]:
     averages = {name: float(np.mean([one[name] for one in each])) for name in _AVERAGED}
     assignments = [T.argmax(axis=1) for T in refits]
     agreements = [
-        adjusted_mutual_info_score(one, other)
-        for one, other in itertools.combinations(assignments, 2)
+        _agreement(one, other) for one, other in itertools.combinations(assignments, 2)
     ]
     problem = ""
     if averages["teacher_information"] < MINIMAL_TEACHER_INFORMATION:
@@ -92,6 +93,13 @@ def teacher_measures(refits: list[NDArray[np.float64]]) -> dict[str, Any]:
         "stability": float(np.mean(agreements)),
         "problem": problem,
     }
+
+
+def _agreement(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:
+    # Two assignments of all rows to one component agree on nothing but that.
+    if len(np.unique(one)) == len(np.unique(other)) == 1:
+        return 0.0
+    return adjusted_mutual_info_score(one, other)
 
 
 def _measures_of_one(T: NDArray[np.float64]) -> dict[str, float]:

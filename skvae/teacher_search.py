@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 import os
 import warnings
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
     check_array,
@@ -30,7 +31,7 @@ from sklearn.utils.validation import (
 from skvae.exceptions import ConstantTeacherError
 from skvae.randomness import derive_seed, draw_seed
 from skvae.teacher_candidates import Candidate, check_labels, list_candidates, shared_fits
-from skvae.teacher_measures import CONSTANT, NO_MEASURES, net_worth, teacher_measures
+from skvae.teacher_measures import CONSTANT, NO_MEASURES, SCORES, net_worth, teacher_measures
 from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.threads import one_thread_if
 
@@ -45,7 +46,7 @@ class TeacherSearch(BaseEstimator):
 
     Each candidate is fitted `n_refits` times, to random subsamples of the rows that are
     not held out, and judged on the held-out rows; no autoencoder is trained. The best is
-    then fitted to all rows. The same subsamples and seeds serve every candidate, and
+    then fitted to all rows. The same subsamples serve every candidate, and
     candidates that differ only in `temperature` and `floor` share their fits.
 
     Parameters
@@ -56,9 +57,9 @@ class TeacherSearch(BaseEstimator):
         estimator has `fit` and `predict_proba`; a classifier needs y, and one in a
         `sklearn.frozen.FrozenEstimator` is judged as it is, with stability 1. None is a
         grid for the shape of X; see Notes.
-    scoring : callable or None, default=None
-        ``scoring(row) -> float``, higher is better, of a row of `results_` as a dict,
-        without its score and rank. None is
+    scoring : str, callable or None, default=None
+        Higher is better. A str names a column of `results_`; a callable is given a row of
+        it as a dict, without its score and rank, and returns a float. None is
         ``stability * balance * (margin - rate / 10)``; see Notes.
     n_refits : int, default=3
         Fits of each candidate in the search, at least 2: stability compares them.
@@ -66,7 +67,8 @@ class TeacherSearch(BaseEstimator):
         Share of the rows held out, drawn at random, in (0, 1).
     n_teachers : int, default=1
         Number of teachers, each from a search of its own with its own held-out rows,
-        subsamples and seeds. Where there is one plain clustering, all find it.
+        subsamples and seeds. Where the rows have one plain clustering that is among the
+        candidates, the three may say much the same.
     max_rows : int or None, default=10_000
         Rows that a search looks at, drawn at random where there are more, at least 4;
         None looks at all. The winners are fitted to all rows all the same.
@@ -124,22 +126,25 @@ class TeacherSearch(BaseEstimator):
       witness of scale 2 that answers ``Tbar`` to the code 0, at ``beta = 1`` and
       ``alignment_weight = 10``.
 
-    The last two are what the codes of that teacher are worth and what they cost. Ten nats
-    of alignment weigh as much as one of rate, so ``margin - rate / 10`` is a net worth in
-    nats: it rewards information, and charges for log odds that only a long code can reach.
-    Where components are empty, or other rows give another clustering, that worth is not
-    to be had on new rows: hence the two factors in front. A teacher with zeros has score
+    The last two are what the codes of that teacher are worth and what they cost, where
+    the witness reads the posterior mean. One nat of alignment weighs as much as ten of
+    rate, so ``margin - rate / 10`` is a net worth in nats: it rewards information, and
+    charges for log odds that only a long code can reach. Where components are empty, or
+    other rows give another clustering, that worth is not to be had on new rows: hence the
+    two factors in front. A teacher with zeros has score
     -inf, a constant one cannot win under any scoring.
 
     The score counts no clusters. A finer teacher that other rows confirm carries more
     nats, and wins; for clusters that come back and no others, ask for
-    ``scoring=lambda row: row["stability"]``. Where `temperature` and `floor` are in a grid,
+    ``scoring="stability"``. Where `temperature` and `floor` are in a grid,
     ten to one mostly favours the sharper.
 
     The grid that None stands for has ``pca_components`` 8 and 24 (all columns where there
-    are fewer), ``n_components`` 3, 5, 10 and 20 (those with at least 20 rows a component,
-    else 2) and ``covariance_type`` "spherical" and "tied", each with ``temperature`` and
-    ``floor`` of 1 and 0.01, 2 and 0.01, 1 and 0.05.
+    are fewer), ``n_components`` 3, 5, 10 and 20 (those with at least 12 rows a component in
+    a subsample, else 2) and ``covariance_type`` "spherical" and "tied", each with
+    ``temperature`` and ``floor`` of 1 and 0.01, 2 and 0.01, 1 and 0.05. A simplex witness
+    needs ``latent_dim >= n_components - 1``: with one give grids of your own, or 19
+    dimensions.
 
     References
     ----------
@@ -157,9 +162,12 @@ class TeacherSearch(BaseEstimator):
     [1, 2, 3]
     """
 
+    # Each refit of a candidate has a seed of its own.
+    _seeds_its_parts: ClassVar[bool] = True
+
     _parameter_constraints: ClassVar[dict] = {
         "candidates": [dict, list, tuple, HasMethods(["fit", "predict_proba"]), None],
-        "scoring": [callable, None],
+        "scoring": [StrOptions(set(SCORES)), callable, None],
         "n_refits": [Interval(Integral, 2, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_teachers": [Interval(Integral, 1, None, closed="left")],
@@ -202,7 +210,8 @@ class TeacherSearch(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, at least four. A data frame reaches the candidates as it is.
+            Rows, at least four, of finite numbers. A data frame reaches the candidates as
+            it is.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for the candidates that are classifiers.
 
@@ -236,13 +245,14 @@ class TeacherSearch(BaseEstimator):
                 check_consistent_length(rows, y)
                 y = y if hasattr(y, "iloc") else np.asarray(y)
             seen = X if hasattr(X, "iloc") else rows
-            candidates = list_candidates(self.candidates, *rows.shape)
-            check_labels(candidates, y)
             seed = draw_seed(self.random_state)
             plans = [
                 self._plan(len(rows), derive_seed(seed, "search", number))
                 for number in range(self.n_teachers)
             ]
+            n_fitted = len(plans[0].subsamples[0])
+            candidates = list_candidates(self.candidates, n_fitted, rows.shape[1])
+            check_labels(candidates, y)
             fit = functools.partial(fit_teacher, memory=self.memory)
             table = self._measure(fit, candidates, plans, seen, y)
             winners = [_winner(search) for search in table]
@@ -318,7 +328,7 @@ class TeacherSearch(BaseEstimator):
                 }
                 for index, candidate in enumerate(candidates)
             ]
-            _score(rows, net_worth if self.scoring is None else self.scoring)
+            _score(rows, _scorer(self.scoring))
             table.append(rows)
         return table
 
@@ -383,6 +393,12 @@ def _measure_together(
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         return [{**NO_MEASURES, "problem": problem} for _ in candidates]
+
+
+def _scorer(scoring: Any) -> Callable[[dict[str, Any]], float]:
+    if scoring is None:
+        return net_worth
+    return operator.itemgetter(scoring) if isinstance(scoring, str) else scoring
 
 
 def _score(rows: list[dict[str, Any]], scoring: Callable[[dict[str, Any]], float]) -> None:

@@ -182,7 +182,8 @@ class GaussianMixtureTeacher(BaseEstimator):
             ]
         )
         seed_unset_random_states(pipeline, draw_seed(self.random_state))
-        return pipeline
+        # Whatever the user wants transformers to return elsewhere.
+        return pipeline.set_output(transform="default")
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Teacher distributions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from joblib import Memory
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -70,6 +71,10 @@ def same_settings(one: Any, other: Any) -> bool:
     # Equal parameters do not make two fitted estimators the same.
     if isinstance(one, FrozenEstimator):
         return one.estimator is other.estimator
+    if isinstance(one, np.random.RandomState):
+        return same_settings(one.get_state(), other.get_state())
+    if isinstance(one, Memory):
+        return one.location == other.location
     if hasattr(one, "get_params"):
         return same_settings(one.get_params(deep=False), other.get_params(deep=False))
     if isinstance(one, dict):

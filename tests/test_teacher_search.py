@@ -467,7 +467,7 @@ def test_candidates_that_make_no_sense_are_refused(clusters, candidates, error, 
         {"n_teachers": 0},
         {"max_rows": 3},
         {"candidates": 3},
-        {"scoring": "margin"},
+        {"scoring": "luck"},
     ],
 )
 def test_parameters_out_of_range_are_refused(clusters, bad):
@@ -643,3 +643,25 @@ def test_verbose_speaks_and_silence_is_the_default(clusters, capfd):
     assert capfd.readouterr() == ("", "")
     TeacherSearch({"n_components": [2]}, verbose=1, random_state=0).fit(clusters)
     assert "".join(capfd.readouterr())
+
+
+def test_a_search_inside_a_model_seeds_its_refits_one_by_one(clusters, small_vae):
+    search = TeacherSearch(GaussianMixtureTeacher(n_components=6), n_teachers=3)
+    inside = small_vae(teacher=search, max_epochs=1).fit(clusters).teacher_
+    first, second, third = (teacher.predict_proba(clusters) for teacher in inside.teachers_)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+    again = small_vae(teacher=search, max_epochs=1).fit(clusters).teacher_
+    np.testing.assert_array_equal(again.teachers_[2].predict_proba(clusters), third)
+
+
+def test_scoring_may_be_a_column(clusters):
+    grid = {"n_components": [2, 3, 8]}
+    by_name = TeacherSearch(grid, scoring="stability", random_state=0).fit(clusters)
+    assert by_name.results_["score"] == by_name.results_["stability"]
+    assert by_name.best_params_ == {"n_components": 3}
+
+
+def test_one_component_for_all_rows_is_no_agreement():
+    T = np.tile([0.8, 0.2], (20, 1)) + np.linspace(-0.1, 0.1, 20)[:, None] * [1, -1]
+    assert teacher_measures([T, T])["stability"] == 0

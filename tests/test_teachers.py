@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from joblib import Memory
 from scipy import special, stats
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -353,3 +354,14 @@ def test_tempered_teacher_refuses_what_it_cannot_temper(clusters, bad, message):
     teacher = TemperedTeacher(GaussianMixture(3)).set_params(**bad)
     with pytest.raises(ValueError, match=message):
         teacher.fit(clusters).predict_proba(clusters)
+
+
+def test_teacher_returns_arrays_whatever_transformers_are_set_to(small_vae, clusters):
+    frame = pd.DataFrame(clusters, columns=list("abcd"))
+    plain = small_vae(max_epochs=1).fit(frame)
+    with config_context(transform_output="pandas"):
+        vae = small_vae(max_epochs=1).fit(frame)
+        assert vae.margin_ == plain.margin_
+        assert isinstance(vae.teacher_proba(frame), np.ndarray)
+        ConstantCollapseCertificate().certify(vae, frame)
+        ConstantCollapseCertificate().certify(plain, frame)

@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from joblib import Memory
+from numpy.random import RandomState
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -13,7 +15,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher
+from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherSearch
 from skvae.warm_start import same_settings
 
 # A learning rate of next to nothing keeps weights in place, and a margin at zero.
@@ -60,6 +62,16 @@ def test_true_notices_that_another_frozen_teacher_took_its_place(small_vae, clus
     )
     vae = small_vae(warm_start=True, teacher=first).fit(clusters)
     assert vae.set_params(teacher=second).fit(clusters).teacher_ is second
+
+
+def test_true_keeps_a_teacher_whose_settings_know_no_equality(small_vae, clusters, tmp_path):
+    for unlike in (
+        {"teacher": GaussianMixtureTeacher(n_components=3, random_state=RandomState(0))},
+        {"teacher": TeacherSearch({"n_components": [3]}, memory=Memory(tmp_path, verbose=0))},
+    ):
+        vae = small_vae(warm_start=True, **unlike).fit(clusters)
+        teacher = vae.teacher_
+        assert vae.fit(clusters).teacher_ is teacher
 
 
 def test_settings_are_compared_by_value():
