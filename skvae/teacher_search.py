@@ -425,7 +425,7 @@ def _winner(rows: list[dict[str, Any]]) -> int:
         raise ConstantTeacherError(
             f"Every candidate is constant: none of the {len(rows)} tells the held-out rows "
             "apart, so none could certify anything. Give candidates with two or more "
-            "components, or rows that differ."
+            "components, or rows that differ, and more of them where they are few."
         )
     raise ValueError(f"No candidate can win the search.\n{_list_problems(rows)}")
 

@@ -21,7 +21,7 @@ ESTIMATORS = [
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
     TemperedTeacher(LogisticRegression()),
-    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, n_refits=2),
+    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, random_state=0),
 ]
 
 
@@ -52,7 +52,7 @@ for estimator in (
     ),
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
-    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, n_refits=2),
+    TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, random_state=0),
 ):
     results = check_estimator(estimator, on_skip=None, on_fail="raise")
     assert len(results) > 30
