@@ -164,15 +164,21 @@ class Inference:
         rows: NDArray,
         units: Standardization | None = None,
     ) -> NDArray:
-        """Apply `function` to standardised chunks on the device; join what it returns."""
+        """Apply `function` to standardised chunks on the device; join what it returns.
+
+        A chunk is written where it belongs as it comes: a list of them to be joined at the
+        end would take twice the memory.
+        """
         self.net.module_.eval()
-        results = []
+        joined = np.empty(0)
         with one_thread_if(self.net.is_small()):
             for start in range(0, len(rows), CHUNK_ROWS):
                 chunk = (units or self.units).apply(rows[start : start + CHUNK_ROWS])
                 result = function(torch.from_numpy(chunk).to(self.net.device))
-                results.append(result.numpy(force=True))
-        return np.concatenate(results)
+                if start == 0:
+                    joined = np.empty((len(rows), *result.shape[1:]), dtype=np.float32)
+                joined[start : start + CHUNK_ROWS] = result.numpy(force=True)
+        return joined
 
 
 def _normalised(log_witness: NDArray) -> NDArray[np.float64]:

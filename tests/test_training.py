@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from skvae import training
 from skvae.batches import InMemoryBatches
@@ -270,3 +272,36 @@ def test_half_precision_trains_as_well(small_vae, clusters):
     assert not np.array_equal(half.transform(clusters), full.transform(clusters))
     with pytest.raises(ValueError, match="precision"):
         small_vae(precision="fp8").fit(clusters)
+
+
+class Elsewhere(TorchDispatchMode):
+    """Collect the operations whose results are not on the meta device."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if any(leaf.device.type != "meta" for leaf in tree_leaves(result)):
+            self.operations.append(str(func))
+        return result
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"witness": "simplex"}, {"likelihood": "bernoulli"}, {"decoder_variance": 1.0}],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
+def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clusters, setting):
+    X = (clusters - clusters.min()) / np.ptp(clusters)
+    net = small_vae(max_epochs=1, alignment_weight=1e-3, beta=0, **setting).fit(X).net_
+    net.module_.to("meta").train()
+    batch = torch.zeros(8, 4, device="meta"), torch.zeros(8, 3, device="meta")
+    with Elsewhere() as elsewhere:
+        loss, terms = net._evaluate(batch, torch.Generator())
+        loss.backward()
+    assert loss.device.type == terms.device.type == "meta"
+    # Noise is drawn where its generator is: in training on the device, here on the CPU.
+    assert set(elsewhere.operations) == {"aten.randn.generator"}
