@@ -8,6 +8,7 @@ Also against skorch's own net with its default DataLoader, at one batch size.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from products import HIDDEN, LATENT_DIM, training_pass
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet
 from tables import training_tables
-from timing import Session, parser
+from timing import Session, parser, time_of_an_epoch
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.scaling import Standardization
@@ -120,7 +121,7 @@ def measure(name, X, options):
             f"{name}, {len(X):,} x {X.shape[1]}, batch {batch_size}",
             trainings,
             ("loop by hand", "products"),
-            n_epochs,
+            partial(time_of_an_epoch, n_epochs=n_epochs),
         )
     session.close()
 

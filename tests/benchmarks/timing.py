@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
+
+NAME_WIDTH = 44
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def time_of(function: Callable[[], object]) -> Cost:
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def time_of_an_epoch(train: Callable[[int], object], n_epochs: int) -> Cost:
+def time_of_an_epoch(train: Callable[[int], object], n_epochs: int = 1) -> Cost:
     """Measure an epoch of `train` by what `n_epochs` more of them add to a single one."""
     one = time_of(lambda: train(1))
     more = time_of(lambda: train(1 + n_epochs))
@@ -86,9 +89,9 @@ class Session:
     def compare(
         self,
         title: str,
-        contenders: dict[str, Callable[..., object]],
+        contenders: dict[str, Any],
         baselines: tuple[str, ...],
-        n_epochs: int | None = None,
+        measure: Callable[[Any], Cost] = time_of,
     ) -> dict[str, list[Cost]]:
         """Measure A, B, C, A, B, C, ...; report seconds, and ratios within a round.
 
@@ -96,30 +99,27 @@ class Session:
         ----------
         title : str
             What is compared.
-        contenders : dict of str to callable
-            Calls to measure; with `n_epochs`, of a number of epochs.
+        contenders : dict of str to object
+            What `measure` measures, by name. All are measured once for nothing first.
         baselines : tuple of str
             Contenders that ratios are over.
-        n_epochs : int or None
-            How many epochs more an epoch is measured by.
+        measure : callable, default=time_of
+            Takes a contender, returns its cost.
 
         Returns
         -------
         costs : dict of str to list of Cost
             One a round.
         """
-        training = n_epochs is not None
         for contender in contenders.values():
-            contender(*([1] if training else []))
+            measure(contender)
         costs: dict[str, list[Cost]] = {name: [] for name in contenders}
         for _ in range(self.rounds):
             for name, contender in contenders.items():
-                costs[name].append(
-                    time_of(contender)
-                    if n_epochs is None
-                    else time_of_an_epoch(contender, n_epochs)
-                )
-        self._report(title, costs, baselines, training)
+                costs[name].append(measure(contender))
+        self._report(title, costs, baselines)
+        # A long run that is ended leaves what it has found.
+        self._write()
         return costs
 
     def _report(
@@ -127,13 +127,13 @@ class Session:
         title: str,
         costs: dict[str, list[Cost]],
         baselines: tuple[str, ...],
-        training: bool,
     ) -> None:
+        training = any(cost.fixed_wall for found in costs.values() for cost in found)
         heads = ["CPU s", "wall s", *(["fixed s"] if training else [])]
         over = [f"over {name}" for name in baselines]
         self.say("")
         self.say(
-            f"{title:34}"
+            f"{title:{NAME_WIDTH}}"
             + "".join(f"{head:>10}" for head in heads)
             + "".join(f"{head:>{max(24, len(head) + 2)}}" for head in over)
         )
@@ -142,7 +142,7 @@ class Session:
             fields = [median(found, "cpu"), median(found, "wall")]
             if training:
                 fields.append(median(found, f"fixed_{self.clock}"))
-            line = f"{name:34}" + "".join(f"{field:10.4f}" for field in fields)
+            line = f"{name:{NAME_WIDTH}}" + "".join(f"{field:10.4f}" for field in fields)
             ratios[name] = {}
             for reference, head in zip(baselines, over, strict=True):
                 each = [
@@ -166,6 +166,9 @@ class Session:
     def close(self) -> None:
         """Write what was said and the numbers behind it."""
         self._limit.restore_original_limits()
+        self._write()
+
+    def _write(self) -> None:
         if self.out is None:
             return
         self.out.mkdir(parents=True, exist_ok=True)
