@@ -1,0 +1,125 @@
+"""What `peers.py` measures, in the environment that it makes."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from functools import partial
+
+import numpy as np
+import torch
+from hand_loop import HandWrittenVAE, layers, optimizer_of, train_epoch
+from products import HIDDEN, LATENT_DIM
+from pythae.data.datasets import BaseDataset
+from pythae.models import VAE, VAEConfig
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.trainers import BaseTrainer, BaseTrainerConfig
+from sklearn.preprocessing import StandardScaler
+from tables import clusters
+from timing import Session, parser, time_of_an_epoch
+
+from skvae import PrecomputedTeacher, TeacherGuidedVAE
+from skvae.datasets import digits
+
+BATCH_SIZES = (128, 512)
+
+
+class Encoder(BaseEncoder):
+    def __init__(self, n_features):
+        super().__init__()
+        self.layers = layers([n_features, *HIDDEN, 2 * LATENT_DIM])
+
+    def forward(self, x):
+        mean, log_variance = self.layers(x).chunk(2, dim=1)
+        return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+
+class Decoder(BaseDecoder):
+    def __init__(self, n_features):
+        super().__init__()
+        self.layers = layers([LATENT_DIM, *reversed(HIDDEN), n_features])
+
+    def forward(self, latent):
+        return ModelOutput(reconstruction=self.layers(latent))
+
+
+def by_pythae(X, batch_size):
+    def train(n_epochs):
+        n_features = X.shape[1]
+        config = VAEConfig(input_dim=(n_features,), latent_dim=LATENT_DIM)
+        with tempfile.TemporaryDirectory() as folder:
+            BaseTrainer(
+                VAE(config, Encoder(n_features), Decoder(n_features)),
+                BaseDataset(torch.from_numpy(X), torch.zeros(len(X))),
+                training_config=BaseTrainerConfig(
+                    output_dir=folder,
+                    num_epochs=n_epochs,
+                    per_device_train_batch_size=batch_size,
+                    learning_rate=1e-3,
+                    optimizer_cls="AdamW",
+                    optimizer_params={"weight_decay": 0.0},
+                    no_cuda=True,
+                ),
+            ).train()
+
+    return train
+
+
+def by_skvae(X, T, batch_size):
+    def train(n_epochs):
+        TeacherGuidedVAE(
+            hidden_layer_sizes=HIDDEN,
+            latent_dim=LATENT_DIM,
+            teacher=PrecomputedTeacher(),
+            alignment_weight=0.0,
+            decoder_variance=1.0,
+            batch_size=batch_size,
+            max_epochs=n_epochs,
+            device="cpu",
+            random_state=0,
+        ).fit(X, X_teacher=T)
+
+    return train
+
+
+def by_hand(X, T, batch_size):
+    rows, targets = torch.from_numpy(X), torch.from_numpy(T)
+    variance = torch.ones(X.shape[1])
+
+    def train(n_epochs):
+        model = HandWrittenVAE(X.shape[1], T.shape[1], HIDDEN, LATENT_DIM)
+        optimizer = optimizer_of(model)
+        for _ in range(n_epochs):
+            train_epoch(
+                model, optimizer, rows, targets, variance,
+                batch_size=batch_size, beta=1.0, alignment_weight=0.0,
+            )  # fmt: skip
+
+    return train
+
+
+def main():
+    session = Session("peers", parser(__doc__).parse_args())
+    warnings.simplefilter("ignore")
+    logging.disable(logging.INFO)
+    for name, table in {"digits": digits(), "synthetic": clusters(20_000, 32)}.items():
+        X = StandardScaler().fit_transform(table).astype(np.float32)
+        T = np.random.default_rng(0).dirichlet(np.ones(10), len(X)).astype(np.float32)
+        for batch_size in BATCH_SIZES:
+            session.compare(
+                f"{name}, {len(X):,} x {X.shape[1]}, batch {batch_size}",
+                {
+                    "skvae": by_skvae(X, T, batch_size),
+                    "loop by hand": by_hand(X, T, batch_size),
+                    "pythae": by_pythae(X, batch_size),
+                },
+                ("pythae",),
+                partial(time_of_an_epoch, n_epochs=round(20_000 / len(X))),
+            )
+    session.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Training takes the steps of a loop written by hand, which the benchmarks time it against."""
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.hand_loop import HandWrittenVAE, optimizer_of, train_epoch
+
+from skvae.networks import VariationalAutoencoder
+from skvae.randomness import torch_generator
+from skvae.scaling import Standardization
+
+STEPS = 50
+SEED = 3
+WEIGHTS = {"beta": 0.7, "alignment_weight": 5.0}
+DECODER_VARIANCE = 0.4
+
+
+@pytest.mark.parametrize("steps_an_epoch", [1, 5])
+def test_fifty_steps_are_those_of_the_loop_by_hand(small_vae, clusters, steps_an_epoch):
+    n_epochs, batch_size = STEPS // steps_an_epoch, -(-len(clusters) // steps_an_epoch)
+    vae = small_vae(
+        latent_dim=3,
+        hidden_layer_sizes=(16, 8),
+        decoder_variance=DECODER_VARIANCE,
+        max_epochs=n_epochs,
+        batch_size=batch_size,
+        lr=1e-3,
+        random_state=SEED,
+        **WEIGHTS,
+    ).fit(clusters)
+
+    T = vae.teacher_.predict_proba(clusters)
+    units = Standardization.of(clusters)
+    variance = torch.as_tensor(DECODER_VARIANCE / units.scale**2, dtype=torch.float32)
+    model = HandWrittenVAE(4, 3, hidden=(16, 8), latent_dim=3)
+    copy_initial_weights(model, vae, T, variance)
+    optimizer = optimizer_of(model, lr=1e-3)
+    losses = [
+        train_epoch(
+            model,
+            optimizer,
+            torch.from_numpy(units.apply(clusters)),
+            torch.as_tensor(T, dtype=torch.float32),
+            variance,
+            batch_size=batch_size,
+            order=torch_generator(SEED, "shuffle", epoch),
+            noise=torch_generator(SEED, "noise", epoch),
+            **WEIGHTS,
+        )
+        for epoch in range(1, n_epochs + 1)
+    ]
+
+    ours = np.array([record["loss"] for record in vae.history_]) - units.log_scale_sum
+    np.testing.assert_allclose(ours, losses, rtol=1e-5)
+    assert ours[-1] < ours[0]
+    trained = vae.net_.module_
+    for by_hand, layers in pairs(model, trained):
+        for expected, found in zip(by_hand.parameters(), layers.parameters(), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def copy_initial_weights(model, vae, T, variance):
+    begun = VariationalAutoencoder(
+        n_features=vae.n_features_in_,
+        latent_dim=vae.latent_dim,
+        hidden_layer_sizes=vae.hidden_layer_sizes,
+        likelihood="gaussian",
+        log_variance=torch.log(variance),
+        log_variance_floor=None,
+        average_teacher=T.mean(axis=0),
+        witness="linear",
+        witness_scale=vae.witness_scale,
+        witness_input="sample",
+        seed=SEED,
+    )
+    for by_hand, layers in pairs(model, begun):
+        by_hand.load_state_dict(layers.state_dict())
+
+
+def pairs(model, module):
+    return [
+        (model.encoder, module.encoder.layers),
+        (model.decoder, module.decoder.layers),
+        (model.witness, module.witness.head),
+    ]
