@@ -163,8 +163,9 @@ def tables(runs, thresholds):
         lines += [
             f"{data}: I_T {min(information):.3f} to {max(information):.3f} nats on "
             f"{of_data[0]['n_samples']} held-out rows; least and greatest of "
-            f"{len(SEEDS)} seeds. Under a deaf decoder the collapsed model with a linear",
-            f"witness is stable up to a ratio of {min(local):.3f} to {max(local):.3f}.",
+            f"{len(SEEDS)} seeds.",
+            "Under a deaf decoder the collapsed model with a linear witness is stable up to a "
+            f"ratio of {min(local):.3f} to {max(local):.3f}.",
             "",
             f"alignment_weight = {RATIO:g} beta, collapse-prone decoder",
             f"{'arm':22}{'beta':>5}{head}",
