@@ -12,7 +12,7 @@ __all__ = ["RowFingerprint"]
 # Hashes kept: 32 kB, exact for up to this many rows and a sample of them beyond.
 MAX_HASHES = 4096
 # Rows hashed at a time.
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,7 @@ import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
-from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
-from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
@@ -159,6 +157,10 @@ class GaussianMixtureTeacher(BaseEstimator):
         return self
 
     def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
+        # Together they take longer to import than all of skvae.
+        from sklearn.decomposition import PCA
+        from sklearn.mixture import GaussianMixture
+
         if n_samples < self.n_components:
             raise ValueError(
                 f"A mixture of n_components={self.n_components} needs at least as many rows, "

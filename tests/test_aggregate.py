@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skvae.information import aggregate
 from skvae.information.aggregate import PosteriorSample, mutual_information
 
 
@@ -37,3 +38,14 @@ def test_sample_of_a_stream_is_uniform_and_does_not_depend_on_its_batches():
     small = PosteriorSample(max_rows=50)
     small.update(100 * means, 0 * means)
     assert small.mutual_information == pytest.approx(np.log(50))
+
+
+@pytest.mark.parametrize("width", [0.0, -6.0])
+def test_products_of_matrices_and_differences_agree(monkeypatch, width):
+    rng = np.random.default_rng(0)
+    mean, log_variance = rng.standard_normal((300, 4)), rng.normal(width, 0.5, (300, 4))
+    fast = aggregate.mutual_information(mean + 5.0, log_variance)
+    monkeypatch.setattr(aggregate, "MAX_REACH", 0.0)
+    assert fast == pytest.approx(
+        aggregate.mutual_information(mean + 5.0, log_variance), abs=1e-9
+    )

@@ -9,6 +9,9 @@ __all__ = ["PosteriorSample", "mutual_information"]
 
 # Rows that the aggregated posterior is made of; the time grows with the square.
 MAX_ROWS = 2000
+# Squared distance in posterior deviations up to which a product of matrices keeps six digits
+# of a nat.
+MAX_REACH = 1e9
 
 
 def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int = 0) -> float:
@@ -50,12 +53,27 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
     mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
     generator = np.random.default_rng([random_state, *b"aggregate"])
     draws = mean + np.exp(0.5 * log_variance) * generator.standard_normal(mean.shape)
-    # log q(z_i|x_j) up to the constant that all share, one latent dimension at a time.
+    log_density = _log_densities(draws, mean, log_variance)
+    peak = log_density.max(axis=1)
+    aggregated = peak + np.log(np.exp(log_density - peak[:, None]).mean(axis=1))
+    return float(np.mean(np.diag(log_density) - aggregated))
+
+
+def _log_densities(draws: NDArray, mean: NDArray, log_variance: NDArray) -> NDArray[np.float64]:
+    """``log q(z_i|x_j)`` up to the constant that all share, of shape (n, n)."""
+    precision = np.exp(-log_variance)
+    origin = mean.mean(axis=0)
+    draws, mean = draws - origin, mean - origin
+    reach = np.square(draws).max(initial=0.0) * precision.max(initial=0.0)
+    if reach < MAX_REACH:
+        distances = np.square(draws) @ precision.T - 2 * draws @ (mean * precision).T
+        distances += (np.square(mean) * precision).sum(axis=1)
+        return -0.5 * (distances + log_variance.sum(axis=1))
+    # Squares so far apart that their differences would be rounding: one dimension at a time.
     log_density = np.zeros((len(mean), len(mean)))
     for draw, center, log_width in zip(draws.T, mean.T, log_variance.T, strict=True):
         log_density -= 0.5 * ((draw[:, None] - center) ** 2 * np.exp(-log_width) + log_width)
-    aggregated = np.logaddexp.reduce(log_density, axis=1) - np.log(len(mean))
-    return float(np.mean(np.diag(log_density) - aggregated))
+    return log_density
 
 
 class PosteriorSample:
