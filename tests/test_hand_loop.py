@@ -71,6 +71,7 @@ def copy_initial_weights(model, vae, T, variance):
         witness="linear",
         witness_scale=vae.witness_scale,
         witness_input="sample",
+        precision="fp32",
         seed=SEED,
     )
     for by_hand, layers in pairs(model, begun):

@@ -129,13 +129,14 @@ def measure(name, X, options):
 def main():
     command = parser(__doc__)
     command.add_argument("--fashion-mnist", type=Path, metavar="FOLDER")
-    command.add_argument("--tables", nargs="+", help="of digits, synthetic, Fashion-MNIST")
+    names = ("digits", "synthetic", "Fashion-MNIST")
+    command.add_argument("--tables", nargs="+", choices=names, default=names)
     command.add_argument("--batch-sizes", nargs="+", type=int, default=BATCH_SIZES)
     options = command.parse_args()
     # One epoch certifies nothing, and says so.
     warnings.simplefilter("ignore")
     for name, X in training_tables(options.fashion_mnist).items():
-        if options.tables is None or name in options.tables:
+        if name in options.tables:
             measure(name, X, options)
 
 
