@@ -3,12 +3,16 @@
 import matplotlib
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_iris, load_wine
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.datasets import digits
 
 matplotlib.use("Agg")
+# A busy machine is no failure.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
