@@ -125,8 +125,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Margin to keep, in nats, at the read that the witness is trained on. A new training
         begins with a KL weight of 0. After each epoch, if its margin (on the held-out rows,
         if there are any) is below the guard, the weight is halved; if not, ``0.05 beta`` is
-        handed back, up to `beta`, which takes 20 epochs. It stays as it is where the teacher information of these
-        rows is not above the guard.
+        handed back, up to `beta`, which takes 20 epochs. It stays as it is where the
+        teacher information of these rows is not above the guard.
     batch_size : int, default=128
         Rows in a batch.
     max_epochs : int, default=100
