@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -30,13 +29,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skvae.batches import TrainingRows, is_large
-from skvae.exceptions import (
-    DivergenceError,
-    InterruptedFitWarning,
-    UncertifiedWarning,
-    WeakAlignmentWarning,
+from skvae.advice import (
+    warn_if_uncertified,
+    warn_if_unguarded,
+    warn_of_interruption,
+    warn_of_weak_alignment,
 )
+from skvae.batches import TrainingRows, is_large
+from skvae.exceptions import DivergenceError
 from skvae.fingerprint import RowFingerprint
 from skvae.inference import CHUNK_ROWS, CodeReadings, Inference
 from skvae.information import (
@@ -387,16 +387,16 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         InterruptedFitWarning
             After Ctrl-C in an epoch; what was trained so far is kept.
         """
-        self._warn_of_weak_alignment()
+        warn_of_weak_alignment(self)
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
             self._train(X, y, X_teacher, resume=resume)
             # The moments of the optimiser are twice the size of the weights.
             self.net_.initialize_optimizer()
-            self._warn_of_interruption()
-            self._warn_if_unguarded(first)
-            self._warn_if_uncertified()
+            warn_of_interruption(self)
+            warn_if_unguarded(self, first)
+            warn_if_uncertified(self)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -429,10 +429,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         resume = self.__sklearn_is_fitted__()
         if not resume:
-            self._warn_of_weak_alignment()
+            warn_of_weak_alignment(self)
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
             self._train(X, y, X_teacher, resume=resume, one_pass=True)
-            self._warn_of_interruption()
+            warn_of_interruption(self)
         return self
 
     def _train(
@@ -645,52 +645,6 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
         # Sorted, so that a file is read from one end to the other.
         return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-    def _warn_of_weak_alignment(self) -> None:
-        if self.guard is None and 0 < self.alignment_weight <= self.beta:
-            warnings.warn(
-                f"alignment_weight={self.alignment_weight:g} is not above beta={self.beta:g}: "
-                "where the decoder gains nothing from the code, collapse is the optimum. Ten "
-                "times beta is a good start.",
-                WeakAlignmentWarning,
-                stacklevel=4,
-            )
-
-    def _warn_of_interruption(self) -> None:
-        if self.net_.interrupted_:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} whole epochs; the model "
-                "trained so far is kept.",
-                InterruptedFitWarning,
-                stacklevel=4,
-            )
-
-    def _warn_if_unguarded(self, first: int) -> None:
-        if self.guard is None:
-            return
-        margins = [
-            record.get("valid_margin", record["margin"]) for record in self.history_[first:]
-        ]
-        if margins and max(margins) < self.guard:
-            warnings.warn(
-                f"No epoch reached guard={self.guard:g} nats (the best had "
-                f"{max(margins):.3g}), so the KL weight was held back throughout: train longer "
-                "(max_epochs, lr), "
-                f"raise alignment_weight (now {self.alignment_weight:g}), or guard less.",
-                UncertifiedWarning,
-                stacklevel=4,
-            )
-
-    def _warn_if_uncertified(self) -> None:
-        if self.alignment_weight > 0 and self.margin_ <= 0:
-            warnings.warn(
-                f"Not certified: the margin on the training rows is {self.margin_:.3g} nats "
-                f"of I_T = {self.teacher_information_:.3g}. Train longer (max_epochs, lr), or "
-                f"raise alignment_weight (now {self.alignment_weight:g}) further above beta "
-                f"(now {self.beta:g}).",
-                UncertifiedWarning,
-                stacklevel=4,
-            )
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
