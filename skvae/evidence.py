@@ -206,26 +206,12 @@ def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> An
     stream = np.random.SeedSequence(subject.random_state, spawn_key=(number,))
     seeds = stream.generate_state(subject.n_draws).tolist() if "sample" in latents else []
     if subject.has_witness and hasattr(subject.model, "read_codes"):
-        return _AtOnce(subject.model.read_codes(X, seeds))
+        return subject.model.read_codes(X, seeds)
     return _OneByOne(subject, X, seeds)
 
 
-class _AtOnce:
-    """What a model read in one pass."""
-
-    def __init__(self, readings: Any):
-        self._readings = readings
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._readings, name)
-
-    @property
-    def transformed(self) -> NDArray:
-        return self._readings.mean
-
-
 class _OneByOne:
-    """The same of a model that has a method for each, asked when it is needed."""
+    """What `read_codes` returns, of a model that has a method for each, asked when needed."""
 
     def __init__(self, subject: Subject, X: Any, seeds: list[int]):
         self._subject = subject

@@ -48,6 +48,11 @@ class CodeReadings(NamedTuple):
     log_witness_mean: NDArray[np.float64]
     log_witness_samples: list[NDArray[np.float64]]
 
+    @property
+    def transformed(self) -> NDArray[np.float32]:
+        """What `transform` returns: the posterior means."""
+        return self.mean
+
 
 @dataclass(frozen=True)
 class Inference:

@@ -13,7 +13,7 @@ from skvae.exceptions import DivergenceError
 from skvae.objective import kl
 from skvae.randomness import torch_generator
 from skvae.threads import one_thread_if
-from skvae.training import VAENet
+from skvae.training import VAENet, has_fused_optimizer
 
 __all__ = ["prefit_encoder"]
 
@@ -56,9 +56,11 @@ def prefit_encoder(
     log_variance[: codes.shape[1]] = math.log(variance)
     deviation = torch.exp(0.5 * log_variance)
     batches = rows.batches(net.batch_size, net.device, targets)
-    fused = torch.device(net.device).type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(
-        encoder.parameters(), lr=net.lr, weight_decay=0.0, fused=fused
+        encoder.parameters(),
+        lr=net.lr,
+        weight_decay=0.0,
+        fused=has_fused_optimizer(net.device),
     )
     encoder.train()
     with one_thread_if(net.is_small()), torch.enable_grad():

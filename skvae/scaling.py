@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 
 __all__ = ["Standardization"]
 
@@ -41,8 +42,7 @@ class Standardization:
         scaler = StandardScaler()
         n_rows = len(X) if chosen is None else len(chosen)
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, n_rows, MOMENT_ROWS):
-                block = slice(start, start + MOMENT_ROWS)
+            for block in gen_batches(n_rows, MOMENT_ROWS):
                 scaler.partial_fit(X[block] if chosen is None else X[chosen[block]])
             deviation = np.sqrt(scaler.var_)
         if not np.isfinite(deviation).all():

@@ -432,5 +432,5 @@ def _check_scale(scale: float) -> None:
     if not least <= scale <= greatest:
         raise ValueError(
             f"The scale of a simplex witness must be from {least:g} to {greatest:g}, got "
-            f"{scale!r}; between 1 and 3 is usual."
+            f"{scale!r}."
         )

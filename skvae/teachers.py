@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
@@ -448,12 +448,11 @@ def teacher_distributions(
         if n_samples <= BLOCK_ROWS:
             return _taught(teacher, X, n_samples).astype(dtype, copy=False)
         T: NDArray = np.empty((n_samples, 0), dtype=dtype)
-        for start in range(0, n_samples, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, n_samples)
-            block = _taught(teacher, _safe_indexing(X, slice(start, stop)), stop - start)
-            if start == 0:
+        for rows in gen_batches(n_samples, BLOCK_ROWS):
+            block = _taught(teacher, _safe_indexing(X, rows), rows.stop - rows.start)
+            if rows.start == 0:
                 T = np.empty((n_samples, block.shape[1]), dtype=dtype)
-            T[start:stop] = block
+            T[rows] = block
     return T
 
 

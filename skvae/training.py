@@ -32,6 +32,7 @@ __all__ = [
     "StopOnPlateau",
     "VAENet",
     "build_net",
+    "has_fused_optimizer",
     "resolve_device",
 ]
 
@@ -70,6 +71,11 @@ def resolve_device(device: str) -> str:
             "where there is one."
         )
     return device
+
+
+def has_fused_optimizer(device: str) -> bool:
+    """Whether torch has a fused kernel of AdamW on this device."""
+    return torch.device(device).type in ("cpu", "cuda")
 
 
 class Criterion(nn.Module):
@@ -382,8 +388,7 @@ def build_net(
         criterion__beta=settings["beta"],
         criterion__alignment_weight=settings["alignment_weight"],
         optimizer=torch.optim.AdamW,
-        # Elsewhere torch has no fused kernel.
-        optimizer__fused=torch.device(device).type in ("cpu", "cuda"),
+        optimizer__fused=has_fused_optimizer(device),
         optimizer__weight_decay=settings["weight_decay"],
         optimizer__param_groups=[
             (

@@ -19,7 +19,7 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _num_samples,
@@ -501,9 +501,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             validation = TrainingRows(rows, T_held_out, units, held_out)
         training = TrainingRows(rows, T, units, chosen)
         if streaming:
+            information = teacher_information(T)
             average_teacher = self.average_teacher_
         else:
-            check_informative(T)
+            information = check_informative(T)
             check_against_teacher(settings, T, T_held_out)
             average_teacher = best_constant_student(T)
         if not streaming or self._design_setting != self._current_design_setting():
@@ -538,7 +539,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ]
         self.n_iter_ = len(self.history_)
         self.average_teacher_ = average_teacher
-        self.teacher_information_ = teacher_information(T)
+        self.teacher_information_ = information
         self._units = units
         self._seed = seed
         self._teacher_setting = clone(self.teacher, safe=False)
@@ -560,8 +561,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _margin(self, rows: NDArray, chosen: NDArray | None, T: NDArray) -> float:
         statistics = BoundaryStatistics()
-        for start in range(0, len(T), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
+        for block in gen_batches(len(T), BLOCK_ROWS):
             block_rows = rows[block] if chosen is None else rows[chosen[block]]
             statistics.update(T[block], self._inference.log_witness(block_rows, None))
         return statistics.margin
@@ -621,8 +621,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             alpha = self.prefit_alpha
             variance = self.design_.variance if self.alignment_weight > 0 else 1.0
         codes = np.empty((len(T), T.shape[1] - 1), dtype=np.float32)
-        for start in range(0, len(T), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
+        for block in gen_batches(len(T), BLOCK_ROWS):
             code = analytic_code(T[block], self.witness_scale, average_teacher)
             codes[block] = alpha * code
         prefit_encoder(net, training, codes, variance, self.prefit_epochs)
