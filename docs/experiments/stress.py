@@ -127,32 +127,33 @@ def jobs(data):
                         yield data, decoder, 1.0, ratio, arm, seed
 
 
+COLUMNS = {
+    "at mean": "lower_bound_mean",
+    "at sample": "lower_bound_sample",
+    "designed": "designed_margin",
+    "reached": "training_margin",
+    "rate": "rate",
+}
+# A probe judges the plain VAE, which has no trained witness.
+WITH_PROBE = {**COLUMNS, "by probe": "probe_bound"}
+
+
+def heading(over, columns):
+    return f"{'arm':20}{over:>5}{'certified':>11}" + "".join(f"{name:>14}" for name in columns)
+
+
+def line(chosen, arm, value, columns):
+    def span(key):
+        values = [run[key] for run in chosen if run[key] is not None]
+        return f"{min(values):7.3f}{max(values):7.3f}" if values else f"{'-':>14}"
+
+    both = sum(min(run["lower_bound_mean"], run["lower_bound_sample"]) > 0 for run in chosen)
+    spans = "".join(span(key) for key in columns.values())
+    return f"{arm:20}{value:5g}{f'{both}/{len(chosen)}':>11}{spans}"
+
+
 def tables(runs, thresholds):
     """Return the text of all tables; each line sums up the seeds."""
-
-    def line(chosen, label):
-        def span(key):
-            values = [run[key] for run in chosen if run[key] is not None]
-            return f"{min(values):8.3f}{max(values):8.3f}" if values else f"{'-':>16}"
-
-        both = sum(
-            min(run["lower_bound_mean"], run["lower_bound_sample"]) > 0 for run in chosen
-        )
-        spans = "".join(
-            span(key)
-            for key in (
-                "lower_bound_mean",
-                "lower_bound_sample",
-                "designed_margin",
-                "training_margin",
-                "rate",
-                "probe_bound",
-            )
-        )
-        return f"{label}{both:4}/{len(chosen)}{spans}"
-
-    heads = ("bound (mean)", "bound (sample)", "designed", "reached", "rate", "by probe")
-    head = " certified" + "".join(f"{title:>16}" for title in heads)
     lines = []
     for data in EPOCHS:
         of_data = [run for run in runs if run["data"] == data]
@@ -164,11 +165,11 @@ def tables(runs, thresholds):
             f"{data}: I_T {min(information):.3f} to {max(information):.3f} nats on "
             f"{of_data[0]['n_samples']} held-out rows; least and greatest of "
             f"{len(SEEDS)} seeds.",
-            "Under a deaf decoder the collapsed model with a linear witness is stable up to a "
-            f"ratio of {min(local):.3f} to {max(local):.3f}.",
+            "Under a deaf decoder the collapsed model with a linear witness is stable up to",
+            f"a ratio of {min(local):.3f} to {max(local):.3f}. At mean, at sample: 95% bounds.",
             "",
             f"alignment_weight = {RATIO:g} beta, collapse-prone decoder",
-            f"{'arm':22}{'beta':>5}{head}",
+            heading("beta", WITH_PROBE),
         ]
         for arm in ARMS:
             for beta in BETAS:
@@ -179,9 +180,9 @@ def tables(runs, thresholds):
                     == (arm, beta, "collapse-prone")
                     and run["ratio"] in (0.0, RATIO)
                 ]
-                lines.append(line(chosen, f"{arm:22}{beta:5g} "))
+                lines.append(line(chosen, arm, beta, WITH_PROBE))
         for decoder in DECODERS:
-            lines += ["", f"beta = 1, {decoder} decoder", f"{'arm':22}{'ratio':>5}{head}"]
+            lines += ["", f"beta = 1, {decoder} decoder", heading("ratio", COLUMNS)]
             for arm in ("linear", "simplex with prefit"):
                 for ratio in RATIOS:
                     chosen = [
@@ -190,7 +191,7 @@ def tables(runs, thresholds):
                         if (run["arm"], run["beta"], run["decoder"], run["ratio"])
                         == (arm, 1.0, decoder, ratio)
                     ]
-                    lines.append(line(chosen, f"{arm:22}{ratio:5g} "))
+                    lines.append(line(chosen, arm, ratio, COLUMNS))
         lines.append("")
     seconds = sum(run["seconds"] for run in runs)
     lines.append(f"{len(runs)} runs, {seconds:.0f} s of one core")
