@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from skvae.objective import bernoulli_reconstruction, gaussian_reconstruction
+from skvae.likelihoods import LIKELIHOODS
 from skvae.randomness import torch_generator
 from skvae.witnesses import LinearWitness, SimplexWitness
 
@@ -66,7 +65,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Likelihood p(x|z): codes to the means (Gaussian) or log odds (Bernoulli) of the rows.
+    """Likelihood p(x|z): codes to the parameters of a distribution of the rows.
 
     Parameters
     ----------
@@ -74,73 +73,33 @@ class Decoder(nn.Module):
         Width of the rows and of the code.
     hidden_layer_sizes : sequence of int
         Widths of the hidden layers, from the *rows* to the code: used in reverse.
-    likelihood : {"gaussian", "bernoulli"}
-        Distribution of the rows given the code.
-    log_variance : sequence of float or None
-        Gaussian: log variance of each column, in the units that the net is fed.
-    log_variance_floor : sequence of float or None
-        Gaussian: None holds `log_variance` fixed; else it is where learning starts, and
-        these are what it cannot fall below.
+    likelihood : Likelihood
+        Distribution of the rows given what the layers make of the code.
     generator : torch.Generator
         Source of the initial weights.
     """
 
-    log_variance_floor: Tensor
-    fixed_log_variance: Tensor
-
-    def __init__(
-        self,
-        n_features,
-        latent_dim,
-        hidden_layer_sizes,
-        likelihood,
-        log_variance,
-        log_variance_floor,
-        generator,
-    ):
+    def __init__(self, n_features, latent_dim, hidden_layer_sizes, likelihood, generator):
         super().__init__()
         sizes = [latent_dim, *reversed(hidden_layer_sizes), n_features]
         self.layers = multilayer_perceptron(sizes, generator)
         self.likelihood = likelihood
-        self.learns_variance = log_variance_floor is not None
-        if log_variance is not None:
-            start = torch.as_tensor(log_variance, dtype=torch.float32)
-            if self.learns_variance:
-                floor = torch.as_tensor(log_variance_floor, dtype=torch.float32)
-                self.register_buffer("log_variance_floor", floor)
-                self.excess_log_variance = nn.Parameter(start - floor)
-            else:
-                self.register_buffer("fixed_log_variance", start)
-
-    @property
-    def log_variance(self) -> Tensor:
-        """Log variance of each column of a Gaussian decoder, of shape (n_features,)."""
-        if self.learns_variance:
-            return self.log_variance_floor + functional.softplus(self.excess_log_variance)
-        return self.fixed_log_variance
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Means or log odds of shape (n_samples, n_features)."""
+        """Parameters of the likelihood, of shape (n_samples, n_features)."""
         return self.layers(latent)
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of rows given what `forward` made of their codes."""
-        if self.likelihood == "gaussian":
-            return gaussian_reconstruction(x, parameters, self.log_variance)
-        return bernoulli_reconstruction(x, parameters)
+        return self.likelihood.reconstruction(x, parameters)
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Mean of the rows given their codes."""
-        parameters = self(latent)
-        return parameters if self.likelihood == "gaussian" else torch.sigmoid(parameters)
+        return self.likelihood.expectation(self(latent))
 
     def draw(self, latent: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows given their codes."""
-        mean = self.expectation(latent).cpu()
-        if self.likelihood == "bernoulli":
-            return torch.bernoulli(mean, generator=generator)
-        noise = torch.randn(mean.shape, generator=generator, dtype=torch.float32)
-        return mean + torch.exp(0.5 * self.log_variance).cpu() * noise
+        return self.likelihood.draw(self(latent), generator)
 
 
 class Outputs(NamedTuple):
@@ -157,8 +116,12 @@ class VariationalAutoencoder(nn.Module):
 
     Parameters
     ----------
-    n_features, latent_dim, hidden_layer_sizes, likelihood, log_variance, log_variance_floor
+    n_features, latent_dim, hidden_layer_sizes
         As in `Encoder` and `Decoder`.
+    likelihood : {"gaussian", "bernoulli"}
+        Distribution of the rows given the code.
+    log_variance, log_variance_floor : sequence of float or None
+        As in `GaussianLikelihood`; None with others.
     average_teacher : sequence of float
         ``Tbar`` of the training rows, where the witness starts.
     witness : {"linear", "simplex"}
@@ -200,9 +163,7 @@ class VariationalAutoencoder(nn.Module):
             n_features,
             latent_dim,
             hidden_layer_sizes,
-            likelihood,
-            log_variance,
-            log_variance_floor,
+            LIKELIHOODS[likelihood](log_variance, log_variance_floor),
             torch_generator(seed, "decoder"),
         )
         self.witness: LinearWitness | SimplexWitness

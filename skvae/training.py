@@ -392,7 +392,7 @@ def build_net(
         optimizer__weight_decay=settings["weight_decay"],
         optimizer__param_groups=[
             (
-                "decoder.excess_log_variance",
+                "decoder.likelihood.excess_log_variance",
                 {"lr": VARIANCE_LR_FACTOR * settings["lr"], "weight_decay": 0.0},
             ),
             ("*.bias", {"weight_decay": 0.0}),

@@ -855,7 +855,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        if self.net_.module_.decoder.likelihood == "bernoulli":
+        if self.net_.module__likelihood == "bernoulli":
             check_unit_interval(rows)
         return rows
 

@@ -91,7 +91,7 @@ def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     are settings of the model to be trained.
     """
     nets = (source, target)
-    both_learn = all(net.module_.decoder.learns_variance for net in nets)
+    both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets)
     parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
     if with_witness and all(net.module__witness == "linear" for net in nets):
         parts.append("witness")

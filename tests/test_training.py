@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from skvae import training
 from skvae.batches import InMemoryBatches
 from skvae.exceptions import DivergenceError, InterruptedFitWarning
+from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import Decoder, Outputs
 from skvae.training import Criterion, VAENet, resolve_device
 
@@ -31,7 +32,9 @@ def test_shuffled_batches_hold_every_row_once_beside_its_target():
 
 
 def test_criterion_weighs_the_mean_of_each_term():
-    decoder = Decoder(1, 1, (), "gaussian", [0.0], None, torch.Generator().manual_seed(0))
+    decoder = Decoder(
+        1, 1, (), GaussianLikelihood([0.0], None), torch.Generator().manual_seed(0)
+    )
     x, T = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     outputs = Outputs(
         mean=torch.tensor([[2.0], [0.0]]),
@@ -46,7 +49,9 @@ def test_criterion_weighs_the_mean_of_each_term():
 
 
 def test_a_term_of_weight_zero_cannot_spoil_the_loss():
-    decoder = Decoder(1, 1, (), "gaussian", [0.0], None, torch.Generator().manual_seed(0))
+    decoder = Decoder(
+        1, 1, (), GaussianLikelihood([0.0], None), torch.Generator().manual_seed(0)
+    )
     outputs = Outputs(*[torch.zeros(1, 1)] * 3, torch.tensor([[-np.inf, 0.0]]))
     T = torch.tensor([[0.5, 0.5]])
     loss, _ = Criterion(beta=1.0, alignment_weight=0.0)(torch.zeros(1, 1), T, outputs, decoder)

@@ -242,7 +242,7 @@ def test_learned_variance_is_about_the_variance_of_the_residuals(small_vae, clus
     vae = small_vae(max_epochs=300, alignment_weight=0).fit(clusters)
     residuals = clusters - vae.inverse_transform(vae.transform(clusters))
     decoder = vae.net_.module_.decoder
-    learned = decoder.log_variance.exp().detach().numpy() * vae._units.scale**2
+    learned = decoder.likelihood.log_variance.exp().detach().numpy() * vae._units.scale**2
     assert np.all(learned > 0.5 * residuals.var(axis=0))
     assert np.all(learned < 3 * residuals.var(axis=0))
 

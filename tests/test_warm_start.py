@@ -130,7 +130,7 @@ def test_learned_variance_is_lent_and_a_fixed_one_is_a_setting(small_vae, cluste
     assert vae.score(clusters) == pytest.approx(donor.score(clusters), abs=1e-4)
     fixed = small_vae(decoder_variance=3.0, **unmoved).fit(clusters)
     np.testing.assert_allclose(
-        fixed.net_.module_.decoder.log_variance,
+        fixed.net_.module_.decoder.likelihood.log_variance,
         np.log(3.0 / clusters.var(axis=0).clip(1e-300)),
         rtol=1e-5,
     )
