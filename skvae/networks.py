@@ -20,6 +20,7 @@ __all__ = ["Decoder", "Encoder", "Outputs", "VariationalAutoencoder"]
 # Standard deviations beyond which the encoder sees no difference. A column that is
 # nearly constant in training may hold a value a thousand deviations out later.
 ENCODER_INPUT_BOUND = 10.0
+HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def dense(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
@@ -35,7 +36,7 @@ def multilayer_perceptron(sizes: list[int], generator: torch.Generator) -> nn.Se
     """Return dense layers of these sizes with rectifiers between them, none at the end."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [dense(n_in, n_out, generator), nn.ReLU()]
+        layers += [dense(n_in, n_out, generator), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 
@@ -130,7 +131,7 @@ class VariationalAutoencoder(nn.Module):
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
-    precision : {"fp32", "bf16"}
+    precision : {"fp32", "bf16", "fp16"}
         Of the products in encoder and decoder while training; all else, and all reading
         of a trained model, is in float32.
     seed : int
@@ -185,8 +186,8 @@ class VariationalAutoencoder(nn.Module):
 
     def _products(self, x: Tensor) -> AbstractContextManager:
         """Lower the precision of matrix products, if asked for, in training alone."""
-        if self.training and self.precision == "bf16":
-            return torch.autocast(x.device.type, torch.bfloat16)
+        if self.training and self.precision in HALF_PRECISIONS:
+            return torch.autocast(x.device.type, HALF_PRECISIONS[self.precision])
         return nullcontext()
 
     def shown(self, mean: Tensor, latent: Tensor) -> Tensor:

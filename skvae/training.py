@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -14,6 +13,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
 from skorch.helper import predefined_split
 from skorch.history import History
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from skvae.batches import TrainingRows
 from skvae.exceptions import DivergenceError
@@ -22,6 +22,7 @@ from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.networks import Decoder, Outputs, VariationalAutoencoder, draw_latent
 from skvae.objective import alignment, kl
+from skvae.optimizer import FlatAdamW
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
 from skvae.threads import one_thread_if
@@ -221,6 +222,11 @@ class VAENet(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train as skorch does; `interrupted_` says whether a person ended it early."""
         self.interrupted_ = False
+        # Gradients below the range of float16 would be lost: they are scaled up, by a factor
+        # that is halved, and the step left out, when one of them overflows.
+        self.scaler_ = GradScaler(
+            torch.device(self.device).type, enabled=self.module_.precision == "fp16"
+        )
         try:
             with one_thread_if(self.is_small()):
                 return super().fit_loop(X, y, epochs, **fit_params)
@@ -231,6 +237,8 @@ class VAENet(NeuralNet):
             # An epoch counts once its time has been taken, after all its passes.
             if self.history and "dur" not in self.history[-1]:
                 self.history.pop()
+        finally:
+            self.optimizer_.release()
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -259,10 +267,12 @@ class VAENet(NeuralNet):
 
     def train_step(self, batch, generator):
         """Take one step of the optimiser; return the sums of the terms, on the device."""
-        self.optimizer_.zero_grad(set_to_none=True)
+        self.optimizer_.zero_grad()
         loss, terms = self._evaluate(batch, generator)
-        loss.backward()
-        self.optimizer_.step()
+        # Leaves all as it is unless the products are in float16.
+        self.scaler_.scale(loss).backward()
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
         return terms
 
     @torch.no_grad()
@@ -312,11 +322,19 @@ class VAENet(NeuralNet):
         self.history_ = History(earlier.history)
         # By name: a variance that is learned in one net and fixed in the other has moments
         # in one of them only.
-        before = dict(earlier.module_.named_parameters())
-        for name, parameter in self.module_.named_parameters():
-            moments = earlier.optimizer_.state.get(before.get(name))
-            if moments:
-                self.optimizer_.state[parameter] = copy.deepcopy(moments)
+        moments = earlier.optimizer_.moments()
+        before = {
+            name: moments[parameter]
+            for name, parameter in earlier.module_.named_parameters()
+            if parameter in moments
+        }
+        self.optimizer_.adopt(
+            {
+                parameter: before[name]
+                for name, parameter in self.module_.named_parameters()
+                if name in before
+            }
+        )
 
     def plain_history(self, start: int = 0) -> list[dict[str, float]]:
         """One record an epoch, of numbers alone, from the epoch after `start`."""
@@ -387,7 +405,7 @@ def build_net(
         criterion=Criterion,
         criterion__beta=settings["beta"],
         criterion__alignment_weight=settings["alignment_weight"],
-        optimizer=torch.optim.AdamW,
+        optimizer=FlatAdamW,
         optimizer__fused=has_fused_optimizer(device),
         optimizer__weight_decay=settings["weight_decay"],
         optimizer__param_groups=[

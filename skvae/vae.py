@@ -158,10 +158,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         an integer `random_state` then fits one teacher for each fold.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
-    precision : {"fp32", "bf16"}, default="fp32"
+    precision : {"fp32", "bf16", "fp16"}, default="fp32"
         Of the matrix products in training. "bf16" is faster where the processor has such
-        products, at the price of digits; weights, loss terms, and all that a fitted model
-        is asked, stay in float32.
+        products, at the price of digits; "fp16" is for GPUs that lack them: its gradients
+        are scaled, and a step that overflows is left out. Weights, loss terms, and all that
+        a fitted model is asked, stay in float32.
     random_state : int, RandomState instance or None, default=None
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
@@ -271,7 +272,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "device": [str],
-        "precision": [StrOptions({"fp32", "bf16"})],
+        "precision": [StrOptions({"fp32", "bf16", "fp16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }

@@ -22,9 +22,10 @@ def normals():
 
 
 def test_gaussian_reconstruction_is_the_negative_log_density(normals):
-    x, mean, log_variance = normals
-    expected = -dist.Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(dim=1)
-    torch.testing.assert_close(gaussian_reconstruction(x, mean, log_variance), expected)
+    x, mean, log_variances = normals
+    for log_variance in (log_variances[0], log_variances[0, 0]):
+        expected = -dist.Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(dim=1)
+        torch.testing.assert_close(gaussian_reconstruction(x, mean, log_variance), expected)
 
 
 def test_bernoulli_reconstruction_is_the_negative_log_likelihood(normals):

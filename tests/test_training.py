@@ -266,10 +266,11 @@ def test_cpu_and_gpu_agree(small_vae, clusters):
     np.testing.assert_allclose(vae.transform(clusters), codes, atol=1e-4)
 
 
-def test_half_precision_trains_as_well(small_vae, clusters):
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_as_well(small_vae, clusters, precision):
     full, half = (
         small_vae(precision=precision, max_epochs=60).fit(clusters)
-        for precision in ("fp32", "bf16")
+        for precision in ("fp32", precision)
     )
     assert {p.dtype for p in half.net_.module_.parameters()} == {torch.float32}
     assert half.margin_ == pytest.approx(full.margin_, abs=0.05)

@@ -318,7 +318,7 @@ def test_partial_fit_survives_a_change_of_the_decoder_variance(small_vae, cluste
     first, second = variances
     vae = small_vae(decoder_variance=first).partial_fit(clusters)
     vae.set_params(decoder_variance=second).partial_fit(clusters)
-    moments = [len(state) for state in vae.net_.optimizer_.state.values()]
+    moments = [len(state) for state in vae.net_.optimizer_.moments().values()]
     assert len(moments) == len(list(vae.net_.module_.parameters()))
     assert np.isfinite(vae.score(clusters))
     vae.set_params(decoder_variance=first, warm_start=True).fit(clusters)
@@ -327,7 +327,7 @@ def test_partial_fit_survives_a_change_of_the_decoder_variance(small_vae, cluste
 
 def test_partial_fit_carries_the_moments_of_the_optimiser_on(small_vae, clusters):
     vae = small_vae().partial_fit(clusters).partial_fit(clusters)
-    steps = {float(state["step"]) for state in vae.net_.optimizer_.state.values()}
+    steps = {float(state["step"]) for state in vae.net_.optimizer_.moments().values()}
     assert steps == {4.0}
 
 

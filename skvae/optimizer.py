@@ -1,0 +1,131 @@
+"""AdamW on one flat tensor for each group of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FlatAdamW"]
+
+
+class FlatAdamW(torch.optim.AdamW):
+    """AdamW whose weights lie side by side, in one tensor for each group of parameters.
+
+    The arithmetic is that of `torch.optim.AdamW`. On a small net a step of it is mostly the
+    cost of going from one weight to the next; here there is one. From the first `zero_grad`
+    to `release` the weights are views, with the shapes and strides that they had.
+
+    Parameters
+    ----------
+    params : iterable of dict
+        Groups of parameters as `torch.optim.AdamW` takes them, each a dictionary.
+    **settings
+        Of `torch.optim.AdamW`.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], **settings):
+        groups = []
+        self._flats: list[Flat] = []
+        for group in params:
+            members = list(group["params"])
+            if members:
+                self._flats.append(Flat(members))
+            wholes = [self._flats[-1].whole] if members else []
+            groups.append({**group, "params": wholes})
+        super().__init__(groups, **settings)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set all gradients to zero, where they lie."""
+        for flat in self._flats:
+            flat.zero_gradients()
+
+    def release(self) -> None:
+        """Give every weight memory of its own, as a model that is kept should have."""
+        for flat in self._flats:
+            flat.release()
+
+    def moments(self) -> dict[nn.Parameter, dict[str, Tensor]]:
+        """Return the state of each weight that has any, as `torch.optim.AdamW` keeps it."""
+        return {
+            member: {
+                name: value if value.ndim == 0 else _part(value, member, start)
+                for name, value in self.state[flat.whole].items()
+            }
+            for flat in self._flats
+            if self.state.get(flat.whole)
+            for member, start in flat.members
+        }
+
+    def adopt(self, moments: dict[nn.Parameter, dict[str, Tensor]]) -> None:
+        """Take copies of such states for these weights; a weight without begins at zero."""
+        for flat in self._flats:
+            known = next((moments[m] for m, _ in flat.members if m in moments), None)
+            if known is None:
+                continue
+            state = {
+                name: value.clone() if value.ndim == 0 else value.new_zeros(flat.n_entries)
+                for name, value in known.items()
+            }
+            for member, start in flat.members:
+                for name, value in moments.get(member, {}).items():
+                    if value.ndim > 0:
+                        _part(state[name], member, start).copy_(value)
+            self.state[flat.whole] = state
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_flats": self._flats}
+
+
+class Flat:
+    """Weights that an optimiser sees as one.
+
+    Parameters
+    ----------
+    members : list of Parameter
+        The weights.
+    """
+
+    def __init__(self, members: list[nn.Parameter]):
+        # Each beside the place where it begins.
+        self.members: list[tuple[nn.Parameter, int]] = []
+        self.n_entries = 0
+        for member in members:
+            self.members.append((member, self.n_entries))
+            self.n_entries += member.numel()
+        self.whole = nn.Parameter(members[0].new_empty(0))
+        self.gradient = self.whole.new_empty(0)
+        self.gradients: list[Tensor] = []
+
+    def zero_gradients(self) -> None:
+        """Set the gradients to zero; join weights and gradients where they are not yet."""
+        if not self.gradients:
+            self._join()
+        for (member, _), gradient in zip(self.members, self.gradients, strict=True):
+            if member.grad is not gradient:
+                member.grad = gradient
+        self.whole.grad = self.gradient.zero_()
+
+    def _join(self) -> None:
+        with torch.no_grad():
+            self.whole.data = self.members[0][0].new_empty(self.n_entries)
+            for member, start in self.members:
+                member.data = _part(self.whole.data, member, start).copy_(member)
+        self.gradient = torch.zeros_like(self.whole)
+        self.gradients = [_part(self.gradient, *place) for place in self.members]
+
+    def release(self) -> None:
+        """Part the weights; their gradients are dropped."""
+        for member, _ in self.members:
+            member.data = member.detach().clone()
+            member.grad = None
+        self.whole.data = self.whole.new_empty(0)
+        self.whole.grad = None
+        self.gradient = self.whole.new_empty(0)
+        self.gradients = []
+
+
+def _part(whole: Tensor, member: Tensor, start: int) -> Tensor:
+    return whole.as_strided(member.shape, member.stride(), start)

@@ -1,0 +1,118 @@
+"""AdamW on flat weights does what torch's own does."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from skvae.optimizer import FlatAdamW
+
+SETTINGS = {"lr": 1e-2, "weight_decay": 0.1}
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(12, 2))
+    net[0].to(memory_format=torch.channels_last)
+    return net
+
+
+@pytest.fixture(autouse=True)
+def private_random_state():
+    with torch.random.fork_rng():
+        yield
+
+
+def groups(net):
+    named = dict(net.named_parameters())
+    biases = [parameter for name, parameter in named.items() if "bias" in name]
+    weights = [parameter for name, parameter in named.items() if "bias" not in name]
+    return [{"params": biases, "weight_decay": 0.0}, {"params": []}, {"params": weights}]
+
+
+def train(net, optimizer, n_steps):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        net(torch.randn(8, 1, 4, 4, generator=generator)).square().sum().backward()
+        optimizer.step()
+
+
+def assert_same(one, other, **tolerance):
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_steps_are_those_of_adamw(fused):
+    ours, theirs = model(), model()
+    optimizer = FlatAdamW(groups(ours), fused=fused, **SETTINGS)
+    reference = torch.optim.AdamW(groups(theirs), fused=fused, **SETTINGS)
+    train(ours, optimizer, 5)
+    train(theirs, reference, 5)
+    assert_same(ours, theirs)
+    for parameter, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        found = optimizer.moments()[parameter]
+        for name, value in reference.state[expected].items():
+            torch.testing.assert_close(found[name], value)
+
+
+def test_weights_keep_their_shapes_and_strides_and_get_their_memory_back():
+    net = model()
+    before = [(p.shape, p.stride()) for p in net.parameters()]
+    optimizer = FlatAdamW(groups(net), **SETTINGS)
+    train(net, optimizer, 1)
+    assert [(p.shape, p.stride()) for p in net.parameters()] == before
+    assert len({p.untyped_storage().data_ptr() for p in net.parameters()}) == 2
+    trained = copy.deepcopy(net)
+    optimizer.release()
+    assert [(p.shape, p.stride()) for p in net.parameters()] == before
+    assert_same(net, trained, rtol=0, atol=0)
+    assert all(p.grad is None for p in net.parameters())
+    assert all(p.untyped_storage().nbytes() == 4 * p.numel() for p in net.parameters())
+    assert optimizer.param_groups[0]["params"][0].numel() == 0
+
+
+def test_training_goes_on_after_a_release_and_after_a_pickle():
+    straight, parted = model(), model()
+    train(straight, optimizer := FlatAdamW(groups(straight), **SETTINGS), 2)
+    train(straight, optimizer, 2)
+    optimizer = FlatAdamW(groups(parted), **SETTINGS)
+    train(parted, optimizer, 2)
+    optimizer.release()
+    parted, optimizer = pickle.loads(pickle.dumps((parted, optimizer)))
+    train(parted, optimizer, 2)
+    assert_same(straight, parted, rtol=0, atol=0)
+
+
+def test_moments_are_taken_over_by_the_weights_that_have_them():
+    one, other = model(), model(1)
+    first = FlatAdamW(groups(one), **SETTINGS)
+    train(one, first, 3)
+    second = FlatAdamW(groups(other), **SETTINGS)
+    of_one, of_other = list(one.parameters()), list(other.parameters())
+    moments = first.moments()
+    second.adopt({b: moments[a] for a, b in zip(of_one[1:], of_other[1:], strict=True)})
+    adopted = second.moments()
+    assert adopted[of_other[0]]["exp_avg"].abs().max() == 0
+    for a, b in zip(of_one[1:], of_other[1:], strict=True):
+        for name, value in moments[a].items():
+            torch.testing.assert_close(adopted[b][name], value, rtol=0, atol=0)
+    # Copies: training one leaves the other's alone.
+    before = copy.deepcopy(moments[of_one[3]]["exp_avg"])
+    train(other, second, 1)
+    torch.testing.assert_close(first.moments()[of_one[3]]["exp_avg"], before, rtol=0, atol=0)
+
+
+def test_gradients_that_were_taken_away_are_put_back():
+    ours, theirs = model(), model()
+    optimizer = FlatAdamW(groups(ours), **SETTINGS)
+    train(ours, optimizer, 1)
+    ours.zero_grad(set_to_none=True)
+    train(ours, optimizer, 1)
+    reference = torch.optim.AdamW(groups(theirs), **SETTINGS)
+    train(theirs, reference, 1)
+    train(theirs, reference, 1)
+    assert_same(ours, theirs)
