@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skvae import datasets, protocol
+from skvae.devices import resolve_device
 from skvae.displays import MarginHistoryDisplay
 from skvae.exceptions import InterruptedFitWarning
-from skvae.training import resolve_device
 
 HELD, BROKEN, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 RESULTS, FIGURE = "results.json", "margins.png"

@@ -22,6 +22,10 @@ class DivergenceError(RuntimeError):
     """A term of the loss stopped being a finite number during training."""
 
 
+class DeviceMemoryError(MemoryError):
+    """The device has no memory for a batch; the message names a batch size to try."""
+
+
 class UncertifiedWarning(UserWarning):
     """Alignment was asked for, and the margin on the training rows is not positive."""
 

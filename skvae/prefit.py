@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from skvae.batches import TrainingRows
+from skvae.devices import has_fused_optimizer
 from skvae.exceptions import DivergenceError
 from skvae.objective import kl
 from skvae.randomness import torch_generator
 from skvae.threads import one_thread_if
-from skvae.training import VAENet, has_fused_optimizer
+from skvae.training import VAENet
 
 __all__ = ["prefit_encoder"]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from skvae.batches import TrainingRows
+from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
 from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
 from skvae.information import margin_lower_bound
@@ -33,8 +34,6 @@ __all__ = [
     "StopOnPlateau",
     "VAENet",
     "build_net",
-    "has_fused_optimizer",
-    "resolve_device",
 ]
 
 # A learned variance stays above this fraction of the column's own variance.
@@ -45,38 +44,6 @@ VARIANCE_LR_FACTOR = 10
 SMALL_STEP = 2**26
 TERMS = ("reconstruction", "rate", "alignment")
 RECORDED = ("loss", "elbo", *TERMS, "margin", "lower_bound", "beta")
-
-
-def resolve_device(device: str) -> str:
-    """Return the device to train on, or say why the one asked for is not there.
-
-    ``"auto"`` is the current CUDA device where there is one, else the CPU.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps', got {device!r}."
-        ) from error
-    available = (
-        kind == "cpu"
-        or (kind == "cuda" and (torch.device(device).index or 0) < torch.cuda.device_count())
-        or (kind == "mps" and torch.backends.mps.is_available())
-    )
-    if not available:
-        raise ValueError(
-            f"device={device!r} is not available here ({torch.cuda.device_count()} CUDA "
-            "devices are visible): pass device='cpu', or device='auto' to use a GPU only "
-            "where there is one."
-        )
-    return device
-
-
-def has_fused_optimizer(device: str) -> bool:
-    """Whether torch has a fused kernel of AdamW on this device."""
-    return torch.device(device).type in ("cpu", "cuda")
 
 
 class Criterion(nn.Module):
@@ -228,7 +195,7 @@ class VAENet(NeuralNet):
             torch.device(self.device).type, enabled=self.module_.precision == "fp16"
         )
         try:
-            with one_thread_if(self.is_small()):
+            with one_thread_if(self.is_small()), memory_explained(self.batch_size, self.device):
                 return super().fit_loop(X, y, epochs, **fit_params)
         except StopTraining:
             pass

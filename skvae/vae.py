@@ -377,6 +377,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             If the teacher says the same of every row.
         DivergenceError
             If a term of the loss stops being finite; names the epoch and the term.
+        DeviceMemoryError
+            If the device has no memory for a batch; names a batch size to try.
 
         Warns
         -----
@@ -873,7 +875,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def device_(self) -> str:
-        return self.net_.device
+        return str(self.net_.device)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
