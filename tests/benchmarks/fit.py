@@ -2,7 +2,8 @@
 
     python tests/benchmarks/fit.py --fashion-mnist FOLDER --out FOLDER
 
-Also against skorch's own net with its default DataLoader, at one batch size.
+Also against skorch's own net with its default DataLoader, at one batch size, and in bf16 from
+a batch size on at which a processor gains by it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from skvae.scaling import Standardization
 
 BATCH_SIZES = (64, 128, 256, 512, 1024)
 STOCK_BATCH_SIZE = 128
+LEAST_BATCH_SIZE_OF_BF16 = 256
 # An epoch is the difference of two trainings: this many rows more make it stand out.
 ROWS_MORE = 40_000
 DECODER_VARIANCE = 0.1
@@ -48,7 +50,7 @@ class StockCriterion(torch.nn.Module):
         return objective(x, T, rest, self.variance, **WEIGHTS)
 
 
-def ours(X, teacher, batch_size):
+def ours(X, teacher, batch_size, precision="fp32"):
     def train(n_epochs):
         TeacherGuidedVAE(
             hidden_layer_sizes=HIDDEN,
@@ -58,6 +60,7 @@ def ours(X, teacher, batch_size):
             batch_size=batch_size,
             max_epochs=n_epochs,
             device="cpu",
+            precision=precision,
             random_state=0,
             **WEIGHTS,
         ).fit(X)
@@ -115,6 +118,8 @@ def measure(name, X, options):
             "loop by hand": by_hand(rows, targets, variance, batch_size),
             "products": training_pass(*rows.shape, targets.shape[1], batch_size),
         }
+        if batch_size >= LEAST_BATCH_SIZE_OF_BF16:
+            trainings["skvae, bf16"] = ours(X, teacher, batch_size, "bf16")
         if batch_size == STOCK_BATCH_SIZE:
             trainings["stock skorch"] = by_stock_skorch(rows, targets, variance, batch_size)
         session.compare(

@@ -1,9 +1,11 @@
-"""An epoch of a plain VAE in skvae and in pythae: the same net, rows and optimiser.
+"""An epoch of a plain VAE in skvae and in its peers: the same net, rows and optimiser.
 
     python tests/benchmarks/peers.py --environment FOLDER --out FOLDER
 
-The folder gets a virtual environment with pythae and this interpreter's torch, scikit-learn
-and skorch, unless it has one already; the measuring is done there.
+The folder gets a virtual environment with pythae, scvi-tools, pyod and this interpreter's
+torch, scikit-learn and skorch, unless it has one already; the measuring is done there. The
+decoder of scvi-tools has two further heads, which its Gaussian likelihood does not use; pyod
+has Adam where the others have AdamW, without weight decay the same.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from timing import parser
 
 SHARED = ("torch", "scikit-learn", "skorch")
-PEERS = ("pythae==0.1.2",)
+PEERS = ("pythae==0.1.2", "scvi-tools==1.4.2", "pyod==3.6.7")
 
 
 def environment(folder: Path) -> Path:

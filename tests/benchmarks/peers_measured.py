@@ -7,10 +7,13 @@ import tempfile
 import warnings
 from functools import partial
 
+import anndata
 import numpy as np
+import scvi
 import torch
 from hand_loop import HandWrittenVAE, layers, optimizer_of, train_epoch
 from products import HIDDEN, LATENT_DIM
+from pyod.models import vae as outlier_vae
 from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
@@ -67,6 +70,56 @@ def by_pythae(X, batch_size):
     return train
 
 
+def by_scvi_tools(X, batch_size):
+    # It asks for counts, and takes what is at least 0.
+    table = anndata.AnnData(X - X.min())
+    scvi.model.SCVI.setup_anndata(table)
+
+    def train(n_epochs):
+        scvi.model.SCVI(
+            table,
+            n_hidden=HIDDEN[0],
+            n_layers=len(HIDDEN),
+            n_latent=LATENT_DIM,
+            dropout_rate=0.0,
+            gene_likelihood="normal",
+            log_variational=False,
+            use_batch_norm="none",
+            use_layer_norm="none",
+        ).train(
+            max_epochs=n_epochs,
+            accelerator="cpu",
+            batch_size=batch_size,
+            train_size=1.0,
+            plan_kwargs={"lr": 1e-3, "weight_decay": 0.0, "optimizer": "AdamW"},
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            logger=False,
+        )
+
+    return train
+
+
+def by_pyod(X, batch_size):
+    def train(n_epochs):
+        outlier_vae.VAE(
+            preprocessing=False,
+            lr=1e-3,
+            epoch_num=n_epochs,
+            batch_size=batch_size,
+            optimizer_params={"weight_decay": 0.0},
+            encoder_neuron_list=list(HIDDEN),
+            decoder_neuron_list=list(HIDDEN),
+            latent_dim=LATENT_DIM,
+            dropout_rate=0.0,
+            device="cpu",
+            verbose=0,
+        ).fit(X)
+
+    return train
+
+
 def by_skvae(X, T, batch_size):
     def train(n_epochs):
         TeacherGuidedVAE(
@@ -103,7 +156,7 @@ def by_hand(X, T, batch_size):
 def main():
     session = Session("peers", parser(__doc__).parse_args())
     warnings.simplefilter("ignore")
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     for name, table in {"digits": digits(), "synthetic": clusters(20_000, 32)}.items():
         X = StandardScaler().fit_transform(table).astype(np.float32)
         T = np.random.default_rng(0).dirichlet(np.ones(10), len(X)).astype(np.float32)
@@ -114,8 +167,10 @@ def main():
                     "skvae": by_skvae(X, T, batch_size),
                     "loop by hand": by_hand(X, T, batch_size),
                     "pythae": by_pythae(X, batch_size),
+                    "scvi-tools": by_scvi_tools(X, batch_size),
+                    "pyod": by_pyod(X, batch_size),
                 },
-                ("pythae",),
+                ("pythae", "scvi-tools", "pyod"),
                 partial(time_of_an_epoch, n_epochs=round(20_000 / len(X))),
             )
     session.close()
