@@ -1,9 +1,12 @@
 """Data to train on: what ships with a package, and readers of files on disk."""
 
 from skvae.datasets.arrays import digits, load_array
+from skvae.datasets.cifar import cifar10, cifar100
 from skvae.datasets.idx import fashion_mnist, load_idx, mnist
 
 __all__ = [
+    "cifar10",
+    "cifar100",
     "digits",
     "fashion_mnist",
     "load_array",
