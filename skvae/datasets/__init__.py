@@ -3,6 +3,7 @@
 from skvae.datasets.arrays import digits, load_array
 from skvae.datasets.cifar import cifar10, cifar100
 from skvae.datasets.idx import fashion_mnist, load_idx, mnist
+from skvae.datasets.imagenet import tiny_imagenet
 
 __all__ = [
     "cifar10",
@@ -12,4 +13,5 @@ __all__ = [
     "load_array",
     "load_idx",
     "mnist",
+    "tiny_imagenet",
 ]
