@@ -4,6 +4,7 @@ from skvae.datasets.arrays import digits, load_array
 from skvae.datasets.cifar import cifar10, cifar100
 from skvae.datasets.idx import fashion_mnist, load_idx, mnist
 from skvae.datasets.imagenet import tiny_imagenet
+from skvae.datasets.photographs import patches
 
 __all__ = [
     "cifar10",
@@ -13,5 +14,6 @@ __all__ = [
     "load_array",
     "load_idx",
     "mnist",
+    "patches",
     "tiny_imagenet",
 ]
