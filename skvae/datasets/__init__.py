@@ -5,12 +5,14 @@ from skvae.datasets.cifar import cifar10, cifar100
 from skvae.datasets.idx import fashion_mnist, load_idx, mnist
 from skvae.datasets.imagenet import tiny_imagenet
 from skvae.datasets.photographs import patches
+from skvae.datasets.specs import load
 
 __all__ = [
     "cifar10",
     "cifar100",
     "digits",
     "fashion_mnist",
+    "load",
     "load_array",
     "load_idx",
     "mnist",
