@@ -40,3 +40,11 @@ class InterruptedFitWarning(UserWarning):
     Turn it into an error (``warnings.simplefilter("error", InterruptedFitWarning)``)
     to stop a longer job, such as a grid search, at the first Ctrl-C.
     """
+
+
+class UnverifiedDataWarning(UserWarning):
+    """A data set is sound in structure, but it is not what was published under its name.
+
+    A checksum or a count differs: the files were cut, written anew or swapped, or the
+    data are your own in the same format. They are read all the same.
+    """

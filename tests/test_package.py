@@ -20,9 +20,9 @@ def test_public_names_are_there_and_documented():
 def test_import_touches_no_gpu_and_brings_no_heavy_extras():
     code = (
         "import sys, torch, sklearn, skorch; before = set(sys.modules); "
-        "import skvae; skvae.TeacherGuidedVAE(device='cuda'); "
+        "import skvae, skvae.datasets; skvae.TeacherGuidedVAE(device='cuda'); "
         "assert not torch.cuda.is_initialized(); "
-        "heavy = {'matplotlib', 'pandas', 'scipy.stats'}; "
+        "heavy = {'matplotlib', 'pandas', 'scipy.stats', 'PIL', 'skimage'}; "
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
     done = subprocess.run(

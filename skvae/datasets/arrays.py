@@ -1,4 +1,4 @@
-"""Data to train on: what ships with scikit-learn, and arrays on disk."""
+"""What ships with scikit-learn as numbers, and arrays on disk."""
 
 from __future__ import annotations
 
