@@ -27,8 +27,8 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     Returns
     -------
     architecture : dict
-        ``n_features``, ``latent_dim``, ``hidden_layer_sizes``, ``likelihood``,
-        ``architecture``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
+        ``n_features``, ``latent_dim``, ``architecture``, ``hidden_layer_sizes``,
+        ``likelihood``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
         sizes for layers that the architecture has not.
     """
     if settings["likelihood"] == "bernoulli":
@@ -49,9 +49,9 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     return {
         "n_features": rows.shape[1],
         "latent_dim": settings["latent_dim"],
+        "architecture": settings["architecture"],
         "hidden_layer_sizes": () if is_conv else hidden_layer_sizes,
         "likelihood": settings["likelihood"],
-        "architecture": settings["architecture"],
         "image_shape": settings["image_shape"],
         "channels": channels if is_conv else (),
         "encoder": settings["encoder"],
