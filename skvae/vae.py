@@ -107,9 +107,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         a class or function is called as ``encoder(shape, latent_dim)``, where ``shape``
         is ``(n_features,)`` or `image_shape`.
     decoder : nn.Module, callable, "autoregressive" or None, default=None
-        The same from codes to rows or images of parameters: means of a Gaussian, log odds of
-        a Bernoulli decoder. "autoregressive" is a decoder of the architecture that also
-        sees the columns before the one it speaks of, and can do without a code.
+        The same from codes to rows or images of what the likelihood wants of each column.
+        "autoregressive" is a decoder of the architecture that also sees the columns before
+        the one it speaks of, and can do without a code: `inverse_transform` then feeds its
+        conditional means back, column after column.
     teacher : estimator with fit and predict_proba, or None, default=None
         Cloned and fitted on the training rows (a classifier on `y` too); one in a
         `sklearn.frozen.FrozenEstimator` is used as it is. None is

@@ -11,6 +11,8 @@ import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE, rescue
 from skvae.convolutions import ResidualBlock, convolutional_decoder, convolutional_encoder
@@ -308,6 +310,35 @@ def test_simplex_witness_prefit_guard_and_early_stopping_go_together(conv_vae, i
         witness="simplex", prefit_epochs=5, guard=0.1, early_stopping=True, max_epochs=20
     ).fit(images)
     assert vae.margin_ > 0.1
+
+
+class Elsewhere(TorchDispatchMode):
+    """Collect the operations whose results are not on the meta device."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        # The gradient of an image that is asked for no gradient is None.
+        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        if any(tensor.device.type != "meta" for tensor in tensors):
+            self.operations.append(str(func))
+        return result
+
+
+@pytest.mark.parametrize("decoder", [None, "autoregressive"])
+@pytest.mark.parametrize("architecture", ["dense", "conv"])
+def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(
+    conv_vae, images, architecture, decoder
+):
+    net = conv_vae(architecture=architecture, decoder=decoder, max_epochs=1).fit(images).net_
+    net.module_.to("meta").train()
+    batch = torch.zeros(8, 60, device="meta"), torch.zeros(8, 3, device="meta")
+    with Elsewhere() as elsewhere:
+        net._evaluate(batch, torch.Generator())[0].backward()
+    assert set(elsewhere.operations) == {"aten.randn.generator"}
 
 
 def test_a_fingerprint_knows_an_image_flat_or_not(images):
