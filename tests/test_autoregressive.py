@@ -79,9 +79,7 @@ def test_every_pixel_depends_on_the_code_and_on_the_ones_before_it():
 
 
 def small_decoder(likelihood, n_features=3):
-    log_variance = (
-        np.log(np.linspace(0.3, 0.6, n_features)) if likelihood == "gaussian" else None
-    )
+    log_variance = np.log(np.linspace(0.3, 0.6, n_features))
     layers = MaskedDense(n_features, 2, (8,), generator(1))
     for weights in layers.parameters():
         weights.data *= 3
