@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,8 @@ class RowFingerprint:
 def _hash_rows(X: ArrayLike) -> NDArray[np.uint64]:
     """Hash each row, in the precision that all dtypes share."""
     X = np.asarray(X)
+    # An image is the same row, flat or not.
+    X = X.reshape(len(X), math.prod(X.shape[1:]))
     n_words = (X.shape[1] + 1) // 2
     # Odd multipliers make each pair of columns a bijection of 64-bit words.
     multipliers = np.random.default_rng(0).integers(

@@ -20,8 +20,9 @@ from skvae.training import VAENet
 
 __all__ = ["CodeReadings", "Inference"]
 
-# Rows that go through the net together.
+# Rows that go through the net together, and images, whose feature maps are larger.
 CHUNK_ROWS = 1024
+CHUNK_IMAGES = 256
 # Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
 # score of a row does not depend on the rows beside it.
 ELBO_DRAWS = 16
@@ -136,7 +137,9 @@ class Inference:
             deviation = torch.exp(0.5 * log_variance)
             reconstruction = torch.stack(
                 [
-                    module.decoder.reconstruction(x, module.decoder(mean + deviation * noise))
+                    module.decoder.reconstruction(
+                        x, module.decoder(mean + deviation * noise, x)
+                    )
                     for noise in noises
                 ]
             ).mean(dim=0)
@@ -176,13 +179,14 @@ class Inference:
         """
         self.net.module_.eval()
         joined = np.empty(0)
+        n_rows = CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
         with one_thread_if(self.net.is_small()):
-            for start in range(0, len(rows), CHUNK_ROWS):
-                chunk = (units or self.units).apply(rows[start : start + CHUNK_ROWS])
+            for start in range(0, len(rows), n_rows):
+                chunk = (units or self.units).apply(rows[start : start + n_rows])
                 result = function(torch.from_numpy(chunk).to(self.net.device))
                 if start == 0:
                     joined = np.empty((len(rows), *result.shape[1:]), dtype=np.float32)
-                joined[start : start + CHUNK_ROWS] = result.numpy(force=True)
+                joined[start : start + n_rows] = result.numpy(force=True)
         return joined
 
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
+from skvae.autoregressive import MaskedConvolutions, MaskedDense
+from skvae.convolutions import convolutional_decoder, convolutional_encoder
+from skvae.layers import multilayer_perceptron
 from skvae.likelihoods import LIKELIHOODS
+from skvae.own_modules import multiply_adds, own_module
 from skvae.randomness import torch_generator
 from skvae.witnesses import LinearWitness, SimplexWitness
 
-__all__ = ["Decoder", "Encoder", "Outputs", "VariationalAutoencoder"]
+__all__ = [
+    "AutoregressiveDecoder",
+    "Decoder",
+    "Encoder",
+    "ModuleDecoder",
+    "ModuleEncoder",
+    "Outputs",
+    "VariationalAutoencoder",
+]
 
 # Standard deviations beyond which the encoder sees no difference. A column that is
 # nearly constant in training may hold a value a thousand deviations out later.
@@ -23,25 +33,29 @@ ENCODER_INPUT_BOUND = 10.0
 HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def dense(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
-    """Return a linear layer with torch's default initial weights from a private generator."""
-    layer = skip_init(nn.Linear, n_in, n_out, dtype=torch.float32)
-    bound = 1 / math.sqrt(n_in)
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-    return layer
-
-
-def multilayer_perceptron(sizes: list[int], generator: torch.Generator) -> nn.Sequential:
-    """Return dense layers of these sizes with rectifiers between them, none at the end."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [dense(n_in, n_out, generator), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers[:-1])
-
-
-class Encoder(nn.Module):
+class ModuleEncoder(nn.Module):
     """Posterior q(z|x): standardised rows to the means and log variances of the code.
+
+    Parameters
+    ----------
+    layers : nn.Module
+        From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
+        tuple of both halves.
+    """
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log variances, each of shape (n_samples, latent_dim)."""
+        made = self.layers(x.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND))
+        mean, log_variance = made if isinstance(made, tuple) else made.chunk(2, dim=1)
+        return mean, log_variance
+
+
+class Encoder(ModuleEncoder):
+    """Posterior of dense layers.
 
     Parameters
     ----------
@@ -54,19 +68,48 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator):
-        super().__init__()
         sizes = [n_features, *hidden_layer_sizes, 2 * latent_dim]
-        self.layers = multilayer_perceptron(sizes, generator)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log variances, each of shape (n_samples, latent_dim)."""
-        bounded = x.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND)
-        mean, log_variance = self.layers(bounded).chunk(2, dim=1)
-        return mean, log_variance
+        super().__init__(multilayer_perceptron(sizes, generator))
 
 
-class Decoder(nn.Module):
+class ModuleDecoder(nn.Module):
     """Likelihood p(x|z): codes to the parameters of a distribution of the rows.
+
+    Parameters
+    ----------
+    layers : nn.Module
+        From codes to one parameter a column, as rows or as images.
+    likelihood : Likelihood
+        Distribution of the rows given what the layers make of the code.
+    """
+
+    def __init__(self, layers, likelihood):
+        super().__init__()
+        self.layers = layers
+        self.likelihood = likelihood
+
+    def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
+        """Parameters of the likelihood, of shape (n_samples, n_features).
+
+        Only an autoregressive decoder looks at the rows `x`.
+        """
+        return self.layers(latent).flatten(1)
+
+    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Negative log likelihood of rows given what `forward` made of their codes."""
+        return self.likelihood.reconstruction(x, parameters)
+
+    def expectation(self, latent: Tensor) -> Tensor:
+        """Mean of the rows given their codes."""
+        return self.likelihood.expectation(self(latent))
+
+    def draw(self, latent: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw rows given their codes."""
+        return self.likelihood.draw(self(latent), generator)
+
+
+class Decoder(ModuleDecoder):
+    """Likelihood of dense layers.
 
     Parameters
     ----------
@@ -81,26 +124,49 @@ class Decoder(nn.Module):
     """
 
     def __init__(self, n_features, latent_dim, hidden_layer_sizes, likelihood, generator):
-        super().__init__()
         sizes = [latent_dim, *reversed(hidden_layer_sizes), n_features]
-        self.layers = multilayer_perceptron(sizes, generator)
-        self.likelihood = likelihood
+        super().__init__(multilayer_perceptron(sizes, generator), likelihood)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """Parameters of the likelihood, of shape (n_samples, n_features)."""
-        return self.layers(latent)
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of rows given what `forward` made of their codes."""
-        return self.likelihood.reconstruction(x, parameters)
+class AutoregressiveDecoder(ModuleDecoder):
+    """Likelihood p(x|z) as the product of p(x_j | x_1, .., x_{j-1}, z) over the columns.
+
+    Parameters
+    ----------
+    layers : MaskedDense or MaskedConvolutions
+        From codes and rows to the parameters of each column given those before it.
+    likelihood : Likelihood
+        Distribution of a column given what the layers say.
+    """
+
+    def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
+        """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
+        if x is None:
+            raise ValueError(
+                "An autoregressive decoder needs the rows beside their codes: call "
+                "decoder(latent, x)."
+            )
+        return self.layers(latent, x.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND))
 
     def expectation(self, latent: Tensor) -> Tensor:
-        """Mean of the rows given their codes."""
-        return self.likelihood.expectation(self(latent))
+        """Rows of conditional means, each column given the means before it.
+
+        One definite row a code, and not E[x|z], which is an average over all rows that
+        may come before a column.
+        """
+        return self._in_turn(latent, self.likelihood.expectation)
 
     def draw(self, latent: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw rows given their codes."""
-        return self.likelihood.draw(self(latent), generator)
+        """Draw rows given their codes, each column given the draws before it; on the CPU."""
+        return self._in_turn(latent, lambda made: self.likelihood.draw(made, generator)).cpu()
+
+    @torch.no_grad()
+    def _in_turn(self, latent: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        columns = self.layers.order
+        rows = torch.zeros(len(latent), len(columns), device=latent.device)
+        for column in columns:
+            rows[:, column] = choose(self(latent, rows))[:, column].to(rows.device)
+        return rows
 
 
 class Outputs(NamedTuple):
@@ -136,6 +202,21 @@ class VariationalAutoencoder(nn.Module):
         of a trained model, is in float32.
     seed : int
         Drives the initial weights.
+    architecture : {"dense", "conv"}
+        Of the encoder and the decoder that are not given.
+    image_shape : tuple of int or None
+        ``(channels, height, width)`` of a row; None for rows that are no images.
+    channels : sequence of int
+        As in `convolutional_encoder`.
+    encoder : nn.Module, callable or None
+        As in `own_module`.
+    decoder : nn.Module, callable, "autoregressive" or None
+        As in `own_module`, or one that also sees the columns before.
+
+    Attributes
+    ----------
+    multiply_adds : int
+        What a row costs in a pass forward.
     """
 
     def __init__(
@@ -152,26 +233,58 @@ class VariationalAutoencoder(nn.Module):
         witness_input,
         precision,
         seed,
+        architecture="dense",
+        image_shape=None,
+        channels=(),
+        encoder=None,
+        decoder=None,
     ):
         super().__init__()
         self.latent_dim = latent_dim
         self.witness_input = witness_input
         self.precision = precision
-        self.encoder = Encoder(
-            n_features, latent_dim, hidden_layer_sizes, torch_generator(seed, "encoder")
-        )
-        self.decoder = Decoder(
-            n_features,
-            latent_dim,
-            hidden_layer_sizes,
-            LIKELIHOODS[likelihood](log_variance, log_variance_floor),
-            torch_generator(seed, "decoder"),
-        )
+        shape = (n_features,) if image_shape is None else tuple(image_shape)
+        generator = torch_generator(seed, "encoder")
+        self.encoder: ModuleEncoder
+        if encoder is not None:
+            module = own_module(encoder, "encoder", shape, latent_dim, seed)
+            self.encoder = ModuleEncoder(nn.Sequential(nn.Unflatten(1, shape), module))
+        elif architecture == "conv":
+            layers = convolutional_encoder(shape, latent_dim, channels, generator)
+            self.encoder = ModuleEncoder(layers)
+        else:
+            self.encoder = Encoder(n_features, latent_dim, hidden_layer_sizes, generator)
+        generator = torch_generator(seed, "decoder")
+        distribution = LIKELIHOODS[likelihood](log_variance, log_variance_floor)
+        self.decoder: ModuleDecoder
+        if decoder == "autoregressive":
+            self.decoder = AutoregressiveDecoder(
+                MaskedConvolutions(shape, latent_dim, channels, generator)
+                if architecture == "conv"
+                else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
+                distribution,
+            )
+        elif decoder is not None:
+            module = own_module(decoder, "decoder", shape, latent_dim, seed)
+            self.decoder = ModuleDecoder(module, distribution)
+        elif architecture == "conv":
+            layers = convolutional_decoder(shape, latent_dim, channels, generator)
+            self.decoder = ModuleDecoder(layers, distribution)
+        else:
+            self.decoder = Decoder(
+                n_features, latent_dim, hidden_layer_sizes, distribution, generator
+            )
         self.witness: LinearWitness | SimplexWitness
         if witness == "linear":
             self.witness = LinearWitness(latent_dim, average_teacher)
         else:
             self.witness = SimplexWitness(latent_dim, average_teacher, witness_scale)
+        if architecture == "dense" and encoder is None and decoder in (None, "autoregressive"):
+            self.multiply_adds = sum(weights.numel() for weights in self.parameters())
+        else:
+            x, latent = torch.zeros(2, n_features), torch.zeros(2, latent_dim)
+            of_two = multiply_adds(self.encoder, x) + multiply_adds(self.decoder, latent, x)
+            self.multiply_adds = of_two // 2
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Outputs:
         """One draw of the code for each row, decoded and shown to the witness."""
@@ -181,7 +294,7 @@ class VariationalAutoencoder(nn.Module):
         latent = draw_latent(mean, log_variance, generator)
         log_witness = self.witness(self.shown(mean, latent))
         with self._products(x):
-            parameters = self.decoder(latent)
+            parameters = self.decoder(latent, x)
         return Outputs(mean, log_variance, parameters.float(), log_witness)
 
     def _products(self, x: Tensor) -> AbstractContextManager:

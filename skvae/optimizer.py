@@ -30,7 +30,8 @@ class FlatAdamW(torch.optim.AdamW):
         groups = []
         self._flats: list[Flat] = []
         for group in params:
-            members = list(group["params"])
+            # Frozen weights have no gradient, and stay as they are.
+            members = [member for member in group["params"] if member.requires_grad]
             if members:
                 self._flats.append(Flat(members))
             wholes = [self._flats[-1].whole] if members else []

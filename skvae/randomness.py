@@ -7,13 +7,25 @@ in one place changes no other.
 
 from __future__ import annotations
 
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["derive_seed", "draw_seed", "seed_unset_random_states", "torch_generator"]
+__all__ = [
+    "derive_seed",
+    "draw_seed",
+    "private_torch_state",
+    "seed_unset_random_states",
+    "torch_generator",
+]
+
+# There is one global state for all threads of a process.
+_torch_state = threading.RLock()
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
@@ -36,6 +48,23 @@ def torch_generator(
 ) -> torch.Generator:
     """Return a generator on `device` for the stream with this name under `seed`."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *stream))
+
+
+@contextmanager
+def private_torch_state(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
+    """Lend code that draws from torch's global generator a seeded one; put it back after.
+
+    For modules that are not ours: those have no generator of their own. One thread at a
+    time.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    with _torch_state, torch.random.fork_rng(devices=[torch.device(device)] if on_gpu else []):
+        # torch.manual_seed would also seed every GPU.
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def seed_unset_random_states(estimator: Any, seed: int) -> None:

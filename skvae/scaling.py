@@ -58,6 +58,30 @@ class Standardization:
         """Leave the columns as they are."""
         return cls(np.zeros(n_features), np.ones(n_features), np.zeros(n_features, dtype=bool))
 
+    def pooled(self, n_channels: int) -> Standardization:
+        """Let the columns of each channel share their centre and scale.
+
+        Pixel by pixel the noise of a border that is nearly black would be blown up to the
+        size of the picture, and a shift of the picture would change its contrast: a
+        convolution uses the same weights everywhere.
+
+        Parameters
+        ----------
+        n_channels : int
+            The columns are this many runs of equal length.
+        """
+        center = self.center.reshape(n_channels, -1)
+        variance = np.where(self.constant, 0.0, self.scale**2).reshape(n_channels, -1)
+        mean = center.mean(axis=1, keepdims=True)
+        scale = np.sqrt((variance + (center - mean) ** 2).mean(axis=1, keepdims=True))
+        scale[scale == 0] = 1.0
+        shape = center.shape
+        return Standardization(
+            np.broadcast_to(mean, shape).flatten(),
+            np.broadcast_to(scale, shape).flatten(),
+            self.constant,
+        )
+
     @property
     def log_scale_sum(self) -> float:
         """Log determinant of the scaling: takes log densities back to the units of X."""

@@ -19,14 +19,17 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     Parameters
     ----------
     settings : mapping
-        Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range.
+        Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range;
+        ``image_shape`` as it was found.
     rows : ndarray of shape (n_samples, n_features)
         Training rows.
 
     Returns
     -------
     architecture : dict
-        ``n_features``, ``latent_dim``, ``hidden_layer_sizes`` and ``likelihood``.
+        ``n_features``, ``latent_dim``, ``architecture``, ``hidden_layer_sizes``,
+        ``likelihood``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
+        sizes for layers that the architecture has not.
     """
     if settings["likelihood"] == "bernoulli":
         check_unit_interval(rows)
@@ -36,22 +39,23 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
                 f'{settings["decoder_variance"]!r}: leave it at "learned", or use '
                 'likelihood="gaussian".'
             )
-    sizes = tuple(settings["hidden_layer_sizes"])
-    if not all(
-        isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0
-        for size in sizes
-    ):
-        raise ValueError(
-            "hidden_layer_sizes must hold positive integers, got "
-            f"{settings['hidden_layer_sizes']!r}."
-        )
+    hidden_layer_sizes = _widths(settings, "hidden_layer_sizes")
+    channels = _widths(settings, "channels")
+    is_conv = settings["architecture"] == "conv"
+    if is_conv and not channels:
+        raise ValueError('architecture="conv" needs at least one stage, got channels=().')
     _check_prefit(settings)
     _check_guard(settings)
     return {
         "n_features": rows.shape[1],
         "latent_dim": settings["latent_dim"],
-        "hidden_layer_sizes": sizes,
+        "architecture": settings["architecture"],
+        "hidden_layer_sizes": () if is_conv else hidden_layer_sizes,
         "likelihood": settings["likelihood"],
+        "image_shape": settings["image_shape"],
+        "channels": channels if is_conv else (),
+        "encoder": settings["encoder"],
+        "decoder": settings["decoder"],
     }
 
 
@@ -88,6 +92,16 @@ def check_unit_interval(rows: NDArray) -> None:
             f'likelihood="bernoulli" wants X in [0, 1], got values from {low:g} to {high:g}: '
             'rescale X, or use likelihood="gaussian".'
         )
+
+
+def _widths(settings: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    widths = tuple(settings[name])
+    if not all(
+        isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width > 0
+        for width in widths
+    ):
+        raise ValueError(f"{name} must hold positive integers, got {settings[name]!r}.")
+    return widths
 
 
 def _check_prefit(settings: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
-from skvae.networks import Decoder, Outputs, VariationalAutoencoder, draw_latent
+from skvae.networks import ModuleDecoder, Outputs, VariationalAutoencoder, draw_latent
 from skvae.objective import alignment, kl
 from skvae.optimizer import FlatAdamW
 from skvae.randomness import torch_generator
@@ -72,7 +72,7 @@ class Criterion(nn.Module):
         return self.kl_fraction * self.beta
 
     def forward(
-        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: Decoder
+        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: ModuleDecoder
     ) -> tuple[Tensor, Tensor]:
         """Mean objective of the batch, and the sum of each of `TERMS` over its rows."""
         reconstruction_sum = decoder.reconstruction(x, outputs.parameters).sum()
@@ -281,8 +281,7 @@ class VAENet(NeuralNet):
 
     def is_small(self) -> bool:
         """Whether a batch is too little work for a second thread."""
-        weights = sum(parameter.numel() for parameter in self.module_.parameters())
-        return self.batch_size * weights < SMALL_STEP
+        return self.batch_size * self.module_.multiply_adds < SMALL_STEP
 
     def resume_from(self, earlier: VAENet) -> None:
         """Take over another net's history and the state of its optimiser, not its settings."""
@@ -334,7 +333,7 @@ def build_net(
     settings : dict
         Constructor parameters of `TeacherGuidedVAE`.
     architecture : dict
-        ``n_features``, ``latent_dim``, ``hidden_layer_sizes`` and ``likelihood``.
+        As `skvae.settings.check_settings` returns it.
     units : Standardization
         From the units of the data to those of the net.
     average_teacher : ndarray of shape (n_components,)

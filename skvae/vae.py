@@ -38,6 +38,7 @@ from skvae.advice import (
 from skvae.batches import TrainingRows, is_large
 from skvae.exceptions import DivergenceError
 from skvae.fingerprint import RowFingerprint
+from skvae.images import as_rows, resolve_image_shape
 from skvae.inference import CHUNK_ROWS, CodeReadings, Inference
 from skvae.information import (
     BoundaryStatistics,
@@ -45,13 +46,14 @@ from skvae.information import (
     teacher_information,
 )
 from skvae.information.boundary import check_informative
+from skvae.own_modules import check_own_modules
 from skvae.prefit import prefit_encoder
-from skvae.randomness import derive_seed, draw_seed, torch_generator
+from skvae.randomness import derive_seed, draw_seed, private_torch_state, torch_generator
 from skvae.scaling import Standardization
 from skvae.settings import check_against_teacher, check_settings, check_unit_interval
 from skvae.simplex import Design, analytic_code, design_alpha
 from skvae.teachers import fit_teacher, teacher_distributions
-from skvae.training import VAENet, build_net
+from skvae.training import VAENet, build_net, resolve_device
 from skvae.warm_start import (
     check_donor,
     copy_weights,
@@ -88,7 +90,27 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Dimensions of the latent code.
     hidden_layer_sizes : sequence of int, default=(256, 256)
         Widths of the encoder's hidden layers; the decoder has them in reverse. Empty
-        makes both linear.
+        makes both linear. Of the dense architecture.
+    architecture : {"dense", "conv"}, default="dense"
+        Of the encoder and the decoder that are not given. "conv" has residual blocks
+        between strided convolutions, for images.
+    image_shape : (channels, height, width) or None, default=None
+        Says that the rows are images: X may then have four dimensions, and the columns of
+        a channel share one centre and one scale. None takes it from an X of four
+        dimensions where the architecture is "conv".
+    channels : sequence of int, default=(16, 32)
+        Of the conv architecture: widths of the stages of the encoder, each of which halves
+        height and width; the decoder has them in reverse.
+    encoder : nn.Module, callable or None, default=None
+        A module of one's own, from standardised rows or images to means and log variances,
+        ``2 * latent_dim`` columns or a tuple of both. An instance is copied in `fit`;
+        a class or function is called as ``encoder(shape, latent_dim)``, where ``shape``
+        is ``(n_features,)`` or `image_shape`.
+    decoder : nn.Module, callable, "autoregressive" or None, default=None
+        The same from codes to rows or images of what the likelihood wants of each column.
+        "autoregressive" is a decoder of the architecture that also sees the columns before
+        the one it speaks of, and can do without a code: `inverse_transform` then feeds its
+        conditional means back, column after column.
     teacher : estimator with fit and predict_proba, or None, default=None
         Cloned and fitted on the training rows (a classifier on `y` too); one in a
         `sklearn.frozen.FrozenEstimator` is used as it is. None is
@@ -208,6 +230,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     fingerprint_ : RowFingerprint
         Hashes that tell the rows of `fit`, and those of the models it started from, from
         others; no data.
+    image_shape_ : tuple of int or None
+        ``(channels, height, width)`` of the rows; None where they are no images.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -223,6 +247,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     With the Gaussian likelihood the columns are standardised inside, and the encoder
     sees no further than ten standard deviations; the ELBO, `decoder_variance`,
     `inverse_transform` and `sample` are in the units of X all the same.
+
+    Images go in as rows or as an array of shape (n_samples, channels, height, width),
+    wherever rows do. `inverse_transform` and `sample` return rows.
 
     References
     ----------
@@ -246,6 +273,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     _parameter_constraints: ClassVar[dict] = {
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
+        "architecture": [StrOptions({"dense", "conv"})],
+        "image_shape": ["array-like", None],
+        "channels": ["array-like"],
+        "encoder": [callable, None],
+        "decoder": [callable, StrOptions({"autoregressive"}), None],
         "teacher": [HasMethods(["fit", "predict_proba"]), None],
         "alignment_weight": [Interval(Real, 0, None, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
@@ -287,6 +319,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     teacher_sees_: str
     fingerprint_: RowFingerprint
     history_: list[dict[str, float]]
+    image_shape_: tuple[int, int, int] | None
     design_: Design
 
     def __init__(
@@ -294,6 +327,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         *,
         latent_dim=16,
         hidden_layer_sizes=(256, 256),
+        architecture="dense",
+        image_shape=None,
+        channels=(16, 32),
+        encoder=None,
+        decoder=None,
         teacher=None,
         alignment_weight=10.0,
         beta=1.0,
@@ -323,6 +361,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ):
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.channels = channels
+        self.encoder = encoder
+        self.decoder = decoder
         self.teacher = teacher
         self.alignment_weight = alignment_weight
         self.beta = beta
@@ -357,7 +400,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows, at least two, finite, in any units.
+            Training rows, at least two, finite, in any units. With an image shape also
+            (n_samples, channels, height, width).
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -372,7 +416,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Raises
         ------
         ValueError
-            For rows or parameters that cannot be trained on.
+            For rows or parameters that cannot be trained on, such as modules whose results
+            have the wrong shape.
         ConstantTeacherError
             If the teacher says the same of every row.
         DivergenceError
@@ -443,6 +488,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ) -> None:
         """Fit what has to be fitted, train, and only then set the fitted attributes."""
         streaming = resume and one_pass
+        donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
+        image_shape = self.image_shape
+        if image_shape is None and donor is not None:
+            image_shape = donor.image_shape_
+        image_shape = resolve_image_shape(image_shape, self.architecture, X)
+        X = as_rows(X, image_shape)
         rows = validate_data(
             self,
             X,
@@ -455,12 +506,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             y = y if hasattr(y, "iloc") else np.asarray(y)
         if X_teacher is not None:
             check_consistent_length(rows, X_teacher)
-        settings = self.get_params(deep=False)
+        settings = {**self.get_params(deep=False), "image_shape": image_shape}
         architecture = check_settings(settings, rows)
-        donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         if donor is not None:
             check_donor(donor, X, architecture)
         seed = self._seed if resume else draw_seed(self.random_state)
+        check_own_modules(architecture, seed)
         chosen = held_out = None
         if self.early_stopping and not one_pass:
             chosen, held_out = self._split(len(rows), seed)
@@ -469,6 +520,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             units = donor._units
         elif self.likelihood == "gaussian":
             units = Standardization.of(rows, chosen)
+            if image_shape is not None:
+                units = units.pooled(image_shape[0])
         else:
             units = Standardization.identity(rows.shape[1])
 
@@ -522,15 +575,16 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             max_epochs=1 if one_pass else self.max_epochs,
             held_out=validation,
         )
-        net.initialize()
-        if donor is not None:
-            copy_weights(donor.net_, net, with_witness=keep_teacher)
-        if resume:
-            net.resume_from(self.net_)
-        elif self.prefit_epochs:
-            self._prefit(net, training, T, average_teacher)
-        with torch.enable_grad():
-            net.partial_fit(training)
+        with self._torch_state(seed, len(self.history_) if resume else 0):
+            net.initialize()
+            if donor is not None:
+                copy_weights(donor.net_, net, with_witness=keep_teacher)
+            if resume:
+                net.resume_from(self.net_)
+            elif self.prefit_epochs:
+                self._prefit(net, training, T, average_teacher)
+            with torch.enable_grad():
+                net.partial_fit(training)
         net.train_split = None
 
         self.net_ = net
@@ -543,6 +597,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.n_iter_ = len(self.history_)
         self.average_teacher_ = average_teacher
         self.teacher_information_ = information
+        self.image_shape_ = image_shape
         self._units = units
         self._seed = seed
         self._teacher_setting = clone(self.teacher, safe=False)
@@ -551,6 +606,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.margin_ = self._margin(rows, chosen, T)
         seen = RowFingerprint.of(rows)
         self.fingerprint_ = seen if donor is None else donor.fingerprint_ | seen
+
+    def _torch_state(self, seed: int, n_epochs: int) -> contextlib.AbstractContextManager[None]:
+        """Keep what modules that are not ours draw, such as dropout, in private."""
+        if self.encoder is None and self.decoder in (None, "autoregressive"):
+            return contextlib.nullcontext()
+        state = derive_seed(seed, "own modules", n_epochs)
+        return private_torch_state(state, resolve_device(self.device))
 
     def _rows_for_teacher(
         self, n_samples: int, chosen: NDArray | None, seed: int
@@ -857,6 +919,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
+            X = as_rows(X, self.image_shape_)
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         if self.net_.module__likelihood == "bernoulli":
             check_unit_interval(rows)

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
+from skvae.own_modules import is_same_part
 from skvae.witnesses import LinearWitness
 
 __all__ = [
@@ -53,7 +54,7 @@ def check_donor(donor: Any, X: Any, architecture: dict[str, Any]) -> None:
     """Refuse a donor whose columns or layers are not those of the model to be trained."""
     for name, wanted in architecture.items():
         found = getattr(donor.net_, f"module__{name}")
-        if found != wanted:
+        if not is_same_part(found, wanted):
             raise ValueError(
                 f"The weights to start from do not fit: {name} is {found!r} in the fitted "
                 f"model and {wanted!r} in the one to be trained. Give both the same "

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skvae.networks import Encoder, VariationalAutoencoder, dense, draw_latent
+from skvae.layers import dense
+from skvae.networks import Encoder, VariationalAutoencoder, draw_latent
 from skvae.witnesses import LinearWitness
 
 

@@ -106,6 +106,15 @@ def test_moments_are_taken_over_by_the_weights_that_have_them():
     torch.testing.assert_close(first.moments()[of_one[3]]["exp_avg"], before, rtol=0, atol=0)
 
 
+def test_frozen_weights_stay_as_they_are():
+    net = model()
+    net[2].weight.requires_grad_(False)
+    before = copy.deepcopy(net)
+    train(net, FlatAdamW(groups(net), **SETTINGS), 2)
+    torch.testing.assert_close(net[2].weight, before[2].weight, rtol=0, atol=0)
+    assert not torch.equal(net[0].weight, before[0].weight)
+
+
 def test_gradients_that_were_taken_away_are_put_back():
     ours, theirs = model(), model()
     optimizer = FlatAdamW(groups(ours), **SETTINGS)
