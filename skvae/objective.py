@@ -101,7 +101,7 @@ def laplace_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Ten
     ----------
     x, mean : Tensor of shape (n_samples, n_features)
         Rows and the decoder's means, which are medians too.
-    log_variance : Tensor that broadcasts to (n_samples, n_features)
+    log_variance : Tensor of shape (n_features,) or ()
         Natural logarithm of the decoder's variances: of ``2 b^2`` for a scale ``b``.
 
     Returns
@@ -123,8 +123,9 @@ def laplace_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Ten
     0.3465735912322998
     """
     log_scale = 0.5 * (log_variance - math.log(2))
-    absolute_error = (x - mean).abs() * torch.exp(-log_scale)
-    return (absolute_error + log_scale + math.log(2)).sum(dim=1)
+    n_features = x.shape[1]
+    weighted = torch.mv((x - mean).abs(), torch.exp(-log_scale).expand(n_features))
+    return weighted + (log_scale + math.log(2)).expand(n_features).sum()
 
 
 def log_sinhc(x: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ def test_bernoulli_reconstruction_is_the_negative_log_likelihood(normals):
 
 
 def test_laplace_reconstruction_is_the_negative_log_density(normals):
-    x, mean, log_variance = normals
-    scale = (0.5 * log_variance.exp()).sqrt()
-    laplace = dist.Laplace(mean, scale)
-    torch.testing.assert_close(laplace.variance, log_variance.exp())
-    expected = -laplace.log_prob(x).sum(dim=1)
-    torch.testing.assert_close(laplace_reconstruction(x, mean, log_variance), expected)
+    x, mean, log_variances = normals
+    for log_variance in (log_variances[0], log_variances[0, 0]):
+        laplace = dist.Laplace(mean, (0.5 * log_variance.exp()).sqrt())
+        torch.testing.assert_close(laplace.variance, log_variance.exp().expand(mean.shape))
+        expected = -laplace.log_prob(x).sum(dim=1)
+        torch.testing.assert_close(laplace_reconstruction(x, mean, log_variance), expected)
 
 
 def test_poisson_reconstruction_is_the_negative_log_likelihood(normals):
