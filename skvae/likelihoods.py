@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +18,7 @@ from skvae.objective import (
     laplace_reconstruction,
     poisson_reconstruction,
 )
+from skvae.scaling import Standardization
 
 __all__ = [
     "LIKELIHOODS",
@@ -25,7 +29,11 @@ __all__ = [
     "LaplaceLikelihood",
     "Likelihood",
     "PoissonLikelihood",
+    "starting_variances",
 ]
+
+# A learned variance stays above this fraction of the column's own variance.
+VARIANCE_FLOOR = 1e-6
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30
@@ -189,3 +197,21 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
 }
 # These have a variance in the units of the data: their columns are standardised.
 WITH_VARIANCE = ("gaussian", "laplace")
+
+
+def starting_variances(
+    likelihood: str, decoder_variance: float | str, units: Standardization
+) -> tuple[NDArray | None, NDArray | None]:
+    """Log variances of the columns in the units of the net, and floors if they are learned."""
+    if likelihood not in WITH_VARIANCE:
+        return None, None
+    log_squares = 2 * np.log(units.scale)
+    if decoder_variance == "learned":
+        floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
+        return np.zeros(len(units.scale)), floor
+    if decoder_variance == "shared":
+        # All columns learn one variance in the units of the data: it starts at their average.
+        varying = ~units.constant | units.constant.all()
+        start = np.log(np.square(units.scale[varying]).mean()) - log_squares
+        return start, start + math.log(VARIANCE_FLOOR)
+    return math.log(float(decoder_variance)) - log_squares, None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
@@ -23,7 +22,7 @@ from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
-from skvae.likelihoods import WITH_VARIANCE
+from skvae.likelihoods import starting_variances
 from skvae.networks import VariationalAutoencoder, draw_latent
 from skvae.optimizer import FlatAdamW
 from skvae.randomness import torch_generator
@@ -38,8 +37,6 @@ __all__ = [
     "build_net",
 ]
 
-# A learned variance stays above this fraction of the column's own variance.
-VARIANCE_FLOOR = 1e-6
 # A log variance has a long way to go at the learning rate of the weights.
 VARIANCE_LR_FACTOR = 10
 # Constructor parameters of the estimator that its criterion has too.
@@ -425,21 +422,3 @@ def build_net(
         kl_schedule=kl_schedule,
         aggressive_steps=aggressive_steps,
     )
-
-
-def starting_variances(
-    likelihood: str, decoder_variance: float | str, units: Standardization
-) -> tuple[NDArray | None, NDArray | None]:
-    """Log variances of the columns in the units of the net, and floors if they are learned."""
-    if likelihood not in WITH_VARIANCE:
-        return None, None
-    log_squares = 2 * np.log(units.scale)
-    if decoder_variance == "learned":
-        floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
-        return np.zeros(len(units.scale)), floor
-    if decoder_variance == "shared":
-        # All columns learn one variance in the units of the data: it starts at their average.
-        varying = ~units.constant | units.constant.all()
-        start = np.log(np.square(units.scale[varying]).mean()) - log_squares
-        return start, start + math.log(VARIANCE_FLOOR)
-    return math.log(float(decoder_variance)) - log_squares, None

@@ -5,10 +5,14 @@ import pytest
 import torch
 from torch import distributions as dist
 
-from skvae.likelihoods import LIKELIHOODS, WITH_VARIANCE, GaussianLikelihood
+from skvae.likelihoods import (
+    LIKELIHOODS,
+    WITH_VARIANCE,
+    GaussianLikelihood,
+    starting_variances,
+)
 from skvae.networks import Decoder
 from skvae.scaling import Standardization
-from skvae.training import starting_variances
 
 
 def generator(seed=0):
@@ -196,6 +200,12 @@ def test_encoder_sees_counts_on_a_logarithmic_scale(small_vae, rows_of):
             torch.testing.assert_close(found, wanted)
     # A difference that linear units would have lost beyond the encoder's bound.
     assert not torch.equal(encoder(counts + 100)[0], encoder(counts + 200)[0])
+
+
+def test_counts_alone_cannot_be_negative_by_tag(small_vae):
+    for likelihood in LIKELIHOODS:
+        tags = small_vae(likelihood=likelihood).__sklearn_tags__()
+        assert tags.input_tags.positive_only == (likelihood == "poisson")
 
 
 @pytest.mark.parametrize(

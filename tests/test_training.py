@@ -273,13 +273,25 @@ class Elsewhere(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "setting",
-    [{}, {"witness": "simplex"}, {"likelihood": "bernoulli"}, {"decoder_variance": 1.0}],
+    [
+        {},
+        {"witness": "simplex"},
+        {"likelihood": "bernoulli"},
+        {"likelihood": "continuous_bernoulli"},
+        {"decoder_variance": 1.0},
+        {"likelihood": "laplace", "decoder_variance": "shared"},
+        {"mmd_weight": 1.0, "tc_weight": 1.0},
+        {"beta": 1.0, "free_bits": 0.1},
+        {"beta": 1.0, "kl_capacity": 1.0},
+        {"beta": 1.0, "n_importance_samples": 3},
+    ],
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.WeakAlignmentWarning")
 def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clusters, setting):
     X = (clusters - clusters.min()) / np.ptp(clusters)
-    net = small_vae(max_epochs=1, alignment_weight=1e-3, beta=0, **setting).fit(X).net_
+    net = small_vae(max_epochs=1, alignment_weight=1e-3, **{"beta": 0, **setting}).fit(X).net_
     net.module_.to("meta").train()
     batch = torch.zeros(8, 4, device="meta"), torch.zeros(8, 3, device="meta")
     with Elsewhere() as elsewhere:
