@@ -177,6 +177,11 @@ def _check_schedule(settings: Mapping[str, Any]) -> None:
             f"kl_cycles={settings['kl_cycles']} repeats a warm-up that kl_warmup=0 leaves out: "
             "pass kl_warmup=0.5, or kl_cycles=1."
         )
+    if warmup > 0 and settings["kl_capacity"] == 0:
+        raise ValueError(
+            f"kl_warmup={warmup:g} raises the capacity up to kl_capacity=0, where it is: pass "
+            "kl_capacity=None to have the weight rise, or kl_warmup=0."
+        )
     if warmup > 0 and settings["guard"] is not None:
         raise ValueError(
             f"guard={settings['guard']:g} and kl_warmup={warmup:g} both set the KL weight in "

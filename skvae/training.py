@@ -63,8 +63,6 @@ RECORDED = (
 )
 
 
-
-
 class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training; a KeyboardInterrupt is a person's."""
 

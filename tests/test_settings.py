@@ -13,6 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWar
         ({"kl_cycles": 2}, "kl_cycles=2 repeats a warm-up that kl_warmup=0 leaves out"),
         ({"free_bits": 0.1, "kl_capacity": 2.0}, "pass free_bits=0 or kl_capacity=None"),
         ({"kl_warmup": 0.5, "guard": 0.1}, "guard=0.1 and kl_warmup=0.5 both set"),
+        ({"kl_warmup": 0.5, "kl_capacity": 0}, "kl_capacity=None to have the weight rise"),
         ({"kl_warmup": 1.0, "early_stopping": True}, "kl_warmup=1 leaves none"),
         ({"kl_capacity": 2.0, "guard": 0.1}, "kl_capacity=2 makes it push too"),
         ({"beta": 0, "kl_warmup": 0.5}, "kl_warmup=0.5 changes.*positive beta"),
