@@ -122,3 +122,12 @@ def test_encoder_ahead_keeps_more_in_the_code(small_vae, clusters):
 def test_same_seed_same_bits(small_vae, clusters):
     one, other = (small_vae(aggressive_steps=2).fit(clusters) for _ in range(2))
     np.testing.assert_array_equal(one.transform(clusters), other.transform(clusters))
+
+
+def test_phase_may_be_asked_for_and_dropped_between_calls(small_vae, clusters):
+    vae = small_vae().partial_fit(clusters)
+    for steps in (2, 0, 1):
+        before = vae.history_[-1]["loss"]
+        vae.set_params(aggressive_steps=steps).partial_fit(clusters)
+        assert vae.history_[-1]["loss"] < before
+    assert ["mutual_information" in record for record in vae.history_] == [0, 1, 0, 0]

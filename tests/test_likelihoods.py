@@ -1,5 +1,7 @@
 """Distributions of the rows: their densities, means and draws agree."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -192,7 +194,8 @@ def test_training_goes_on_from_one_kind_of_variance_to_another(small_vae, cluste
 
 def test_encoder_sees_counts_on_a_logarithmic_scale(small_vae, rows_of):
     X = rows_of["poisson"]
-    encoder = small_vae(likelihood="poisson").fit(X).net_.module_.encoder
+    vae = small_vae(likelihood="poisson").fit(X)
+    encoder = vae.net_.module_.encoder
     counts = torch.as_tensor(X[:5], dtype=torch.float32)
     with torch.no_grad():
         expected = encoder.layers(torch.log1p(counts)).chunk(2, dim=1)
@@ -200,6 +203,8 @@ def test_encoder_sees_counts_on_a_logarithmic_scale(small_vae, rows_of):
             torch.testing.assert_close(found, wanted)
     # A difference that linear units would have lost beyond the encoder's bound.
     assert not torch.equal(encoder(counts + 100)[0], encoder(counts + 200)[0])
+    again = pickle.loads(pickle.dumps(vae))
+    np.testing.assert_array_equal(again.transform(X), vae.transform(X))
 
 
 def test_counts_alone_cannot_be_negative_by_tag(small_vae):
