@@ -23,7 +23,11 @@ TO_CALLER = 4
 
 
 def warn_of_weak_alignment(estimator: Any) -> None:
-    if estimator.guard is None and 0 < estimator.alignment_weight <= estimator.beta:
+    # A rate that costs nothing, or that is asked for, lets no code be too dear.
+    has_free_rate = estimator.free_bits > 0 or estimator.kl_capacity is not None
+    if estimator.guard is not None or has_free_rate:
+        return
+    if 0 < estimator.alignment_weight <= estimator.beta:
         warnings.warn(
             f"alignment_weight={estimator.alignment_weight:g} is not above "
             f"beta={estimator.beta:g}: where the decoder gains nothing from the code, collapse "

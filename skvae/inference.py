@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skvae.networks import draw_latent
-from skvae.objective import kl, kl_per_dimension
+from skvae.objective import importance_bound, kl, kl_per_dimension
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
 from skvae.threads import one_thread_if
@@ -144,6 +145,32 @@ class Inference:
                 ]
             ).mean(dim=0)
             return -(reconstruction + kl(mean, log_variance)) - self.units.log_scale_sum
+
+        return self._map(bound, rows)
+
+    def importance_bound(self, rows: NDArray, n_draws: int) -> NDArray[np.float32]:
+        """Importance-weighted bound in the units of the data, of shape (n_samples,)."""
+        module = self.net.module_
+        noises = torch.randn(
+            n_draws,
+            module.latent_dim,
+            generator=torch_generator(self.seed, "importance"),
+            dtype=torch.float32,
+        ).to(self.net.device)
+
+        def bound(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            deviation = torch.exp(0.5 * log_variance)
+            # One draw at a time: its weight alone is a bound from one draw.
+            log_sum = torch.full((len(x),), -torch.inf, device=x.device)
+            for noise in noises:
+                latent = mean + deviation * noise
+                reconstruction = module.decoder.reconstruction(x, module.decoder(latent, x))
+                log_weight = importance_bound(
+                    reconstruction[None], latent[None], mean, log_variance
+                )
+                log_sum = torch.logaddexp(log_sum, log_weight)
+            return log_sum - math.log(n_draws) - self.units.log_scale_sum
 
         return self._map(bound, rows)
 

@@ -170,12 +170,22 @@ class AutoregressiveDecoder(ModuleDecoder):
 
 
 class Outputs(NamedTuple):
-    """What one forward pass gives: the posterior, the decoder's parameters, the witness."""
+    """What one forward pass gives: the posterior, the decoder's parameters, the witness.
+
+    With several draws of the code `latent` has them on its first axis, and the rows of
+    `parameters` belong to the draws one after the other.
+    """
 
     mean: Tensor
     log_variance: Tensor
     parameters: Tensor
     log_witness: Tensor
+    latent: Tensor
+
+
+def log_counts(encoder: nn.Module, rows: tuple[Tensor]) -> tuple[Tensor]:
+    """Show an encoder ``log(1 + x)`` of counts, which spread too far for it."""
+    return (torch.log1p(rows[0]),)
 
 
 class VariationalAutoencoder(nn.Module):
@@ -185,10 +195,10 @@ class VariationalAutoencoder(nn.Module):
     ----------
     n_features, latent_dim, hidden_layer_sizes
         As in `Encoder` and `Decoder`.
-    likelihood : {"gaussian", "bernoulli"}
-        Distribution of the rows given the code.
+    likelihood : str
+        Distribution of the rows given the code: a name in `skvae.likelihoods.LIKELIHOODS`.
     log_variance, log_variance_floor : sequence of float or None
-        As in `GaussianLikelihood`; None with others.
+        As in `skvae.likelihoods.ColumnVariances`; None with likelihoods that have none.
     average_teacher : sequence of float
         ``Tbar`` of the training rows, where the witness starts.
     witness : {"linear", "simplex"}
@@ -212,6 +222,8 @@ class VariationalAutoencoder(nn.Module):
         As in `own_module`.
     decoder : nn.Module, callable, "autoregressive" or None
         As in `own_module`, or one that also sees the columns before.
+    is_variance_shared : bool, default=False
+        Whether one variance is learned for all columns.
 
     Attributes
     ----------
@@ -238,6 +250,7 @@ class VariationalAutoencoder(nn.Module):
         channels=(),
         encoder=None,
         decoder=None,
+        is_variance_shared=False,
     ):
         super().__init__()
         self.latent_dim = latent_dim
@@ -254,8 +267,13 @@ class VariationalAutoencoder(nn.Module):
             self.encoder = ModuleEncoder(layers)
         else:
             self.encoder = Encoder(n_features, latent_dim, hidden_layer_sizes, generator)
+        if likelihood == "poisson":
+            # A hook, whatever the encoder is made of.
+            self.encoder.register_forward_pre_hook(log_counts)
         generator = torch_generator(seed, "decoder")
-        distribution = LIKELIHOODS[likelihood](log_variance, log_variance_floor)
+        distribution = LIKELIHOODS[likelihood](
+            log_variance, log_variance_floor, is_variance_shared
+        )
         self.decoder: ModuleDecoder
         if decoder == "autoregressive":
             self.decoder = AutoregressiveDecoder(
@@ -286,16 +304,20 @@ class VariationalAutoencoder(nn.Module):
             of_two = multiply_adds(self.encoder, x) + multiply_adds(self.decoder, latent, x)
             self.multiply_adds = of_two // 2
 
-    def forward(self, x: Tensor, generator: torch.Generator) -> Outputs:
-        """One draw of the code for each row, decoded and shown to the witness."""
+    def forward(self, x: Tensor, generator: torch.Generator, n_draws: int = 1) -> Outputs:
+        """Draw codes for each row and decode them; the witness is shown the first draw."""
         with self._products(x):
             mean, log_variance = self.encoder(x)
         mean, log_variance = mean.float(), log_variance.float()
-        latent = draw_latent(mean, log_variance, generator)
-        log_witness = self.witness(self.shown(mean, latent))
+        if n_draws == 1:
+            latent = first = decoded = draw_latent(mean, log_variance, generator)
+        else:
+            latent = draw_latent(mean.expand(n_draws, -1, -1), log_variance, generator)
+            first, decoded = latent[0], latent.flatten(0, 1)
+        log_witness = self.witness(self.shown(mean, first))
         with self._products(x):
-            parameters = self.decoder(latent, x)
-        return Outputs(mean, log_variance, parameters.float(), log_witness)
+            parameters = self.decoder(decoded, x if n_draws == 1 else x.repeat(n_draws, 1))
+        return Outputs(mean, log_variance, parameters.float(), log_witness, latent)
 
     def _products(self, x: Tensor) -> AbstractContextManager:
         """Lower the precision of matrix products, if asked for, in training alone."""

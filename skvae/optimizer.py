@@ -43,6 +43,16 @@ class FlatAdamW(torch.optim.AdamW):
         for flat in self._flats:
             flat.zero_gradients()
 
+    def leave_out_others(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Let the next step change these weights alone; each group is among them or not."""
+        chosen = {id(parameter) for parameter in parameters}
+        for flat in self._flats:
+            is_chosen = {id(member) in chosen for member, _ in flat.members}
+            if is_chosen == {True, False}:
+                raise ValueError("A group of parameters is stepped as a whole, or not at all.")
+            if is_chosen == {False}:
+                flat.whole.grad = None
+
     def release(self) -> None:
         """Give every weight memory of its own, as a model that is kept should have."""
         for flat in self._flats:

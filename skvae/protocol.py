@@ -18,12 +18,20 @@ from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
+from skvae.baselines import BASELINES
 from skvae.certificate import ConstantCollapseCertificate
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.teachers import GaussianMixtureTeacher
 from skvae.vae import TeacherGuidedVAE
 
-__all__ = ["ARMS", "SETTING", "broken_promises", "collapse_prone_variance", "run"]
+__all__ = [
+    "ARMS",
+    "BASELINES",
+    "SETTING",
+    "broken_promises",
+    "collapse_prone_variance",
+    "run",
+]
 
 ARMS: dict[str, dict[str, Any]] = {
     "prevention": {"alignment_weight": 10.0},

@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skvae.information import teacher_information
+from skvae.likelihoods import WITH_VARIANCE
 
-__all__ = ["check_against_teacher", "check_settings", "check_unit_interval"]
+__all__ = [
+    "check_against_teacher",
+    "check_number_of_steps",
+    "check_settings",
+    "check_support",
+    "is_designed_objective",
+]
 
 
 def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]:
@@ -31,19 +38,22 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         ``likelihood``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
         sizes for layers that the architecture has not.
     """
-    if settings["likelihood"] == "bernoulli":
-        check_unit_interval(rows)
-        if settings["decoder_variance"] != "learned":
-            raise ValueError(
-                "A Bernoulli decoder has no variance, got decoder_variance="
-                f'{settings["decoder_variance"]!r}: leave it at "learned", or use '
-                'likelihood="gaussian".'
-            )
+    likelihood = settings["likelihood"]
+    check_support(likelihood, rows)
+    if likelihood not in WITH_VARIANCE and settings["decoder_variance"] != "learned":
+        raise ValueError(
+            f'A decoder with likelihood="{likelihood}" has no variance to set, got '
+            f'decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", or use '
+            'likelihood="gaussian".'
+        )
     hidden_layer_sizes = _widths(settings, "hidden_layer_sizes")
     channels = _widths(settings, "channels")
     is_conv = settings["architecture"] == "conv"
     if is_conv and not channels:
         raise ValueError('architecture="conv" needs at least one stage, got channels=().')
+    _check_divergence(settings)
+    _check_schedule(settings)
+    _check_batch_terms(settings)
     _check_prefit(settings)
     _check_guard(settings)
     return {
@@ -84,13 +94,121 @@ def check_against_teacher(
         )
 
 
-def check_unit_interval(rows: NDArray) -> None:
-    """Refuse rows that are no Bernoulli means."""
-    low, high = rows.min(), rows.max()
-    if low < 0 or high > 1:
+def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
+    """Refuse more cycles of the KL weight than there are steps on so many training rows."""
+    n_steps = settings["max_epochs"] * -(-n_rows // settings["batch_size"])
+    if settings["kl_cycles"] > n_steps:
         raise ValueError(
-            f'likelihood="bernoulli" wants X in [0, 1], got values from {low:g} to {high:g}: '
-            'rescale X, or use likelihood="gaussian".'
+            f"kl_cycles={settings['kl_cycles']} are more than the {n_steps} steps of this "
+            "training (max_epochs times the batches of an epoch): ask for fewer cycles, or "
+            "train longer."
+        )
+
+
+def check_support(likelihood: str, rows: NDArray) -> None:
+    """Refuse rows that the likelihood gives no density."""
+    low, high = rows.min(), rows.max()
+    if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
+        raise ValueError(
+            f'likelihood="{likelihood}" wants X in [0, 1], got values from {low:g} to '
+            f'{high:g}: rescale X, or use likelihood="gaussian".'
+        )
+    if likelihood == "poisson" and (low < 0 or (rows != np.floor(rows)).any()):
+        found = f"a least value of {low:g}" if low < 0 else "fractions"
+        raise ValueError(
+            f'likelihood="poisson" wants counts in X, whole numbers of at least 0, got '
+            f'{found}: pass the raw counts, or use likelihood="gaussian".'
+        )
+
+
+def is_designed_objective(settings: Mapping[str, Any]) -> bool:
+    """Whether beta weighs the rate itself, and nothing else acts on it: what a design needs."""
+    return (
+        settings["free_bits"] == 0
+        and settings["kl_capacity"] is None
+        and settings["mmd_weight"] == 0
+        and settings["tc_weight"] == 0
+        and settings["n_importance_samples"] == 1
+    )
+
+
+def _check_divergence(settings: Mapping[str, Any]) -> None:
+    """Let the divergence from the prior enter the objective as one thing."""
+    free_bits, capacity = settings["free_bits"], settings["kl_capacity"]
+    if free_bits > 0 and capacity is not None:
+        raise ValueError(
+            f"free_bits={free_bits:g} lets the rate be up to a floor, and "
+            f"kl_capacity={capacity:g} holds it to a value: pass free_bits=0 or "
+            "kl_capacity=None."
+        )
+    n_draws = settings["n_importance_samples"]
+    if n_draws > 1:
+        others = {
+            "beta": settings["beta"] != 1,
+            "free_bits": free_bits > 0,
+            "kl_capacity": capacity is not None,
+            "kl_warmup": settings["kl_warmup"] > 0,
+            "guard": settings["guard"] is not None,
+            "mmd_weight": settings["mmd_weight"] > 0,
+            "tc_weight": settings["tc_weight"] > 0,
+        }
+        for name in filter(others.get, others):
+            raise ValueError(
+                f"n_importance_samples={n_draws} trains on a bound that has no KL term of its "
+                f"own to change, got {name}={settings[name]!r}: pass n_importance_samples=1, "
+                f"or leave {name} at its default."
+            )
+    if settings["beta"] > 0:
+        return
+    needing = {
+        "free_bits": free_bits > 0,
+        "kl_capacity": capacity is not None,
+        "kl_warmup": settings["kl_warmup"] > 0,
+        "aggressive_steps": settings["aggressive_steps"] > 0,
+    }
+    for name in filter(needing.get, needing):
+        raise ValueError(
+            f"{name}={settings[name]!r} changes how the divergence from the prior acts, and "
+            f"with beta=0 it does not act at all: pass a positive beta, or leave {name} at "
+            "its default."
+        )
+
+
+def _check_schedule(settings: Mapping[str, Any]) -> None:
+    warmup = settings["kl_warmup"]
+    if settings["kl_cycles"] > 1 and warmup == 0:
+        raise ValueError(
+            f"kl_cycles={settings['kl_cycles']} repeats a warm-up that kl_warmup=0 leaves out: "
+            "pass kl_warmup=0.5, or kl_cycles=1."
+        )
+    if warmup > 0 and settings["kl_capacity"] == 0:
+        raise ValueError(
+            f"kl_warmup={warmup:g} raises the capacity up to kl_capacity=0, where it is: pass "
+            "kl_capacity=None to have the weight rise, or kl_warmup=0."
+        )
+    if warmup > 0 and settings["guard"] is not None:
+        raise ValueError(
+            f"guard={settings['guard']:g} and kl_warmup={warmup:g} both set the KL weight in "
+            "force: pass guard=None or kl_warmup=0."
+        )
+    if warmup == 1 and settings["early_stopping"]:
+        raise ValueError(
+            "early_stopping counts epochs after the last warm-up, and kl_warmup=1 leaves none: "
+            "pass a smaller kl_warmup, or early_stopping=False."
+        )
+
+
+def _check_batch_terms(settings: Mapping[str, Any]) -> None:
+    for name in ("mmd_weight", "tc_weight"):
+        if settings[name] > 0 and settings["batch_size"] == 1:
+            raise ValueError(
+                f"{name}={settings[name]:g} compares the rows of a batch, and batch_size=1 "
+                f"leaves nothing to compare: pass a larger batch_size, or {name}=0."
+            )
+    if settings["tc_weight"] > 0 and settings["latent_dim"] == 1:
+        raise ValueError(
+            f"tc_weight={settings['tc_weight']:g} weighs the dependence between dimensions of "
+            "the code, and latent_dim=1 has one: pass a larger latent_dim, or tc_weight=0."
         )
 
 
@@ -119,6 +237,12 @@ def _check_prefit(settings: Mapping[str, Any]) -> None:
             "alignment_weight=0 the design is the constant code: pass a positive "
             "alignment_weight, or a number as prefit_alpha."
         )
+    if settings["prefit_alpha"] == "design" and not is_designed_objective(settings):
+        raise ValueError(
+            'prefit_alpha="design" is where alignment and beta times the rate balance, which '
+            "free_bits, kl_capacity, mmd_weight, tc_weight and n_importance_samples change: "
+            "leave them at their defaults, or pass a number as prefit_alpha."
+        )
 
 
 def _check_guard(settings: Mapping[str, Any]) -> None:
@@ -133,4 +257,10 @@ def _check_guard(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"guard={settings['guard']:g} holds the KL weight back, and beta=0 leaves nothing "
             "to hold: pass a positive beta, or guard=None."
+        )
+    if settings["kl_capacity"] is not None:
+        raise ValueError(
+            f"guard={settings['guard']:g} holds back a KL weight that pulls the code towards "
+            f"the prior, and kl_capacity={settings['kl_capacity']:g} makes it push too: pass "
+            "kl_capacity=None or guard=None."
         )

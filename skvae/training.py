@@ -5,84 +5,62 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
 from skorch.helper import predefined_split
 from skorch.history import History
-from torch import Tensor, nn
+from torch import Tensor
 from torch.amp import GradScaler
 
+from skvae.aggressive import AggressivePhase, with_encoder_steps
 from skvae.batches import TrainingRows
+from skvae.criterion import FURTHER_TERMS, TERMS, Criterion
 from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
 from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
-from skvae.networks import ModuleDecoder, Outputs, VariationalAutoencoder, draw_latent
-from skvae.objective import alignment, kl
+from skvae.likelihoods import starting_variances
+from skvae.networks import VariationalAutoencoder, draw_latent
 from skvae.optimizer import FlatAdamW
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
+from skvae.schedules import KLSchedule
 from skvae.threads import one_thread_if
 
 __all__ = [
-    "Criterion",
     "HeldOutBound",
     "StopOnPlateau",
     "VAENet",
     "build_net",
 ]
 
-# A learned variance stays above this fraction of the column's own variance.
-VARIANCE_FLOOR = 1e-6
 # A log variance has a long way to go at the learning rate of the weights.
 VARIANCE_LR_FACTOR = 10
+# Constructor parameters of the estimator that its criterion has too.
+CRITERION_SETTINGS = (
+    "beta",
+    "alignment_weight",
+    "free_bits",
+    "kl_capacity",
+    "mmd_weight",
+    "tc_weight",
+    "n_importance_samples",
+)
 # Multiply-adds of a batch below which a step gains little from a second thread.
 SMALL_STEP = 2**26
-TERMS = ("reconstruction", "rate", "alignment")
-RECORDED = ("loss", "elbo", *TERMS, "margin", "lower_bound", "beta")
-
-
-class Criterion(nn.Module):
-    """Weighted objective of a batch, and the terms it is made of.
-
-    Parameters
-    ----------
-    beta, alignment_weight : float
-        Weights of the divergence from the prior and of the alignment, at least 0.
-
-    Attributes
-    ----------
-    kl_fraction : float
-        Share of `beta` in force, in [0, 1]; below 1 while a guard holds it back.
-    """
-
-    def __init__(self, beta, alignment_weight):
-        super().__init__()
-        self.beta = beta
-        self.alignment_weight = alignment_weight
-        self.kl_fraction = 1.0
-
-    @property
-    def effective_beta(self) -> float:
-        """Weight of the divergence from the prior that is in force."""
-        return self.kl_fraction * self.beta
-
-    def forward(
-        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: ModuleDecoder
-    ) -> tuple[Tensor, Tensor]:
-        """Mean objective of the batch, and the sum of each of `TERMS` over its rows."""
-        reconstruction_sum = decoder.reconstruction(x, outputs.parameters).sum()
-        rate_sum = kl(outputs.mean, outputs.log_variance).sum()
-        alignment_sum = alignment(T, outputs.log_witness).sum()
-        objective = reconstruction_sum + self.effective_beta * rate_sum
-        if self.alignment_weight > 0:
-            objective = objective + self.alignment_weight * alignment_sum
-        terms = torch.stack([reconstruction_sum, rate_sum, alignment_sum]).detach()
-        return objective / len(x), terms
+RECORDED = (
+    "loss",
+    "elbo",
+    *TERMS,
+    *FURTHER_TERMS,
+    "margin",
+    "lower_bound",
+    "beta",
+    "mutual_information",
+)
 
 
 class StopTraining(KeyboardInterrupt):
@@ -96,7 +74,7 @@ class StopOnPlateau(EarlyStopping):
     best weights come back from memory, also when training is interrupted. With a guard
     an epoch counts, as best or as one too many, if its held-out margin reaches the guard,
     and not before the KL weight was handed back for the first time: until it is whole, or
-    had to be held back again.
+    had to be held back again. With a KL schedule no epoch counts before its last rise is over.
     """
 
     best_model_weights_: dict[str, Tensor] | None
@@ -108,6 +86,8 @@ class StopOnPlateau(EarlyStopping):
 
     def on_epoch_end(self, net, **kwargs):
         """Stop after `patience` epochs without an improvement by more than `tol`."""
+        if net.kl_schedule is not None and not net.kl_schedule.is_over(net.n_steps_ - 1):
+            return
         if self.guard is not None and not self._counts(net):
             return
         try:
@@ -171,11 +151,27 @@ class VAENet(NeuralNet):
     log_scale_sum : float
         Sum over the columns of the log of the unit that the rows were divided by: what
         takes a log density of standardised rows back to the units of the data.
+    kl_schedule : KLSchedule or None
+        Share of the KL weight in each step; None leaves it as it is.
+    aggressive_steps : int
+        Encoder-only steps before each step of an aggressive phase.
     """
 
-    def __init__(self, *args, seed=0, log_scale_sum=0.0, **kwargs):
+    is_aggressive_: bool
+
+    def __init__(
+        self,
+        *args,
+        seed=0,
+        log_scale_sum=0.0,
+        kl_schedule=None,
+        aggressive_steps=0,
+        **kwargs,
+    ):
         self.seed = seed
         self.log_scale_sum = log_scale_sum
+        self.kl_schedule = kl_schedule
+        self.aggressive_steps = aggressive_steps
         super().__init__(*args, **kwargs)
 
     @property
@@ -194,6 +190,7 @@ class VAENet(NeuralNet):
         self.scaler_ = GradScaler(
             torch.device(self.device).type, enabled=self.module_.precision == "fp16"
         )
+        self.n_steps_ = 0
         try:
             with one_thread_if(self.is_small()), memory_explained(self.batch_size, self.device):
                 return super().fit_loop(X, y, epochs, **fit_params)
@@ -218,22 +215,32 @@ class VAENet(NeuralNet):
         if training:
             batches = iterator.shuffled(torch_generator(self.seed, "shuffle", epoch))
             noise = torch_generator(self.seed, "noise", epoch, device=device)
+            if self.aggressive_steps and self.is_aggressive_:
+                batches = with_encoder_steps(
+                    self, batches, iterator, self.aggressive_steps, epoch
+                )
         else:
             batches = iter(iterator)
             # The same noise in every epoch: what changes is the model.
             noise = torch_generator(self.seed, "validation", device=device)
         # Apple's GPUs have no float64.
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        totals = torch.zeros(len(TERMS), dtype=dtype, device=device)
+        names = self.criterion_.terms
+        totals = torch.zeros(len(names), dtype=dtype, device=device)
         for batch in batches:
             totals += step_fn(batch, generator=noise)
         means = [total / len(iterator) for total in totals.tolist()]
-        means[0] += self.log_scale_sum
-        terms = dict(zip(TERMS, means, strict=True))
+        terms = dict(zip(names, means, strict=True))
+        terms["reconstruction"] += self.log_scale_sum
+        if "importance_bound" in terms:
+            terms["importance_bound"] -= self.log_scale_sum
         self._record(terms, iterator.teacher_information, training)
 
     def train_step(self, batch, generator):
         """Take one step of the optimiser; return the sums of the terms, on the device."""
+        if self.kl_schedule is not None:
+            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+            self.n_steps_ += 1
         self.optimizer_.zero_grad()
         loss, terms = self._evaluate(batch, generator)
         # Leaves all as it is unless the products are in float16.
@@ -242,6 +249,16 @@ class VAENet(NeuralNet):
         self.scaler_.update()
         return terms
 
+    def encoder_step(self, batch, generator):
+        """Take one step of the optimiser that changes the encoder alone."""
+        weights = list(self.module_.encoder.parameters())
+        self.optimizer_.zero_grad()
+        loss, _ = self._evaluate(batch, generator)
+        self.scaler_.scale(loss).backward(inputs=weights)
+        self.optimizer_.leave_out_others(weights)
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+
     @torch.no_grad()
     def validation_step(self, batch, generator):
         """Return the sums of the terms, on the device."""
@@ -249,7 +266,7 @@ class VAENet(NeuralNet):
 
     def _evaluate(self, batch, generator):
         x, T = batch
-        outputs = self.module_(x, generator)
+        outputs = self.module_(x, generator, self.criterion_.n_importance_samples)
         return self.criterion_(x, T, outputs, self.module_.decoder)
 
     def _record(self, terms: dict[str, float], information: float, training: bool) -> None:
@@ -266,9 +283,7 @@ class VAENet(NeuralNet):
         # Held-out losses are compared between epochs: all at the same beta.
         beta = criterion.effective_beta if training else criterion.beta
         record = {
-            "loss": terms["reconstruction"]
-            + beta * terms["rate"]
-            + criterion.alignment_weight * terms["alignment"],
+            "loss": criterion.weigh(terms, beta),
             "elbo": -(terms["reconstruction"] + terms["rate"]),
             **terms,
             "margin": information - terms["alignment"],
@@ -298,7 +313,7 @@ class VAENet(NeuralNet):
             {
                 parameter: before[name]
                 for name, parameter in self.module_.named_parameters()
-                if name in before
+                if name in before and before[name]["exp_avg"].shape == parameter.shape
             }
         )
 
@@ -322,6 +337,7 @@ def build_net(
     units: Standardization,
     average_teacher: NDArray,
     *,
+    n_rows: int,
     seed: int,
     max_epochs: int,
     held_out: TrainingRows | None = None,
@@ -338,6 +354,8 @@ def build_net(
         From the units of the data to those of the net.
     average_teacher : ndarray of shape (n_components,)
         ``Tbar`` of the training rows.
+    n_rows : int
+        Training rows, those held out not among them.
     seed, max_epochs : int
         Seed of all streams, and passes over the rows.
     held_out : TrainingRows or None
@@ -351,12 +369,16 @@ def build_net(
         callbacks += [("bound", HeldOutBound()), ("stop", stop)]
     if guard is not None:
         callbacks.insert(0, ("guard", Guard(guard)))
-    log_variance = log_variance_floor = None
-    if settings["likelihood"] == "gaussian" and settings["decoder_variance"] == "learned":
-        log_variance = np.zeros(len(units.scale))
-        log_variance_floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
-    elif settings["likelihood"] == "gaussian":
-        log_variance = math.log(settings["decoder_variance"]) - 2 * np.log(units.scale)
+    aggressive_steps = settings["aggressive_steps"]
+    if aggressive_steps:
+        callbacks.insert(0, ("aggressive", AggressivePhase()))
+    kl_schedule = None
+    if settings["kl_warmup"] > 0:
+        n_steps = max_epochs * math.ceil(n_rows / settings["batch_size"])
+        kl_schedule = KLSchedule(n_steps, settings["kl_warmup"], settings["kl_cycles"])
+    log_variance, log_variance_floor = starting_variances(
+        settings["likelihood"], settings["decoder_variance"], units
+    )
     return VAENet(
         module=VariationalAutoencoder,
         **{f"module__{name}": value for name, value in architecture.items()},
@@ -368,9 +390,10 @@ def build_net(
         module__witness_input=settings["witness_input"],
         module__precision=settings["precision"],
         module__seed=seed,
+        module__is_variance_shared=settings["decoder_variance"] == "shared",
         criterion=Criterion,
-        criterion__beta=settings["beta"],
-        criterion__alignment_weight=settings["alignment_weight"],
+        **{f"criterion__{name}": settings[name] for name in CRITERION_SETTINGS},
+        criterion__n_rows=n_rows,
         optimizer=FlatAdamW,
         optimizer__fused=has_fused_optimizer(device),
         optimizer__weight_decay=settings["weight_decay"],
@@ -379,6 +402,9 @@ def build_net(
                 "decoder.likelihood.excess_log_variance",
                 {"lr": VARIANCE_LR_FACTOR * settings["lr"], "weight_decay": 0.0},
             ),
+            # A step of the encoder alone wants its weights in groups of their own.
+            *([("encoder.*.bias", {"weight_decay": 0.0})] if aggressive_steps else []),
+            *([("encoder.*", {})] if aggressive_steps else []),
             ("*.bias", {"weight_decay": 0.0}),
         ],
         lr=settings["lr"],
@@ -390,4 +416,6 @@ def build_net(
         verbose=settings["verbose"],
         seed=seed,
         log_scale_sum=units.log_scale_sum,
+        kl_schedule=kl_schedule,
+        aggressive_steps=aggressive_steps,
     )

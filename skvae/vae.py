@@ -20,6 +20,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.utils._available_if import available_if
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _num_samples,
@@ -46,11 +47,18 @@ from skvae.information import (
     teacher_information,
 )
 from skvae.information.boundary import check_informative
+from skvae.likelihoods import LIKELIHOODS, WITH_VARIANCE
 from skvae.own_modules import check_own_modules
 from skvae.prefit import prefit_encoder
 from skvae.randomness import derive_seed, draw_seed, private_torch_state, torch_generator
 from skvae.scaling import Standardization
-from skvae.settings import check_against_teacher, check_settings, check_unit_interval
+from skvae.settings import (
+    check_against_teacher,
+    check_number_of_steps,
+    check_settings,
+    check_support,
+    is_designed_objective,
+)
 from skvae.simplex import Design, analytic_code, design_alpha
 from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.training import VAENet, build_net, resolve_device
@@ -70,6 +78,15 @@ BLOCK_ROWS = 2**16
 DESIGN_ROWS = 100_000
 
 
+def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
+    if estimator.kl_warmup > 0:
+        raise AttributeError(
+            f"kl_warmup={estimator.kl_warmup:g} is a share of all training steps, whose number "
+            "partial_fit does not know: pass kl_warmup=0, or change beta between calls."
+        )
+    return True
+
+
 class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
@@ -78,6 +95,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -E_q log p(x|z) + beta * KL(q(z|x) || p(z))
         + alignment_weight * KL(T(.|x) || q(.|z))
 
+    (parameters from `kl_warmup` to `aggressive_steps` change the second term or add to it)
     where ``T`` is a fixed teacher and ``q(k|z)`` a witness: a softmax head that sees the
     code ``z`` and nothing else. A witness that costs less than the teacher
     information is not constant in ``x``, and so ``z`` is not:
@@ -120,11 +138,43 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         nothing from the code, collapse is optimal up to ``alignment_weight = beta``.
     beta : float, default=1.0
         Weight of the divergence from the prior, at least 0.
-    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Decoder distribution; "bernoulli" wants X in [0, 1].
-    decoder_variance : float or "learned", default="learned"
-        Variance of the Gaussian decoder in the squared units of X, one for all columns;
-        "learned" learns one a column.
+    kl_warmup : float, default=0.0
+        Share of the training steps, in [0, 1], in which the KL weight rises in a line from 0
+        to `beta`, or with `kl_capacity` the capacity from 0 to that. Each `fit` counts its own
+        steps; `partial_fit` refuses it.
+    kl_cycles : int, default=1
+        Equal parts that the training is cut into; in each the weight rises anew, over the
+        share `kl_warmup` of it, and then holds.
+    free_bits : float, default=0.0
+        Nats that each latent dimension has for free, at least 0: in place of the rate,
+        ``sum_j max(free_bits, rate_j)`` with the batch means ``rate_j``.
+    kl_capacity : float or None, default=None
+        Nats, at least 0, that the rate is held to: in place of the rate,
+        ``|rate - kl_capacity|`` of the batch mean.
+    mmd_weight : float, default=0.0
+        Weight, at least 0, of the squared maximum mean discrepancy between a batch of draws of
+        the code and the prior, see `skvae.batch_terms.mmd`. The InfoVAE with ``alpha`` and
+        ``lambda`` has ``beta=1 - alpha`` and ``mmd_weight=alpha + lambda - 1``.
+    tc_weight : float, default=0.0
+        Weight, at least 0, of the total correlation of the code beyond the `beta` that it has
+        as a part of the rate, see `skvae.batch_terms.total_correlation`. Its estimate leans
+        high in small batches.
+    n_importance_samples : int, default=1
+        Draws of the code for each row in training; more than one trains on the
+        importance-weighted bound. The witness reads the first. `beta` must be 1.
+    aggressive_steps : int, default=0
+        Steps of the encoder alone before each step of all, on batches in an order of their
+        own, from the first epoch to the first after which the mutual information of rows and
+        codes has not risen. It is measured after each epoch on up to about 2000 held-out rows,
+        or training rows where there are none.
+    likelihood : str, default="gaussian"
+        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli" or
+        "poisson". "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a
+        density on it; "poisson" wants counts, decodes log rates, and shows the encoder
+        ``log(1 + x)``.
+    decoder_variance : float, "learned" or "shared", default="learned"
+        Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
+        columns; "learned" learns one a column, "shared" one for all.
     witness_input : {"sample", "mean"}, default="sample"
         What the witness reads in training: a draw of the code, as the decoder does, or
         the posterior mean.
@@ -209,15 +259,21 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     history_ : list of dict
         One record an epoch, averages over its rows as training went: ``epoch``,
         ``loss``, ``elbo``, ``reconstruction`` (``-E log p(x|z)``), ``rate`` (KL from the
-        prior), ``alignment``, ``margin``, ``beta`` (the weight in force, less than `beta`
-        where a guard holds it back), ``seconds``; with early stopping the same of
+        prior), ``alignment``, ``margin``, ``beta`` (the weight in force in the last step, less
+        than `beta` where a guard holds it back or a warm-up raises it; ``loss`` is at this
+        weight), ``seconds``; where they are in force ``floored_rate`` (`free_bits`),
+        ``capacity_gap`` (`kl_capacity`), ``importance_bound`` (`n_importance_samples`),
+        ``mmd``, ``total_correlation`` and, as long as training is aggressive,
+        ``mutual_information``; with early stopping the same of
         the held-out rows as ``valid_*``, and ``valid_lower_bound``: at 0.95 the margin of
         the population is above it, for each epoch by itself, at the read trained on.
-        ``valid_loss`` is at `beta` whatever the guard does.
+        ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force.
     design_ : Design
         The posterior that the simplex witness was designed for, computed before training.
-        With ``witness="simplex"`` and a positive `alignment_weight` only, and no more once
-        `partial_fit` continues with other weights or another scale.
+        With ``witness="simplex"`` and a positive `alignment_weight` only, not where
+        `free_bits`, `kl_capacity`, `mmd_weight`, `tc_weight` or `n_importance_samples` change
+        what the rate costs, and no more once `partial_fit` continues with other weights or
+        another scale.
     designed_margin_ : float
         Its margin, in nats, at the read trained on; at a sample a lower bound on it. Where
         `design_` is.
@@ -244,8 +300,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Notes
     -----
-    With the Gaussian likelihood the columns are standardised inside, and the encoder
-    sees no further than ten standard deviations; the ELBO, `decoder_variance`,
+    With the Gaussian and the Laplace likelihood the columns are standardised inside, and the
+    encoder sees no further than ten standard deviations; the ELBO, `decoder_variance`,
     `inverse_transform` and `sample` are in the units of X all the same.
 
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
@@ -255,7 +311,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ----------
     arXiv 2605.05813 (teacher, witness, boundary); arXiv 2605.18224 (simplex witness,
     prefit); Kingma and Welling, arXiv 1312.6114
-    (variational autoencoder); Higgins et al., ICLR 2017 (beta).
+    (variational autoencoder); Higgins et al., ICLR 2017 (beta); Bowman et al., CoNLL 2016
+    (`kl_warmup`); Fu et al., arXiv 1903.10145 (`kl_cycles`); Kingma et al., arXiv 1606.04934
+    (`free_bits`); Burgess et al., arXiv 1804.03599 (`kl_capacity`); Zhao, Song and Ermon, arXiv
+    1706.02262 (`mmd_weight`); Chen et al., arXiv 1802.04942 (`tc_weight`); Burda, Grosse and
+    Salakhutdinov, arXiv 1509.00519 (`n_importance_samples`); He et al., arXiv 1901.05534
+    (`aggressive_steps`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
+    Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance).
 
     Examples
     --------
@@ -281,10 +343,18 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "teacher": [HasMethods(["fit", "predict_proba"]), None],
         "alignment_weight": [Interval(Real, 0, None, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
-        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
+        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+        "kl_cycles": [Interval(Integral, 1, None, closed="left")],
+        "free_bits": [Interval(Real, 0, None, closed="left")],
+        "kl_capacity": [Interval(Real, 0, None, closed="left"), None],
+        "mmd_weight": [Interval(Real, 0, None, closed="left")],
+        "tc_weight": [Interval(Real, 0, None, closed="left")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "aggressive_steps": [Interval(Integral, 0, None, closed="left")],
+        "likelihood": [StrOptions(set(LIKELIHOODS))],
         "decoder_variance": [
             Interval(Real, 0, None, closed="neither"),
-            StrOptions({"learned"}),
+            StrOptions({"learned", "shared"}),
         ],
         "witness_input": [StrOptions({"sample", "mean"})],
         "witness": [StrOptions({"linear", "simplex"})],
@@ -335,6 +405,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         teacher=None,
         alignment_weight=10.0,
         beta=1.0,
+        kl_warmup=0.0,
+        kl_cycles=1,
+        free_bits=0.0,
+        kl_capacity=None,
+        mmd_weight=0.0,
+        tc_weight=0.0,
+        n_importance_samples=1,
+        aggressive_steps=0,
         likelihood="gaussian",
         decoder_variance="learned",
         witness_input="sample",
@@ -369,6 +447,14 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.teacher = teacher
         self.alignment_weight = alignment_weight
         self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.kl_cycles = kl_cycles
+        self.free_bits = free_bits
+        self.kl_capacity = kl_capacity
+        self.mmd_weight = mmd_weight
+        self.tc_weight = tc_weight
+        self.n_importance_samples = n_importance_samples
+        self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
         self.decoder_variance = decoder_variance
         self.witness_input = witness_input
@@ -447,6 +533,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             warn_if_uncertified(self)
         return self
 
+    @available_if(_needs_no_number_of_steps)
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self, X: ArrayLike, y: Any = None, X_teacher: Any = None
@@ -474,6 +561,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ------
         ValueError, ConstantTeacherError, DivergenceError
             As in `fit`.
+        AttributeError
+            With `kl_warmup`: the number of steps to come is not known.
         """
         resume = self.__sklearn_is_fitted__()
         if not resume:
@@ -515,10 +604,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         chosen = held_out = None
         if self.early_stopping and not one_pass:
             chosen, held_out = self._split(len(rows), seed)
+        n_rows = len(rows) if chosen is None else len(chosen)
+        check_number_of_steps(settings, n_rows)
 
         if donor is not None:
             units = donor._units
-        elif self.likelihood == "gaussian":
+        elif self.likelihood in WITH_VARIANCE:
             units = Standardization.of(rows, chosen)
             if image_shape is not None:
                 units = units.pooled(image_shape[0])
@@ -571,6 +662,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             architecture,
             units,
             average_teacher,
+            n_rows=n_rows,
             seed=seed,
             max_epochs=1 if one_pass else self.max_epochs,
             held_out=validation,
@@ -652,6 +744,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.beta,
             self.alignment_weight,
             self.witness_input,
+            is_designed_objective(self.get_params(deep=False)),
         )
 
     def _design(self, T: NDArray | None, average_teacher: NDArray) -> None:
@@ -660,7 +753,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         # Of an earlier fit with other settings.
         for name in ("design_", "designed_margin_"):
             self.__dict__.pop(name, None)
-        if T is not None and self.witness == "simplex" and self.alignment_weight > 0:
+        if (
+            T is not None
+            and self.witness == "simplex"
+            and self.alignment_weight > 0
+            and is_designed_objective(self.get_params(deep=False))
+        ):
             self.design_ = design_alpha(
                 T[:: max(1, len(T) // DESIGN_ROWS)],
                 self.witness_scale,
@@ -684,7 +782,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             alpha, variance = self.design_.alpha, self.design_.variance
         else:
             alpha = self.prefit_alpha
-            variance = self.design_.variance if self.alignment_weight > 0 else 1.0
+            variance = self.design_.variance if hasattr(self, "design_") else 1.0
         codes = np.empty((len(T), T.shape[1] - 1), dtype=np.float32)
         for block in gen_batches(len(T), BLOCK_ROWS):
             code = analytic_code(T[block], self.witness_scale, average_teacher)
@@ -782,13 +880,19 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             )
         return self._inference.draw(n_samples, self._generator("draws", random_state))
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.float32]:
+    def score_samples(
+        self, X: ArrayLike, n_importance_samples: int | None = None
+    ) -> NDArray[np.float32]:
         """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
+        n_importance_samples : int or None, default=None
+            None and 1 give the ELBO. More is the importance-weighted bound from so many draws
+            of the noise, the same for every row: the more, the closer it is to ``log p(x)``
+            in expectation.
 
         Returns
         -------
@@ -796,9 +900,26 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ``E_q log p(x|z) - KL(q(z|x) || p(z))`` in nats, a lower bound on ``log p(x)``
             in the units of X, in float32. The expectation is an average over 16 draws of
             the noise, the same for every row, in antithetic pairs and of unit variance in
-            each dimension.
+            each dimension. With ``n_importance_samples=k`` above 1
+            ``log mean_k p(x|z_k) p(z_k) / q(z_k|x)`` in its place.
+
+        References
+        ----------
+        Burda, Grosse and Salakhutdinov, arXiv 1509.00519.
         """
-        return self._inference.elbo(self._check_rows(X))
+        if n_importance_samples is not None and (
+            isinstance(n_importance_samples, bool)
+            or not isinstance(n_importance_samples, (int, np.integer))
+            or n_importance_samples < 1
+        ):
+            raise ValueError(
+                "n_importance_samples must be None or a whole number of at least 1, got "
+                f"{n_importance_samples!r}."
+            )
+        rows = self._check_rows(X)
+        if n_importance_samples is None or n_importance_samples == 1:
+            return self._inference.elbo(rows)
+        return self._inference.importance_bound(rows, n_importance_samples)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
@@ -921,8 +1042,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with config_context(array_api_dispatch=False):
             X = as_rows(X, self.image_shape_)
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        if self.net_.module__likelihood == "bernoulli":
-            check_unit_interval(rows)
+        check_support(self.net_.module__likelihood, rows)
         return rows
 
     @property
@@ -946,4 +1066,5 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.positive_only = self.likelihood == "poisson"
         return tags

@@ -88,11 +88,13 @@ def same_settings(one: Any, other: Any) -> bool:
 def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     """Copy encoder and decoder weights, and the witness's, from one net into another.
 
-    A decoder variance is copied where both learn theirs, and so is a witness; fixed ones
-    are settings of the model to be trained.
+    A decoder variance is copied where both learn theirs, for the same columns, and so is a
+    witness; fixed ones are settings of the model to be trained.
     """
     nets = (source, target)
-    both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets)
+    both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets) and (
+        source.module__is_variance_shared == target.module__is_variance_shared
+    )
     parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
     if with_witness and all(net.module__witness == "linear" for net in nets):
         parts.append("witness")

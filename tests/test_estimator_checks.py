@@ -18,6 +18,13 @@ from skvae import (
 ESTIMATORS = [
     TeacherGuidedVAE(),
     TeacherGuidedVAE(witness="simplex", prefit_epochs=2, guard=0.01),
+    TeacherGuidedVAE(
+        kl_warmup=0.5, kl_cycles=2, kl_capacity=2.0, mmd_weight=10.0, max_epochs=20
+    ),
+    TeacherGuidedVAE(
+        free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace", max_epochs=20
+    ),
+    TeacherGuidedVAE(n_importance_samples=3, decoder_variance="shared", max_epochs=20),
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
     TemperedTeacher(LogisticRegression()),
@@ -50,6 +57,7 @@ for estimator in (
     TeacherGuidedVAE(
         witness="simplex", prefit_epochs=2, guard=0.01, memory=sys.argv[1], max_epochs=20
     ),
+    TeacherGuidedVAE(kl_warmup=0.5, mmd_weight=10.0, aggressive_steps=1, max_epochs=20),
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
     TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, random_state=0),

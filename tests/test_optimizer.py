@@ -125,3 +125,20 @@ def test_gradients_that_were_taken_away_are_put_back():
     train(theirs, reference, 1)
     train(theirs, reference, 1)
     assert_same(ours, theirs)
+
+
+def test_groups_left_out_stay_as_they_are_for_one_step():
+    first, second = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = FlatAdamW([{"params": [first]}, {"params": [second]}], lr=0.1, weight_decay=0.0)
+    for left_out in (True, False):
+        optimizer.zero_grad()
+        (first.sum() + second.sum()).backward()
+        if left_out:
+            optimizer.leave_out_others([first])
+        optimizer.step()
+        moved = 1.0 if left_out else 0.9
+        torch.testing.assert_close(second.detach(), torch.full((2,), moved))
+    torch.testing.assert_close(first.detach(), torch.full((2,), 0.8))
+    joined = FlatAdamW([{"params": [first, second]}], lr=0.1)
+    with pytest.raises(ValueError, match="as a whole, or not at all"):
+        joined.leave_out_others([first])

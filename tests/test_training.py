@@ -8,12 +8,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from skvae import training
+from skvae import criterion
 from skvae.batches import InMemoryBatches
+from skvae.criterion import Criterion
 from skvae.exceptions import DivergenceError, InterruptedFitWarning
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import Decoder, Outputs
-from skvae.training import Criterion, VAENet
+from skvae.training import VAENet
 
 FIELDS = {"loss", "elbo", "reconstruction", "rate", "alignment", "margin"}
 
@@ -41,6 +42,7 @@ def test_criterion_weighs_the_mean_of_each_term():
         log_variance=torch.zeros(2, 1),
         parameters=torch.tensor([[0.0], [3.0]]),
         log_witness=torch.log(torch.full((2, 2), 0.5)),
+        latent=torch.zeros(2, 1),
     )
     loss, terms = Criterion(beta=3.0, alignment_weight=5.0)(x, T, outputs, decoder)
     log_2pi, log_2 = np.log(2 * np.pi), np.log(2)
@@ -52,7 +54,8 @@ def test_a_term_of_weight_zero_cannot_spoil_the_loss():
     decoder = Decoder(
         1, 1, (), GaussianLikelihood([0.0], None), torch.Generator().manual_seed(0)
     )
-    outputs = Outputs(*[torch.zeros(1, 1)] * 3, torch.tensor([[-np.inf, 0.0]]))
+    zero = torch.zeros(1, 1)
+    outputs = Outputs(zero, zero, zero, torch.tensor([[-np.inf, 0.0]]), zero)
     T = torch.tensor([[0.5, 0.5]])
     loss, _ = Criterion(beta=1.0, alignment_weight=0.0)(torch.zeros(1, 1), T, outputs, decoder)
     assert torch.isfinite(loss)
@@ -199,7 +202,7 @@ def test_not_a_number_stops_at_once_and_names_epoch_term_and_remedy(
         value = np.nan if next(epochs) == 2 else 1.0
         return torch.full((len(T),), value) + 0 * log_q.sum(dim=1)
 
-    monkeypatch.setattr(training, "alignment", poisoned)
+    monkeypatch.setattr(criterion, "alignment", poisoned)
     vae = small_vae(batch_size=180)
     with pytest.raises(
         DivergenceError, match=r"epoch 3: the alignment term .* nan.*smaller lr"
@@ -270,13 +273,25 @@ class Elsewhere(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "setting",
-    [{}, {"witness": "simplex"}, {"likelihood": "bernoulli"}, {"decoder_variance": 1.0}],
+    [
+        {},
+        {"witness": "simplex"},
+        {"likelihood": "bernoulli"},
+        {"likelihood": "continuous_bernoulli"},
+        {"decoder_variance": 1.0},
+        {"likelihood": "laplace", "decoder_variance": "shared"},
+        {"mmd_weight": 1.0, "tc_weight": 1.0},
+        {"beta": 1.0, "free_bits": 0.1},
+        {"beta": 1.0, "kl_capacity": 1.0},
+        {"beta": 1.0, "n_importance_samples": 3},
+    ],
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.WeakAlignmentWarning")
 def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clusters, setting):
     X = (clusters - clusters.min()) / np.ptp(clusters)
-    net = small_vae(max_epochs=1, alignment_weight=1e-3, beta=0, **setting).fit(X).net_
+    net = small_vae(max_epochs=1, alignment_weight=1e-3, **{"beta": 0, **setting}).fit(X).net_
     net.module_.to("meta").train()
     batch = torch.zeros(8, 4, device="meta"), torch.zeros(8, 3, device="meta")
     with Elsewhere() as elsewhere:

@@ -360,7 +360,7 @@ def test_parameters_are_kept_as_given_and_searchable():
         {"hidden_layer_sizes": 8},
         {"alignment_weight": -1},
         {"beta": -0.1},
-        {"likelihood": "poisson"},
+        {"likelihood": "binomial"},
         {"decoder_variance": 0},
         {"decoder_variance": "fixed"},
         {"witness_input": "mode"},
