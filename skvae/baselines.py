@@ -19,6 +19,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mmd-vae": {"beta": 0.0, "mmd_weight": 100.0},
     "info-vae": {"beta": 0.5, "mmd_weight": 100.0},
     "beta-tcvae": {"tc_weight": 5.0},
+    "learned-variance": {"decoder_variance": "learned"},
     "sigma-vae": {"decoder_variance": "shared"},
     "laplace-vae": {"likelihood": "laplace"},
     "aggressive": {"aggressive_steps": 5},
