@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,11 @@ class Standardization:
     def identity(cls, n_features: int) -> Standardization:
         """Leave the columns as they are."""
         return cls(np.zeros(n_features), np.ones(n_features), np.zeros(n_features, dtype=bool))
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether columns are left as they are."""
+        return bool(np.all(self.center == 0) and np.all(self.scale == 1))
 
     @property
     def log_scale_sum(self) -> float:

@@ -158,6 +158,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         an integer `random_state` then fits one teacher for each fold.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
+    data_on_device : bool or "auto", default="auto"
+        Whether an accelerator holds all training rows, standardised, and their teacher
+        distributions. "auto": if they take at most half of its free memory when training
+        begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
+        block), and CUDA copies each batch from pinned memory while it works on the one before.
+        No effect on the CPU.
     precision : {"fp32", "bf16"}, default="fp32"
         Of the matrix products in training. "bf16" is faster where the processor has such
         products, at the price of digits; weights, loss terms, and all that a fitted model
@@ -271,6 +277,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "device": [str],
+        "data_on_device": ["boolean", StrOptions({"auto"})],
         "precision": [StrOptions({"fp32", "bf16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -316,6 +323,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         max_teacher_rows=100_000,
         memory=None,
         device="auto",
+        data_on_device="auto",
         precision="fp32",
         random_state=None,
         verbose=0,
@@ -345,6 +353,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.max_teacher_rows = max_teacher_rows
         self.memory = memory
         self.device = device
+        self.data_on_device = data_on_device
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
@@ -498,8 +507,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         validation = T_held_out = None
         if chosen is not None:
             T_held_out, T = T[held_out], T[chosen]
-            validation = TrainingRows(rows, T_held_out, units, held_out)
-        training = TrainingRows(rows, T, units, chosen)
+            validation = TrainingRows(rows, T_held_out, units, held_out, self.data_on_device)
+        training = TrainingRows(rows, T, units, chosen, self.data_on_device)
         if streaming:
             information = teacher_information(T)
             average_teacher = self.average_teacher_

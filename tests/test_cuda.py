@@ -1,0 +1,104 @@
+"""What only a CUDA device can show; skipped where there is none."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from skvae import batches
+from skvae.batches import InMemoryBatches, StreamedBatches, TrainingRows
+from skvae.randomness import torch_generator
+from skvae.scaling import Standardization
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+# Where the rows of a fit lie.
+
+
+@contextmanager
+def no_synchronisation():
+    """Turn each wait of the host for the device into an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def source_of(clusters, on_device):
+    T = np.repeat(np.eye(3), 60, axis=0)
+    return TrainingRows(clusters, T, Standardization.of(clusters), on_device=on_device)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("on_device", [True, False])
+def test_no_step_of_an_epoch_waits_for_the_device(
+    small_vae, clusters, monkeypatch, on_device, large
+):
+    if large:
+        monkeypatch.setattr(batches, "MAX_BYTES", 0)
+        monkeypatch.setattr(batches, "BLOCK_BYTES", 1024)
+    net = small_vae(device="cuda").fit(clusters).net_
+    fed = source_of(clusters, on_device).batches(16, "cuda")
+    net._set_training(True)
+    noise = torch_generator(0, "noise", 1, device=fed.device)
+    for batch in fed.shuffled(torch_generator(0, "shuffle", 1)):
+        # The first epoch loads kernels, which may wait.
+        net.train_step(batch, generator=noise)
+    shuffle = torch_generator(0, "shuffle", 2)
+    with no_synchronisation():
+        totals = torch.zeros(3, dtype=torch.float64, device=fed.device)
+        for batch in fed.shuffled(shuffle):
+            totals += net.train_step(batch, generator=noise)
+    assert np.isfinite(totals.tolist()).all()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_batches_from_the_host_are_those_of_the_device(clusters, monkeypatch, large):
+    resident = source_of(clusters, True).batches(16, "cuda")
+    host = source_of(clusters, False)
+    if large:
+        monkeypatch.setattr(batches, "MAX_BYTES", 0)
+        monkeypatch.setattr(batches, "BLOCK_BYTES", 1024)
+    fed = host.batches(16, "cuda")
+    assert type(fed) is (StreamedBatches if large else InMemoryBatches)
+    assert resident.rows.is_cuda
+    passes = [(list(resident), list(fed))]
+    if not large:
+        passes.append(
+            tuple(list(each.shuffled(torch_generator(0, "order"))) for each in (resident, fed))
+        )
+    for one, other in passes:
+        for wanted, found in zip(one, other, strict=True):
+            assert all(tensor.is_cuda for tensor in found)
+            assert all(map(torch.equal, wanted, found))
+
+
+def test_copies_ahead_are_not_overwritten_while_a_step_is_busy():
+    rows = torch.arange(2.0**20).reshape(-1, 2**10)
+    fed = InMemoryBatches(rows, rows[:, :1], 16, torch.device("cuda"))
+    busy = torch.rand(2048, 2048, device="cuda")
+    sums = []
+    for x, _ in fed:
+        for _ in range(20):
+            busy = busy @ busy / 1024
+        sums.append(x.sum(dtype=torch.float64))
+    wanted = [part.sum(dtype=torch.float64).item() for part in rows.split(16)]
+    assert torch.stack(sums).tolist() == wanted
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_fit_is_the_same_wherever_the_rows_are(small_vae, clusters, early_stopping):
+    setting = {"device": "cuda", "early_stopping": early_stopping}
+    one, other = (
+        small_vae(data_on_device=on_device, **setting).fit(clusters)
+        for on_device in (True, False)
+    )
+    np.testing.assert_allclose(one.transform(clusters), other.transform(clusters), atol=1e-4)
+
+
+def test_full_devices_leave_the_rows_on_the_host(clusters, monkeypatch):
+    assert source_of(clusters, "auto").batches(16, "cuda").rows.is_cuda
+    monkeypatch.setattr(batches, "RESIDENT_SHARE", 0.0)
+    assert not source_of(clusters, "auto").batches(16, "cuda").rows.is_cuda
