@@ -50,6 +50,7 @@ from skvae.randomness import derive_seed, draw_seed, torch_generator
 from skvae.scaling import Standardization
 from skvae.settings import check_against_teacher, check_settings, check_unit_interval
 from skvae.simplex import Design, analytic_code, design_alpha
+from skvae.sources import as_rows
 from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.training import VAENet, build_net
 from skvae.warm_start import (
@@ -365,12 +366,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows, at least two, finite, in any units.
+            Training rows, at least two, finite, in any units. Here, and in all methods that
+            take rows, also a tensor or a data set, see `skvae.sources.as_rows`.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
-            features), for the teacher to see in place of X.
+            features), for the teacher to see in place of X; no data set.
 
         Returns
         -------
@@ -449,6 +451,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ) -> None:
         """Fit what has to be fitted, train, and only then set the fitted attributes."""
         streaming = resume and one_pass
+        X = as_rows(X)
         rows = validate_data(
             self,
             X,
@@ -458,7 +461,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         if y is not None:
             check_consistent_length(rows, y)
-            y = y if hasattr(y, "iloc") else np.asarray(y)
+            y = y if hasattr(y, "iloc") else np.asarray(as_rows(y))
         if X_teacher is not None:
             check_consistent_length(rows, X_teacher)
         settings = self.get_params(deep=False)
@@ -693,7 +696,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Means of ``p(x|z)``.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        codes = check_array(as_rows(X), dtype=[np.float64, np.float32], input_name="X")
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
@@ -863,7 +866,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
-            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            rows = validate_data(self, as_rows(X), dtype=[np.float64, np.float32], reset=False)
         if self.net_.module__likelihood == "bernoulli":
             check_unit_interval(rows)
         return rows

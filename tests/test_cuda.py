@@ -102,3 +102,11 @@ def test_full_devices_leave_the_rows_on_the_host(clusters, monkeypatch):
     assert source_of(clusters, "auto").batches(16, "cuda").rows.is_cuda
     monkeypatch.setattr(batches, "RESIDENT_SHARE", 0.0)
     assert not source_of(clusters, "auto").batches(16, "cuda").rows.is_cuda
+
+
+def test_tensors_of_the_device_are_read(small_vae, clusters):
+    vae = small_vae().fit(clusters)
+    X = torch.tensor(clusters, device="cuda", requires_grad=True)
+    again = small_vae().fit(X)
+    np.testing.assert_array_equal(again.transform(X), vae.transform(clusters))
+    assert again.score(X) == vae.score(clusters)
