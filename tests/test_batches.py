@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skvae import ConstantCollapseCertificate, batches, information, scaling, teachers, vae
 from skvae.batches import (
@@ -183,6 +184,35 @@ def test_host_batches_are_those_of_resident_ones(chosen):
     for passes in (iter, lambda fed: fed.shuffled(torch.Generator().manual_seed(3))):
         for wanted, found in zip(passes(resident), passes(host), strict=True):
             assert all(map(torch.equal, wanted, found))
+
+
+class Reads(TorchDispatchMode):
+    """Collect the operations that a device would have to be waited for."""
+
+    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.equal")
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if str(func).startswith(self.WAITING):
+            self.operations.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_of_an_epoch_reads_a_number(small_vae, clusters):
+    net = small_vae().fit(clusters).net_
+    T = np.repeat(np.eye(3), 60, axis=0)
+    fed = TrainingRows(clusters, T, Standardization.of(clusters)).batches(16, "cpu")
+    totals = torch.zeros(3, dtype=torch.float64)
+    with Reads() as reads:
+        for batch in fed.shuffled(torch.Generator().manual_seed(0)):
+            totals += net.train_step(batch, generator=torch.Generator())
+    assert reads.operations == []
+    with Reads() as reads:
+        totals[0].item()
+    assert reads.operations == ["aten._local_scalar_dense.default"]
 
 
 def test_rows_that_are_as_wanted_are_not_copied():
