@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -14,18 +14,80 @@ from torch.utils.data import Dataset
 from skvae.information import teacher_information
 from skvae.scaling import Standardization
 
-__all__ = ["InMemoryBatches", "StreamedBatches", "TrainingRows", "is_large"]
+__all__ = [
+    "InMemoryBatches",
+    "StreamedBatches",
+    "TrainingRows",
+    "copied_ahead",
+    "free_bytes",
+    "is_large",
+]
 
 # Bytes of standardised rows up to which they are kept; beyond, each block of rows is
 # standardised whenever it is read.
 MAX_BYTES = 2**30
 # Bytes of a block of standardised rows.
 BLOCK_BYTES = 2**26
+# Share of a device's free memory that rows and targets may take unasked: the rest is for
+# weights, their moments and activations, and for others on the device.
+RESIDENT_SHARE = 0.5
 
 
 def is_large(rows: NDArray) -> bool:
     """Whether there are too many rows to keep all of them standardised."""
     return 4 * rows.size > MAX_BYTES
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory of a device that tensors can still be put into, or None where it is not known."""
+    if device.type == "cuda":
+        # What torch holds and does not use is free for its next tensor.
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return None
+
+
+def copied_ahead(
+    batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches on a device, each copied there while the one before it is worked on.
+
+    On CUDA nothing waits but the device: the copy is from pinned memory, on a stream of its
+    own. Elsewhere a copy is done when it is asked for.
+    """
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    copies = (_copy(batch, device, stream) for batch in batches)
+    ahead = next(copies, None)
+    while ahead is not None:
+        (batch, copied), ahead = ahead, next(copies, None)
+        if copied is not None:
+            current = torch.cuda.current_stream(device)
+            current.wait_event(copied)
+            for tensor in batch:
+                # Its memory belongs to the stream of copies, which must not use it again
+                # before the step has.
+                tensor.record_stream(current)
+        yield batch
+
+
+def _copy(
+    batch: tuple[Tensor, Tensor], device: torch.device, stream: torch.cuda.Stream | None
+) -> tuple[tuple[Tensor, Tensor], torch.cuda.Event | None]:
+    """Begin to copy a batch; also return what tells that it has arrived."""
+    rows, targets = batch
+    # No stream is no change of stream.
+    with torch.cuda.stream(stream):
+        moved = _sent(rows, device), _sent(targets, device)
+        return moved, None if stream is None else stream.record_event()
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor of the host to a device; on CUDA without waiting for it to arrive."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class InMemoryBatches:
@@ -34,18 +96,21 @@ class InMemoryBatches:
     Parameters
     ----------
     rows : Tensor of shape (n_samples, n_features)
-        Standardised rows, on the device of the model.
+        Standardised rows.
     targets : Tensor of shape (n_samples, n_targets)
         What is wanted of them, on the same device: their teacher distributions.
     batch_size : int
         Rows in a batch; the last one may be smaller.
+    device : torch.device or None, default=None
+        Where each batch is copied to, one ahead. None is where the rows are.
     """
 
-    def __init__(self, rows, targets, batch_size):
+    def __init__(self, rows, targets, batch_size, device=None):
         self.rows = rows
         self.targets = targets
         self.batch_size = batch_size
-        self.device = rows.device
+        self.device = rows.device if device is None else device
+        self._copies = device is not None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,20 +122,26 @@ class InMemoryBatches:
 
     def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all rows once, in the order of a permutation drawn from `generator`."""
-        order = torch.randperm(len(self.rows), generator=generator).to(self.device)
-        for chosen in order.split(self.batch_size):
-            yield self.rows.index_select(0, chosen), self.targets.index_select(0, chosen)
+        order = torch.randperm(len(self.rows), generator=generator)
+        batches = (
+            (self.rows.index_select(0, chosen), self.targets.index_select(0, chosen))
+            for chosen in _sent(order, self.rows.device).split(self.batch_size)
+        )
+        return copied_ahead(batches, self.device) if self._copies else batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(
+        batches = zip(
             self.rows.split(self.batch_size), self.targets.split(self.batch_size), strict=True
         )
+        return copied_ahead(batches, self.device) if self._copies else batches
 
 
 class TrainingRows(Dataset):
     """Rows and what is wanted of them, wherever they lie.
 
-    Up to 1 GiB of standardised rows is kept in memory. Larger tables stay where they are, in
+    On an accelerator the standardised rows and their targets are put into its memory once
+    where they are resident, block by block. All others are fed from the host: up to 1 GiB of
+    standardised rows is kept in memory there, and larger tables stay where they are, in
     memory or mapped from a file, and are standardised as they are read.
 
     Parameters
@@ -83,6 +154,10 @@ class TrainingRows(Dataset):
         From the units of the data to those of the net.
     chosen : ndarray of shape (n_samples,) or None
         Indices of the rows that are meant; None is all.
+    on_device : bool or "auto", default="auto"
+        Whether rows are resident on an accelerator. "auto" is if they and their targets take
+        no more than half of its free memory when first asked for, or no more than 1 GiB
+        where that is not known.
     """
 
     def __init__(
@@ -91,34 +166,80 @@ class TrainingRows(Dataset):
         targets: NDArray,
         units: Standardization,
         chosen: NDArray[np.intp] | None = None,
+        on_device: bool | str = "auto",
     ):
         self.rows = rows
         self.targets = torch.from_numpy(np.asarray(targets, dtype=np.float32))
         self.units = units
         # In their order on disk.
         self.chosen = chosen
+        self.on_device = on_device
+        self._resident: bool | None = None
+        self._rows_on_device: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def block(self, start: int, stop: int) -> Tensor:
-        """Return some of the chosen rows, standardised."""
+        """Return some of the chosen rows, standardised; not to be written to.
+
+        Where they are as the net wants them already, they are no copy.
+        """
         if self.chosen is None:
-            return torch.from_numpy(self.units.apply(self.rows[start:stop]))
-        return torch.from_numpy(self.units.apply(self.rows[self.chosen[start:stop]]))
+            rows = self.rows[start:stop]
+        else:
+            rows = self.rows[self.chosen[start:stop]]
+        # torch has no tensor that is read-only.
+        as_wanted = rows.dtype == np.float32 and rows.flags.carray
+        if as_wanted and self.units.is_identity:
+            return torch.from_numpy(rows)
+        return torch.from_numpy(self.units.apply(rows))
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that are read at a time."""
+        return max(1, BLOCK_BYTES // (4 * self.rows.shape[1]))
 
     @cached_property
     def _standardised(self) -> Tensor:
         return self.block(0, len(self))
 
     def batches(
-        self, batch_size: int, device: str, targets: Tensor | None = None
+        self, batch_size: int, device: str | torch.device, targets: Tensor | None = None
     ) -> InMemoryBatches | StreamedBatches:
         """Return batches of the rows beside their targets, or beside other ones."""
         targets = self.targets if targets is None else targets
+        device = torch.device(device)
+        if self._resident is None:
+            self._resident = self._is_resident(device)
+        if self._resident:
+            return InMemoryBatches(self._rows_on(device), targets.to(device), batch_size)
         if is_large(self.rows):
             return StreamedBatches(self, targets, batch_size, device)
-        return InMemoryBatches(self._standardised.to(device), targets.to(device), batch_size)
+        return InMemoryBatches(self._standardised, targets, batch_size, device)
+
+    def _is_resident(self, device: torch.device) -> bool:
+        if device.type == "cpu":
+            return not is_large(self.rows)
+        if self.on_device != "auto":
+            return bool(self.on_device)
+        free = free_bytes(device)
+        if free is None:
+            return not is_large(self.rows)
+        needed = 4 * (len(self) * self.rows.shape[1] + self.targets.numel())
+        return needed <= RESIDENT_SHARE * free
+
+    def _rows_on(self, device: torch.device) -> Tensor:
+        """Return all rows on the device: the same tensor each time."""
+        if device.type == "cpu":
+            return self._standardised
+        if self._rows_on_device is None:
+            rows = torch.empty(len(self), self.rows.shape[1], device=device)
+            for start in range(0, len(self), self.block_rows):
+                block = self.block(start, start + self.block_rows)
+                rows[start : start + len(block)] = block
+            self._rows_on_device = rows
+        return self._rows_on_device
 
 
 class StreamedBatches:
@@ -135,19 +256,18 @@ class StreamedBatches:
         What is wanted of them.
     batch_size : int
         Rows in a batch; the last one of the last block may be smaller.
-    device : str
-        Where batches go.
+    device : torch.device
+        Where batches go, a block at a time. A CUDA device works on the batches of one block
+        while the next is read.
     """
 
     def __init__(self, source, targets, batch_size, device):
         self.source = source
         self.targets = targets
         self.batch_size = batch_size
-        self.device = torch.device(device)
-        n_features = source.rows.shape[1]
+        self.device = device
         # Whole batches, so that none but the very last is short.
-        in_block = max(1, BLOCK_BYTES // (4 * n_features * batch_size))
-        self.block_rows = in_block * batch_size
+        self.block_rows = max(1, source.block_rows // batch_size) * batch_size
 
     def __len__(self) -> int:
         return len(self.source)
@@ -162,8 +282,8 @@ class StreamedBatches:
         starts = range(0, len(self), self.block_rows)
         for number in torch.randperm(len(starts), generator=generator).tolist():
             rows, targets = self._read(starts[number])
-            order = torch.randperm(len(rows), generator=generator).to(self.device)
-            for chosen in order.split(self.batch_size):
+            order = torch.randperm(len(rows), generator=generator)
+            for chosen in _sent(order, self.device).split(self.batch_size):
                 yield rows.index_select(0, chosen), targets.index_select(0, chosen)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -175,5 +295,5 @@ class StreamedBatches:
 
     def _read(self, start: int) -> tuple[Tensor, Tensor]:
         stop = min(start + self.block_rows, len(self))
-        targets = self.targets[start:stop]
-        return self.source.block(start, stop).to(self.device), targets.to(self.device)
+        rows, targets = self.source.block(start, stop), self.targets[start:stop]
+        return _sent(rows, self.device), _sent(targets, self.device)

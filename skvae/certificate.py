@@ -28,6 +28,7 @@ from skvae.evidence import Evidence
 from skvae.exceptions import BrokenBoundError
 from skvae.probes import SoftmaxProbe
 from skvae.reports import CertificateReport, SimultaneousReport
+from skvae.sources import as_rows
 from skvae.subjects import Reading, Subject
 from skvae.threads import is_small_table, one_thread_if
 
@@ -168,7 +169,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         X : array-like of shape (n_samples, n_features), or iterator of batches of rows
             Rows, best ones that were not in `fit`. Memory maps and streams are read once,
             block by block, and not held in memory; a probe holds the codes, though, and
-            several teachers need an array.
+            several teachers need an array. A data set is read by `skvae.sources.as_rows`.
         y : None
             Ignored; there for consistency with scikit-learn.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -188,6 +189,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             If the estimator has no teacher and witness, and no teacher was given.
         """
         self._validate_params()
+        X = as_rows(X)
         if isinstance(self.teacher, (list, tuple)):
             family = self._one_by_one(self.confidence, X, X_teacher)
             return min(each.score(estimator, X, y, X_teacher) for each in family)
@@ -209,7 +211,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         X : array-like of shape (n_samples, n_features), or iterator of batches of rows
             Rows, best ones that were not in `fit`. Memory maps and streams are read once,
             block by block, and not held in memory; a probe holds the codes, though, and
-            several teachers need an array.
+            several teachers need an array. A data set is read by `skvae.sources.as_rows`.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
 
@@ -229,6 +231,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             their errors: a bug, here or in the model.
         """
         self._validate_params()
+        X = as_rows(X)
         if isinstance(self.teacher, (list, tuple)):
             confidence = self._report_confidence()
             reports = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_rows", "check_image_shape", "resolve_image_shape"]
+__all__ = ["check_image_shape", "flatten_images", "resolve_image_shape"]
 
 # More channels than this in front and no more than this behind look like channels last.
 MOST_COLOURS = 4
@@ -55,7 +55,7 @@ def resolve_image_shape(
     return check_image_shape(shape[1:])
 
 
-def as_rows(X: Any, image_shape: tuple[int, int, int] | None) -> Any:
+def flatten_images(X: Any, image_shape: tuple[int, int, int] | None) -> Any:
     """Return X with one image a row, a view where its memory allows; tables as they are.
 
     Parameters

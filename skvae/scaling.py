@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,11 @@ class Standardization:
             np.broadcast_to(scale, shape).flatten(),
             self.constant,
         )
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether columns are left as they are."""
+        return bool(np.all(self.center == 0) and np.all(self.scale == 1))
 
     @property
     def log_scale_sum(self) -> float:

@@ -20,6 +20,7 @@ from skvae.evidence import Evidence
 from skvae.information import BoundaryStatistics, MarginBound, margin_lower_bound
 from skvae.information.boundary import check_teacher, require_information, without_zeros
 from skvae.probes import probe_in_turn
+from skvae.sources import as_rows
 
 __all__ = ["Reading", "Subject"]
 
@@ -307,7 +308,7 @@ def _blocks(X: Any) -> Iterator[Any]:
     waiting: list[Any] = []
     n_waiting = 0
     for batch in X:
-        waiting.append(batch if hasattr(batch, "iloc") else np.asarray(batch))
+        waiting.append(batch if hasattr(batch, "iloc") else np.asarray(as_rows(batch)))
         n_waiting += len(waiting[-1])
         while n_waiting >= BLOCK_ROWS:
             joined = _joined(waiting)

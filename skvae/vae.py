@@ -39,7 +39,7 @@ from skvae.advice import (
 from skvae.batches import TrainingRows, is_large
 from skvae.exceptions import DivergenceError
 from skvae.fingerprint import RowFingerprint
-from skvae.images import as_rows, resolve_image_shape
+from skvae.images import flatten_images, resolve_image_shape
 from skvae.inference import CHUNK_ROWS, CodeReadings, Inference
 from skvae.information import (
     BoundaryStatistics,
@@ -60,6 +60,7 @@ from skvae.settings import (
     is_designed_objective,
 )
 from skvae.simplex import Design, analytic_code, design_alpha
+from skvae.sources import as_rows
 from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.training import VAENet, build_net, resolve_device
 from skvae.warm_start import (
@@ -230,6 +231,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         an integer `random_state` then fits one teacher for each fold.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
+    data_on_device : bool or "auto", default="auto"
+        Whether an accelerator holds all training rows, standardised, and their teacher
+        distributions. "auto": if they take at most half of its free memory when training
+        begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
+        block), and CUDA copies each batch from pinned memory while it works on the one before.
+        No effect on the CPU.
     precision : {"fp32", "bf16", "fp16"}, default="fp32"
         Of the matrix products in training. "bf16" is faster where the processor has such
         products, at the price of digits; "fp16" is for GPUs that lack them: its gradients
@@ -374,6 +381,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "device": [str],
+        "data_on_device": ["boolean", StrOptions({"auto"})],
         "precision": [StrOptions({"fp32", "bf16", "fp16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -433,6 +441,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         max_teacher_rows=100_000,
         memory=None,
         device="auto",
+        data_on_device="auto",
         precision="fp32",
         random_state=None,
         verbose=0,
@@ -475,6 +484,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.max_teacher_rows = max_teacher_rows
         self.memory = memory
         self.device = device
+        self.data_on_device = data_on_device
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
@@ -487,12 +497,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         X : array-like of shape (n_samples, n_features)
             Training rows, at least two, finite, in any units. With an image shape also
-            (n_samples, channels, height, width).
+            (n_samples, channels, height, width). Here, and in all methods that take rows,
+            also a tensor or a data set, see `skvae.sources.as_rows`.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
-            features), for the teacher to see in place of X.
+            features), for the teacher to see in place of X; no data set.
 
         Returns
         -------
@@ -577,12 +588,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ) -> None:
         """Fit what has to be fitted, train, and only then set the fitted attributes."""
         streaming = resume and one_pass
+        X = as_rows(X)
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         image_shape = self.image_shape
         if image_shape is None and donor is not None:
             image_shape = donor.image_shape_
         image_shape = resolve_image_shape(image_shape, self.architecture, X)
-        X = as_rows(X, image_shape)
+        X = flatten_images(X, image_shape)
         rows = validate_data(
             self,
             X,
@@ -592,7 +604,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         if y is not None:
             check_consistent_length(rows, y)
-            y = y if hasattr(y, "iloc") else np.asarray(y)
+            y = y if hasattr(y, "iloc") else np.asarray(as_rows(y))
         if X_teacher is not None:
             check_consistent_length(rows, X_teacher)
         settings = {**self.get_params(deep=False), "image_shape": image_shape}
@@ -645,8 +657,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         validation = T_held_out = None
         if chosen is not None:
             T_held_out, T = T[held_out], T[chosen]
-            validation = TrainingRows(rows, T_held_out, units, held_out)
-        training = TrainingRows(rows, T, units, chosen)
+            validation = TrainingRows(rows, T_held_out, units, held_out, self.data_on_device)
+        training = TrainingRows(rows, T, units, chosen, self.data_on_device)
         if streaming:
             information = teacher_information(T)
             average_teacher = self.average_teacher_
@@ -847,7 +859,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Means of ``p(x|z)``.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        codes = check_array(as_rows(X), dtype=[np.float64, np.float32], input_name="X")
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
@@ -1040,7 +1052,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
-            X = as_rows(X, self.image_shape_)
+            X = flatten_images(as_rows(X), self.image_shape_)
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         check_support(self.net_.module__likelihood, rows)
         return rows

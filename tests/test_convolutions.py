@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE, rescue
 from skvae.convolutions import ResidualBlock, convolutional_decoder, convolutional_encoder
 from skvae.fingerprint import RowFingerprint
-from skvae.images import as_rows, resolve_image_shape
+from skvae.images import flatten_images, resolve_image_shape
 from skvae.inference import CHUNK_IMAGES
 from skvae.scaling import Standardization
 
@@ -173,7 +173,7 @@ def test_images_as_lists_tensors_and_maps(fitted_conv, images, tmp_path):
     expected = fitted_conv.transform(images)
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    assert np.shares_memory(as_rows(mapped, IMAGE_SHAPE), mapped)
+    assert np.shares_memory(flatten_images(mapped, IMAGE_SHAPE), mapped)
     for X in (images.tolist(), torch.tensor(images), mapped, np.asfortranarray(images)):
         np.testing.assert_array_equal(fitted_conv.transform(X), expected)
 
