@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
@@ -172,7 +173,7 @@ class VariationalAutoencoder(nn.Module):
         else:
             self.witness = SimplexWitness(latent_dim, average_teacher, witness_scale)
 
-    def forward(self, x: Tensor, generator: torch.Generator) -> Outputs:
+    def forward(self, x: Tensor, generator: torch.Generator | Tensor) -> Outputs:
         """One draw of the code for each row, decoded and shown to the witness."""
         with self._products(x):
             mean, log_variance = self.encoder(x)
@@ -194,13 +195,23 @@ class VariationalAutoencoder(nn.Module):
         return latent if self.witness_input == "sample" else mean
 
 
-def draw_latent(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+def draw_latent(
+    mean: Tensor, log_variance: Tensor, generator: torch.Generator | Tensor
+) -> Tensor:
     """Draw codes from the posterior, differentiably in its mean and log variance.
 
-    The noise is drawn on the generator's device: a CPU generator gives the same
-    draws wherever the model lives.
+    In place of a generator there may be what `standard_normal` drew from it.
     """
-    noise = torch.randn(
-        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
-    )
+    if isinstance(generator, Tensor):
+        noise = generator
+    else:
+        noise = standard_normal(mean.shape, generator)
     return mean + torch.exp(0.5 * log_variance) * noise.to(mean.device)
+
+
+def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw noise on the generator's device.
+
+    A CPU generator gives the same draws wherever the model lives.
+    """
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)

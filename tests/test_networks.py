@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from skvae.networks import Encoder, VariationalAutoencoder, dense, draw_latent
+from skvae.networks import (
+    Encoder,
+    VariationalAutoencoder,
+    dense,
+    draw_latent,
+    standard_normal,
+)
 from skvae.witnesses import LinearWitness
 
 
@@ -98,3 +104,10 @@ def test_half_precision_is_for_the_products_of_training_alone():
     assert not torch.equal(one.mean, other.mean)
     one, other = full.eval()(x, generator(2)), half.eval()(x, generator(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_noise_drawn_beforehand_gives_the_same_codes():
+    mean, log_variance = torch.randn(2, 5, 3, generator=generator()).unbind()
+    noise = standard_normal((5, 3), generator(4))
+    expected = draw_latent(mean, log_variance, generator(4))
+    assert torch.equal(draw_latent(mean, log_variance, noise), expected)
