@@ -110,6 +110,7 @@ class StackedGridSearchCV(GridSearchCV):
     Examples
     --------
     >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import KFold
     >>> from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
     >>> from skvae.model_selection import StackedGridSearchCV
     >>> vae = TeacherGuidedVAE(
@@ -123,11 +124,16 @@ class StackedGridSearchCV(GridSearchCV):
     ...     vae,
     ...     {"alignment_weight": [10.0, 30.0], "beta": [0.5, 1.0]},
     ...     scoring=ConstantCollapseCertificate(),
-    ...     cv=3,
+    ...     cv=KFold(3, shuffle=True, random_state=0),
     ... )
-    >>> search.fit(load_iris().data).best_score_ > 0
+    >>> bool(search.fit(load_iris().data).best_score_ > 0)
     True
     """
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns seen in `fit`."""
+        return super().n_features_in_
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None) -> StackedGridSearchCV:

@@ -208,7 +208,7 @@ def searches(session, table, options):
 
 def main():
     command = parser(__doc__)
-    command.add_argument("--models", nargs="+", type=int, default=(4, 8, 16))
+    command.add_argument("--models", nargs="+", type=int, default=(4, 8))
     command.add_argument("--epochs", type=int, default=2)
     command.add_argument("--search-epochs", type=int, default=10)
     options = command.parse_args()
