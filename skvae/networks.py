@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -304,7 +304,9 @@ class VariationalAutoencoder(nn.Module):
             of_two = multiply_adds(self.encoder, x) + multiply_adds(self.decoder, latent, x)
             self.multiply_adds = of_two // 2
 
-    def forward(self, x: Tensor, generator: torch.Generator, n_draws: int = 1) -> Outputs:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | Tensor, n_draws: int = 1
+    ) -> Outputs:
         """Draw codes for each row and decode them; the witness is shown the first draw."""
         with self._products(x):
             mean, log_variance = self.encoder(x)
@@ -330,13 +332,23 @@ class VariationalAutoencoder(nn.Module):
         return latent if self.witness_input == "sample" else mean
 
 
-def draw_latent(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+def draw_latent(
+    mean: Tensor, log_variance: Tensor, generator: torch.Generator | Tensor
+) -> Tensor:
     """Draw codes from the posterior, differentiably in its mean and log variance.
 
-    The noise is drawn on the generator's device: a CPU generator gives the same
-    draws wherever the model lives.
+    In place of a generator there may be what `standard_normal` drew from it.
     """
-    noise = torch.randn(
-        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
-    )
+    if isinstance(generator, Tensor):
+        noise = generator
+    else:
+        noise = standard_normal(mean.shape, generator)
     return mean + torch.exp(0.5 * log_variance) * noise.to(mean.device)
+
+
+def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw noise on the generator's device.
+
+    A CPU generator gives the same draws wherever the model lives.
+    """
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)

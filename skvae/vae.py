@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -586,7 +586,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _train(
         self, X: Any, y: Any, X_teacher: Any, *, resume: bool, one_pass: bool = False
     ) -> None:
-        """Fit what has to be fitted, train, and only then set the fitted attributes."""
+        """Take the whole course, with the training that the net has of its own."""
+        course = self._course(X, y, X_teacher, resume=resume, one_pass=one_pass)
+        with contextlib.closing(course):
+            for net, rows in course:
+                with torch.enable_grad():
+                    net.partial_fit(rows)
+
+    def _course(
+        self, X: Any, y: Any, X_teacher: Any, *, resume: bool, one_pass: bool = False
+    ) -> Generator[tuple[VAENet, TrainingRows]]:
+        """Fit what has to be fitted, yield what is to be trained, then set the attributes."""
         streaming = resume and one_pass
         X = as_rows(X)
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
@@ -687,8 +697,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 net.resume_from(self.net_)
             elif self.prefit_epochs:
                 self._prefit(net, training, T, average_teacher)
-            with torch.enable_grad():
-                net.partial_fit(training)
+            yield net, training
         net.train_split = None
 
         self.net_ = net

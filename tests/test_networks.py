@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skvae.layers import dense
-from skvae.networks import Encoder, VariationalAutoencoder, draw_latent
+from skvae.networks import Encoder, VariationalAutoencoder, draw_latent, standard_normal
 from skvae.witnesses import LinearWitness
 
 
@@ -99,3 +99,10 @@ def test_half_precision_is_for_the_products_of_training_alone():
     assert not torch.equal(one.mean, other.mean)
     one, other = full.eval()(x, generator(2)), half.eval()(x, generator(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_noise_drawn_beforehand_gives_the_same_codes():
+    mean, log_variance = torch.randn(2, 5, 3, generator=generator()).unbind()
+    noise = standard_normal((5, 3), generator(4))
+    expected = draw_latent(mean, log_variance, generator(4))
+    assert torch.equal(draw_latent(mean, log_variance, noise), expected)
