@@ -8,8 +8,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from sklearn.utils import Bunch
 
-__all__ = ["digits", "load_array"]
+__all__ = ["digits", "load", "load_array"]
+
+
+def load(spec: str) -> Bunch:
+    """Load data by name.
+
+    Parameters
+    ----------
+    spec : str
+        "digits", or the path of a ``.npy`` or ``.npz`` file.
+
+    Returns
+    -------
+    data : Bunch
+        ``data``, ``target``, ``image_shape``, ``test_data`` and ``test_target``; all but the
+        first may be None.
+    """
+    if spec == "digits":
+        return Bunch(
+            data=digits(),
+            target=load_digits().target,
+            image_shape=(1, 8, 8),
+            test_data=None,
+            test_target=None,
+        )
+    data = load_array(spec)
+    return Bunch(data=data, target=None, image_shape=None, test_data=None, test_target=None)
 
 
 def digits() -> NDArray[np.float64]:

@@ -36,3 +36,7 @@ class InterruptedFitWarning(UserWarning):
     Turn it into an error (``warnings.simplefilter("error", InterruptedFitWarning)``)
     to stop a longer job, such as a grid search, at the first Ctrl-C.
     """
+
+
+class DamagedResultWarning(UserWarning):
+    """The file of a finished run is not what was written; the run is done again."""
