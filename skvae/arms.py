@@ -45,7 +45,7 @@ VARIANCE_RATIO = 1.5
 # By the same rule it uses every direction whose eigenvalue is above its variance, and the
 # largest eigenvalue is at least the mean column variance.
 INFORMATIVE_RATIO = 0.2
-# Rows, evenly spaced, whose covariance is taken.
+# Rows, evenly spaced, whose covariance is taken, at most.
 COVARIANCE_ROWS = 20_000
 
 
@@ -61,7 +61,7 @@ def collapse_prone_variance(X: NDArray) -> float:
     -------
     variance : float
         1.5 times the largest eigenvalue of the covariance of X, in its squared units; of
-        20,000 rows, evenly spaced, where there are more.
+        evenly spaced rows, at most 20,000, where there are more.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def informative_variance(X: NDArray) -> float:
     Returns
     -------
     variance : float
-        0.2 times the mean column variance of X, in its squared units; of 20,000 rows,
-        evenly spaced, where there are more.
+        0.2 times the mean column variance of X, in its squared units; of evenly
+        spaced rows, at most 20,000, where there are more.
 
     Raises
     ------

@@ -62,5 +62,9 @@ def broken_promises(runs: Sequence[dict[str, Any]]) -> list[str]:
         elif arm in unaligned:
             for read in ("mean", "sample"):
                 bound = report[f"lower_bound_{read}"]
-                expect(bound <= 0, f"a baseline without a raw certificate ({read})", bound)
+                if bound > 0:
+                    broken.append(
+                        f"{where}: a finding, this baseline is certified by its own witness "
+                        f"at the {read} read, with a bound of {bound:.4f}"
+                    )
     return broken

@@ -108,8 +108,8 @@ def test_a_baseline_with_a_raw_certificate_is_a_finding(result):
     baseline["report"]["lower_bound_mean"] = -0.1
     broken = broken_promises([*result["runs"], baseline])
     assert broken == [
-        "vae, seed 0: expected a baseline without a raw certificate (sample), got "
-        f"{baseline['report']['lower_bound_sample']:.4f}"
+        "vae, seed 0: a finding, this baseline is certified by its own witness at the sample "
+        f"read, with a bound of {baseline['report']['lower_bound_sample']:.4f}"
     ]
     baseline["report"]["lower_bound_sample"] = -0.1
     assert broken_promises([*result["runs"], baseline]) == []
