@@ -2,7 +2,7 @@
 
 from skvae._version import __version__
 from skvae.certificate import ConstantCollapseCertificate
-from skvae.displays import MarginHistoryDisplay
+from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.reports import CertificateReport, SimultaneousReport
 from skvae.rescues import Rescue, rescue
 from skvae.teacher_search import TeacherSearch
@@ -10,6 +10,7 @@ from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher, TemperedT
 from skvae.vae import TeacherGuidedVAE
 
 __all__ = [
+    "ArmComparisonDisplay",
     "CertificateReport",
     "ConstantCollapseCertificate",
     "GaussianMixtureTeacher",

@@ -1,4 +1,4 @@
-"""``python -m skvae``: prevention, collapse and rescue on one data set, in one command."""
+"""``python -m skvae``: the protocol on one data set, in one command."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skvae import datasets, protocol
 from skvae.devices import resolve_device
-from skvae.displays import MarginHistoryDisplay
-from skvae.exceptions import InterruptedFitWarning
+from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
+from skvae.exceptions import DamagedResultWarning, DivergenceError, InterruptedFitWarning
+from skvae.results_folder import write_whole
+from skvae.tables import csv_table, markdown_table
 
 HELD, BROKEN, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-RESULTS, FIGURE = "results.json", "margins.png"
+RUNS = "runs"
+RESULTS, LINES, CSV, MARKDOWN = "results.json", "results.jsonl", "results.csv", "results.md"
+MARGINS, COMPARISON = "margins.png", "arms.png"
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "arm": lambda run: run["arm"],
@@ -42,6 +46,9 @@ LEGEND = (
     "Nats, on held-out rows. 'certified': the 95% lower bound on the margin at the sample\n"
     "read is above 0, so the witness, and with it the latent code, is not constant in x. It\n"
     "means no more."
+)
+SUMMARY_LEGEND = (
+    "Means over seeds and teachers (least to greatest). Squared errors are in the units of X."
 )
 
 
@@ -71,11 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_folder(options.out)
         resolve_device(options.device)
-        X = datasets.digits() if options.data == "digits" else datasets.load_array(options.data)
-        result = _run(X, options)
+        result = _run(options)
         broken = protocol.broken_promises(result["runs"])
         result = {
-            "versions": _versions(),
+            "versions": {"python": platform.python_version(), **protocol.versions()},
             "data": options.data,
             **result,
             "pattern_held": not broken,
@@ -84,42 +90,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         _print(result)
         _write_all(options.out, result)
-    except (ValueError, OSError) as error:
-        print(f"skvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, DivergenceError) as error:
+        sentences = [str(error), *getattr(error, "__notes__", [])]
+        print(f"skvae: error: {' '.join(' '.join(sentences).split())}", file=sys.stderr)
         return UNUSABLE
     except (KeyboardInterrupt, InterruptedFitWarning):
-        print("skvae: interrupted; nothing was written.", file=sys.stderr)
+        runs = options.out / RUNS
+        kept = (
+            f"finished runs are kept in {runs}; the same command goes on from there."
+            if any(runs.glob("*.json"))
+            else "nothing was written."
+        )
+        print(f"skvae: interrupted; {kept}", file=sys.stderr)
         return INTERRUPTED
     return BROKEN if broken else HELD
 
 
 def _print(result: dict[str, Any]) -> None:
-    print(_table(result["runs"]))
+    runs = result["runs"]
+    if all(run["arm"] in protocol.ARMS and run["teacher"] == 0 for run in runs):
+        print(_table(runs))
+    else:
+        print(markdown_table(runs))
+        print(SUMMARY_LEGEND)
     print(LEGEND)
     for sentence in result["broken_promises"]:
         print(f"The pattern did not hold. {sentence}.")
     if result["pattern_held"]:
+        baselines = any(run["arm"] in protocol.BASELINES for run in runs)
         print(
             "The pattern held for every seed: certified with alignment, collapsed without it, "
-            "rescued."
+            f"rescued{'; no baseline certified by its own witness' if baselines else ''}."
         )
 
 
 def _write_all(folder: Path, result: dict[str, Any]) -> None:
-    text = json.dumps(result, indent=1)
+    runs = result["runs"]
+    texts = {
+        RESULTS: json.dumps(result, indent=1),
+        LINES: "".join(json.dumps(run) + "\n" for run in runs),
+        CSV: csv_table(runs),
+        MARKDOWN: markdown_table(runs),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / RESULTS, lambda file: file.write(text.encode()))
+    for name, text in texts.items():
+        write_whole(folder / name, partial(_write_text, text))
     try:
-        figure = _figure(result["runs"]).figure_
-        _write(folder / FIGURE, lambda file: figure.savefig(file, dpi=150))
+        figures = {
+            MARGINS: _margins(runs).figure_,
+            COMPARISON: ArmComparisonDisplay.from_runs(runs).figure_,
+        }
+        for name, figure in figures.items():
+            write_whole(folder / name, partial(figure.savefig, dpi=150))
     except ImportError as error:
         print(f"No figure: {error}")
+    if result["n_other_files"]:
+        print(
+            f"{result['n_other_files']} files in {folder / RUNS} are runs of other set-ups, "
+            "and were left alone."
+        )
     print(f"Written to {folder} in {result['seconds']:.0f} s in all.")
 
 
-def _versions() -> dict[str, str]:
-    libraries = ("skvae", "torch", "scikit-learn", "skorch", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+def _write_text(text: str, file: BinaryIO) -> None:
+    file.write(text.encode())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,21 +161,61 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m skvae",
         description="Train a teacher-guided VAE with alignment (prevention), without it "
         "(collapse), and from the collapsed model with it (rescue); certify each on "
-        "held-out rows.",
-        epilog="Exit status: 0 the pattern held, 1 it did not, 2 unusable options or data.",
+        "held-out rows. Finished runs are kept in the folder: the same command, "
+        "interrupted, goes on from there.",
+        epilog="Exit status: 0 the pattern held, 1 it did not, 2 unusable options or data, "
+        "130 interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--data", default="digits", help="digits, or a .npy or .npz file with a matrix"
+        "--data",
+        default="digits",
+        metavar="SPEC",
+        help="digits, a .npy or .npz file with a matrix, or another name that "
+        "skvae.datasets.load knows",
+    )
+    parser.add_argument(
+        "--baselines", action="store_true", help="train the standard methods beside them"
+    )
+    parser.add_argument(
+        "--teachers",
+        default="per-seed",
+        help="per-seed, search (one for each seed), or fixed:N (N for all seeds)",
     )
     parser.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 0")
     parser.add_argument("--epochs", type=_positive, default=100, help="epochs of each arm")
+    parser.add_argument(
+        "--architecture",
+        choices=["dense", "conv"],
+        default="dense",
+        help="of encoder and decoder; conv wants images",
+    )
+    parser.add_argument(
+        "--set",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of TeacherGuidedVAE for all arms, such as latent_dim=16 or "
+        "hidden_layer_sizes=[256,256]; may be repeated",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument(
-        "--out", type=Path, default=Path("skvae-results"), help="folder for results and figure"
+        "--out", type=Path, default=Path("skvae-results"), help="folder for results and figures"
     )
     parser.add_argument("--jobs", type=_positive, default=1, help="processes to train in")
     return parser
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals and value):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        # A word needs no quotes.
+        return name, value
 
 
 def _positive(text: str) -> int:
@@ -155,23 +229,61 @@ def _check_folder(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"--out {folder}: {existing} is not a folder that can be written to.")
-    for name in (RESULTS, FIGURE):
+    for name in (RESULTS, LINES, CSV, MARKDOWN, MARGINS, COMPARISON):
         if (folder / name).is_dir():
             raise ValueError(f"--out {folder}: {name} in it is a folder; name another place.")
+    if (folder / RUNS).exists() and not (folder / RUNS).is_dir():
+        raise ValueError(f"--out {folder}: {RUNS} in it is no folder; name another place.")
 
 
-def _run(X: NDArray, options: argparse.Namespace) -> dict[str, Any]:
-    n_arms = len(protocol.ARMS) * options.seeds
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    data = datasets.load(options.data)
+    X, y = data.data, data.target
+    if data.test_data is not None:
+        X = (data.data, data.test_data)
+        y = None if y is None or data.test_target is None else (y, data.test_target)
+    setting = dict(options.set)
+    if options.architecture == "conv":
+        if data.image_shape is None:
+            raise ValueError(f"--architecture conv wants images, and {options.data} has none.")
+        setting = {"architecture": "conv", "image_shape": data.image_shape, **setting}
+    arms = list(protocol.ARMS)
+    if options.baselines:
+        arms += [*protocol.TEACHER_GUIDED, *protocol.BASELINES]
+    fixed = options.teachers.partition("fixed:")[2]
+    n_teachers = int(fixed) if fixed.isdecimal() else 1
+    total = len(arms) * options.seeds * n_teachers
+
     # Data that no teacher can be fitted to is refused before a bar is drawn.
-    with tqdm(total=n_arms, unit="arm", desc="training", delay=1) as bar:
+    with (
+        warnings.catch_warnings(),
+        tqdm(total=total, unit="run", desc="training", delay=1) as bar,
+    ):
+        warnings.simplefilter("always", DamagedResultWarning)
+        warnings.showwarning = _show_warning
+
+        def resume(found: int) -> None:
+            # The time left is that of the runs still to be done.
+            bar.initial = bar.n = found
+
         return protocol.run(
             X,
+            y,
+            arms=arms,
             seeds=range(options.seeds),
+            teachers=options.teachers,
             epochs=options.epochs,
             device=options.device,
+            setting=setting,
+            folder=options.out / RUNS,
             n_jobs=options.jobs,
             on_progress=bar.update,
+            on_resume=resume,
         )
+
+
+def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    tqdm.write(f"skvae: warning: {message}", file=sys.stderr)
 
 
 def _table(runs: Sequence[dict[str, Any]]) -> str:
@@ -185,9 +297,13 @@ def _table(runs: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _figure(runs: Sequence[dict[str, Any]]) -> MarginHistoryDisplay:
+def _margins(runs: Sequence[dict[str, Any]]) -> MarginHistoryDisplay:
+    aligned = {**protocol.ARMS, **protocol.TEACHER_GUIDED}
     curves = []
     for run in runs:
+        # The witness of a baseline is constant.
+        if run["arm"] not in aligned:
+            continue
         history = run["history"]
         # Rescue goes on where collapse ended.
         start = len(history) if run["arm"] == "rescue" else 0
@@ -202,17 +318,6 @@ def _figure(runs: Sequence[dict[str, Any]]) -> MarginHistoryDisplay:
     display = MarginHistoryDisplay(curves, information).plot()
     display.ax_.set_title("Margin in training, one line a seed; rescue starts from collapse")
     return display
-
-
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a whole file or none."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

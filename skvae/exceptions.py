@@ -42,6 +42,10 @@ class InterruptedFitWarning(UserWarning):
     """
 
 
+class DamagedResultWarning(UserWarning):
+    """The file of a finished run is not what was written; the run is done again."""
+
+
 class UnverifiedDataWarning(UserWarning):
     """A data set is sound in structure, but it is not what was published under its name.
 

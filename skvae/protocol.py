@@ -1,231 +1,330 @@
-"""Prevention, collapse, rescue: three arms that differ in one parameter.
+"""Prevention, collapse, rescue and the baselines: arms that differ in parameters alone.
 
-All arms of a seed share the split, the teacher and the setting, which is collapse-prone:
-a Gaussian decoder so noisy that the code buys no likelihood. *Prevention* trains with
-alignment; *collapse* without; *rescue* starts from the collapsed weights, with
-alignment. Each is certified on rows that none of it has seen.
+*Prevention*, *collapse* and *rescue* share a setting that is collapse-prone: a Gaussian
+decoder so noisy that the code buys no likelihood. *Prevention* trains with alignment;
+*collapse* without; *rescue* starts from the collapsed weights, with alignment. The
+baselines, and *teacher-guided* beside them, train where reconstruction pays for a code.
+All arms of a seed share the split and the teachers. Each is certified on rows that none
+of it has seen.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from itertools import groupby
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
+from joblib import hash as joblib_hash
+from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skvae.arms import (
+    ARMS,
+    SETTING,
+    STARTS,
+    TEACHER_GUIDED,
+    arm_parameters,
+    choose_arms,
+    collapse_prone_variance,
+    informative_variance,
+)
 from skvae.baselines import BASELINES
-from skvae.certificate import ConstantCollapseCertificate
-from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
+from skvae.devices import resolve_device
+from skvae.promises import broken_promises
+from skvae.results_folder import ResultsFolder, content_hash, identity_of, plain
+from skvae.runs import Run, Split, needs_teacher, train_group
+from skvae.teacher_search import TeacherSearch
 from skvae.teachers import GaussianMixtureTeacher
-from skvae.vae import TeacherGuidedVAE
+from skvae.threads import one_thread_if
+from skvae.warm_start import unfrozen
 
 __all__ = [
     "ARMS",
     "BASELINES",
     "SETTING",
+    "TEACHER_GUIDED",
     "broken_promises",
     "collapse_prone_variance",
+    "informative_variance",
     "run",
+    "versions",
 ]
 
-ARMS: dict[str, dict[str, Any]] = {
-    "prevention": {"alignment_weight": 10.0},
-    "collapse": {"alignment_weight": 0.0},
-    "rescue": {"alignment_weight": 10.0},
-}
-SETTING: dict[str, Any] = {
-    "latent_dim": 8,
-    "hidden_layer_sizes": (128,),
-    "beta": 1.0,
-    "batch_size": 128,
-    "lr": 2e-3,
-}
 TEST_FRACTION = 0.2
-# A linear decoder uses no dimension once its variance exceeds the largest eigenvalue of
-# the data's covariance (Lucas et al., NeurIPS 2019); half as much again leaves no doubt.
-VARIANCE_RATIO = 1.5
-# What the arms promise on held-out rows.
-COLLAPSED_RATE = 0.01
-PREVENTION_SHARE = 0.5
-RESCUE_TOLERANCE = 0.1
-
-
-def collapse_prone_variance(X: NDArray) -> float:
-    """Return a decoder variance at which a code buys no likelihood.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Training rows.
-
-    Returns
-    -------
-    variance : float
-        1.5 times the largest eigenvalue of the covariance of X, in its squared units.
-
-    Raises
-    ------
-    ValueError
-        If all rows are equal, or so far apart that their covariance overflows.
-
-    References
-    ----------
-    Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, NeurIPS 2019.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skvae.protocol import collapse_prone_variance
-    >>> round(collapse_prone_variance(np.array([[-1.0, 0.0], [1.0, 0.0]])), 6)
-    1.5
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        covariance = np.atleast_2d(np.cov(X, rowvar=False, bias=True))
-    if not np.isfinite(covariance).all():
-        raise ValueError("The covariance of X is not finite: rescale it, or clip its outliers.")
-    largest = float(np.linalg.eigvalsh(covariance)[-1])
-    if not largest > 0:
-        raise ValueError("All rows of X are equal: there is nothing that a code could keep.")
-    return VARIANCE_RATIO * largest
+# What determines the last digits, beside the parameters.
+LIBRARIES = ("skvae", "torch", "scikit-learn", "skorch", "numpy")
 
 
 def run(
-    X: NDArray,
+    data: NDArray | tuple[NDArray, NDArray],
+    y: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any]] = tuple(ARMS),
     seeds: Sequence[int] = (0, 1, 2),
+    teachers: str | int | Sequence[Any] = "per-seed",
     epochs: int = 100,
     device: str = "auto",
+    setting: Mapping[str, Any] | None = None,
+    folder: str | PathLike[str] | None = None,
     n_jobs: int = 1,
     on_progress: Callable[[int], Any] = lambda finished: None,
+    on_resume: Callable[[int], Any] = lambda found: None,
 ) -> dict[str, Any]:
-    """Train and certify every arm with every seed.
+    """Train and certify every arm with every seed and teacher.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows; a fifth of them is held out, the same for every seed.
+    data : ndarray of shape (n_samples, n_features), or tuple of two
+        Rows, of which a fifth is held out, the same for every seed; or the rows to train on
+        and those to hold out.
+    y : array-like of shape (n_samples,), tuple of two, or None, default=None
+        Labels, as `data`. They train nothing; a linear classifier of the codes is scored by
+        them.
+    arms : sequence of str, or mapping, default=("prevention", "collapse", "rescue")
+        Names in `ARMS`, `TEACHER_GUIDED` and `BASELINES`; a mapping has names of your
+        own and constructor parameters of `TeacherGuidedVAE`. The arms in `ARMS` train
+        with `collapse_prone_variance`, all others with `informative_variance`.
     seeds : sequence of int, default=(0, 1, 2)
-        Each drives a teacher, the initial weights and the noise of its three arms.
+        Each drives the initial weights, the batches and the noise of its arms.
+    teachers : str, int or list of fitted teachers, default="per-seed"
+        "per-seed" fits a `GaussianMixtureTeacher` with every seed, "search" runs a
+        `TeacherSearch` with every seed. A list, or "fixed:3" (also 3) for three mixtures of
+        their own seeds 0 to 2, meets every seed with every teacher; "fixed" is "fixed:1".
     epochs : int, default=100
-        Epochs of each arm.
+        Epochs of each arm; rescue trains as many again.
     device : str, default="auto"
         As in `TeacherGuidedVAE`.
+    setting : mapping or None, default=None
+        Constructor parameters for all arms, in place of those in `SETTING`, and of the
+        decoder variance of both settings; an arm's own parameters come last.
+    folder : str, path or None, default=None
+        Where each finished run is written, at once and atomically. Runs that are there
+        already are not done again; those of other set-ups are left alone. One call at a
+        time should use a folder.
     n_jobs : int, default=1
-        Processes to train in. The result is the same for any number on one machine's
-        CPU, as long as X has fewer than about 4 million entries: then all work that
-        could depend on the number of threads is done on one.
+        Processes to train in, as in joblib. Each run has one thread, so the result is the
+        same to the bit for any number on one machine's CPU.
     on_progress : callable
-        Called with the number of arms just finished.
+        Called with the number of runs just finished.
+    on_resume : callable
+        Called once, before training, with the number of runs found in the folder.
 
     Returns
     -------
     result : dict
-        ``setting`` and ``arms`` (constructor parameters), ``n_train``, ``n_test``, and
-        ``runs``: one record for each seed and arm, with ``arm``, ``seed``, ``report``,
-        ``elbo`` (on the held-out rows, nats a row) and ``history``.
+        ``setting`` and ``arms`` (constructor parameters), ``teachers``, ``n_train``,
+        ``n_test``, ``n_other_files`` (results of other set-ups in the folder), and
+        ``runs``: one record for each seed, arm and teacher, with ``arm``, ``seed``, ``teacher``
+        (its number), ``teacher_parameters`` (what a search chose), ``parameters``,
+        ``report`` (raw, and by probe in its ``probe`` where 10 rows or more are held out),
+        ``elbo`` (nats a row), ``reconstruction_error`` (squared, an entry, in the units
+        of X), ``relative_reconstruction_error`` (as a share of that of the training mean),
+        ``accuracy`` (of the linear classifier, on held-out rows), ``history`` and
+        ``seconds`` (of training).
 
     Raises
     ------
     ValueError
-        If no teacher can be fitted to X, or all its rows are equal.
+        If no teacher can be fitted to the rows, all rows are equal, or an arm, a seed, a
+        teacher or a parameter is none.
+
+    Warns
+    -----
+    DamagedResultWarning
+        If the file of a run is damaged; the run is done again.
+
+    Notes
+    -----
+    Without alignment a teacher reaches neither encoder nor decoder, and the linear witness
+    stays the best constant student it started as. Such an arm is trained once for each
+    seed, and certified under each teacher with that teacher's constant student, which is
+    what a fit with that teacher would have given, to the bit.
     """
-    X_train, X_test = train_test_split(X, test_size=TEST_FRACTION, random_state=0)
-    setting = {
-        **SETTING,
-        "decoder_variance": collapse_prone_variance(X_train),
-        "max_epochs": epochs,
-        "device": device,
-    }
-    tasks = []
-    for seed in seeds:
-        teacher = FrozenEstimator(GaussianMixtureTeacher(random_state=seed).fit(X_train))
-        model = TeacherGuidedVAE(teacher=teacher, random_state=seed, **setting)
-        # Rescue has to wait for collapse; prevention waits for nothing.
-        for chain in (("prevention",), ("collapse", "rescue")):
-            tasks.append(delayed(_train_chain)(model, chain, X_train, X_test))
-    runs = []
-    for records in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
-        runs += records
-        on_progress(len(records))
+    split = _split(data, y)
+    chosen = choose_arms(arms)
+    shared = {**SETTING, "max_epochs": epochs, "device": resolve_device(device)}
+    shared |= dict(setting or {})
+    parameters = arm_parameters(chosen, shared, split.X_train)
+    seeds = _checked_seeds(seeds)
+    kind, given = _teachers(teachers)
+    numbers = range(given if isinstance(given, int) else len(given))
+
+    store = None if folder is None else ResultsFolder(Path(folder))
+    about = {} if store is None else {"data": _fingerprint(split), "versions": versions()}
+    planned = [
+        _plan(arm, seed, number, parameters, about, _description(kind, given, number))
+        for seed in seeds
+        for arm in chosen
+        for number in numbers
+    ]
+    found = {} if store is None else {each.name: store.read(each.name) for each in planned}
+    records = {name: record for name, record in found.items() if record is not None}
+    missing = [each for each in planned if each.name not in records]
+
+    ready = _fit_teachers(kind, given, missing, split.X_train, n_jobs)
+    on_resume(len(records))
+    tasks = [
+        delayed(_train_named)(group, ready[group[0].seed], split, store)
+        for group in _groups(missing)
+    ]
+    for pairs in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
+        records.update(pairs)
+        on_progress(len(pairs))
+    names = {each.name for each in planned}
     return {
-        "setting": setting,
-        "arms": ARMS,
-        "n_train": len(X_train),
-        "n_test": len(X_test),
-        "runs": runs,
+        "setting": plain(shared),
+        "arms": plain({arm: parameters[arm] for arm in chosen}),
+        "teachers": kind if kind != "fixed" else f"fixed:{len(numbers)}",
+        "n_train": len(split.X_train),
+        "n_test": len(split.X_test),
+        "n_other_files": 0 if store is None else store.others(names),
+        "runs": [records[each.name] for each in planned],
     }
 
 
-def broken_promises(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Say where the pattern of prevention, collapse and rescue does not hold.
-
-    Parameters
-    ----------
-    runs : sequence of dict
-        The records of `run`, all three arms of each seed.
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that a result depends on.
 
     Returns
     -------
-    broken : list of str
-        One sentence for each promise that a run breaks; empty if the pattern holds.
+    versions : dict of str
+        By the name of the package.
     """
-    broken = []
-    margins = ("margin_mean", "margin_sample")
-    reports = {(run["arm"], run["seed"]): run["report"] for run in runs}
-    for (arm, seed), report in reports.items():
-
-        def expect(holds: bool, promise: str, found: float, arm=arm, seed=seed) -> None:
-            if not holds:
-                broken.append(f"{arm}, seed {seed}: expected {promise}, got {found:.4f}")
-
-        if arm == "collapse":
-            rate, active = report["rate"], report["active_units"]
-            expect(rate < COLLAPSED_RATE, f"rate < {COLLAPSED_RATE}", rate)
-            expect(active == 0, "no active unit", active)
-            for name in margins:
-                expect(report[name] <= 0, f"{name} <= 0", report[name])
-            expect(not report["certified"], "no certificate", report["lower_bound_sample"])
-        elif arm == "prevention":
-            expect(report["certified"], "a bound above 0", report["lower_bound_sample"])
-            least = PREVENTION_SHARE * report["teacher_information"]
-            for name in margins:
-                expect(report[name] > least, f"{name} > I_T / 2 = {least:.4f}", report[name])
-        else:
-            expect(report["certified"], "a bound above 0", report["lower_bound_sample"])
-            for name in margins:
-                aim = reports["prevention", seed][name]
-                near = abs(report[name] - aim) <= RESCUE_TOLERANCE * abs(aim)
-                expect(near, f"{name} within 10% of prevention's {aim:.4f}", report[name])
-    return broken
+    return {name: version(name) for name in LIBRARIES}
 
 
-def _train_chain(
-    model: TeacherGuidedVAE, chain: Sequence[str], X_train: NDArray, X_test: NDArray
-) -> list[dict[str, Any]]:
-    certificate = ConstantCollapseCertificate(latent="sample")
-    records = []
-    before: TeacherGuidedVAE | bool = False
-    for arm in chain:
-        parameters = {**model.get_params(deep=False), **ARMS[arm], "warm_start": before}
-        fitted = TeacherGuidedVAE(**parameters)
-        with warnings.catch_warnings():
-            # The table says it; and an arm cut short is no result.
-            warnings.simplefilter("ignore", UncertifiedWarning)
-            warnings.simplefilter("error", InterruptedFitWarning)
-            fitted.fit(X_train)
-        records.append(
-            {
-                "arm": arm,
-                "seed": model.random_state,
-                "report": certificate.certify(fitted, X_test).to_dict(),
-                "elbo": fitted.score(X_test),
-                "history": fitted.history_,
-            }
+def _split(data: Any, y: Any) -> Split:
+    if isinstance(data, tuple):
+        if len(data) != 2 or (y is not None and not (isinstance(y, tuple) and len(y) == 2)):
+            raise ValueError(
+                "A split is a tuple (X_train, X_test), with labels (y_train, y_test) or none."
+            )
+        y_train, y_test = (None, None) if y is None else map(_labels, y)
+        split = Split(*data, y_train, y_test)
+        if split.X_train.shape[1:] != split.X_test.shape[1:]:
+            raise ValueError(
+                f"X_train and X_test must have the same columns, got {split.X_train.shape[1:]} "
+                f"and {split.X_test.shape[1:]}."
+            )
+    elif y is None:
+        split = Split(*train_test_split(data, test_size=TEST_FRACTION, random_state=0))
+    else:
+        rows = train_test_split(data, _labels(y), test_size=TEST_FRACTION, random_state=0)
+        split = Split(*rows)
+    check_consistent_length(split.X_train, split.y_train)
+    check_consistent_length(split.X_test, split.y_test)
+    return split
+
+
+def _labels(y: Any) -> NDArray | None:
+    return None if y is None else np.asarray(y)
+
+
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+    checked = [int(seed) for seed in seeds]
+    if not checked or len(set(checked)) < len(checked) or min(checked) < 0:
+        raise ValueError(f"seeds must be different whole numbers from 0 on, got {seeds!r}.")
+    return checked
+
+
+def _teachers(teachers: Any) -> tuple[str, Any]:
+    """Return what kind of teachers these are, and how many, or they themselves."""
+    if teachers in ("per-seed", "search"):
+        return teachers, 1
+    fixed = re.fullmatch(r"fixed(?::(\d+))?", teachers) if isinstance(teachers, str) else None
+    if fixed is not None:
+        teachers = int(fixed[1] or 1)
+    if isinstance(teachers, int) and teachers >= 1:
+        return "fixed", teachers
+    if isinstance(teachers, (list, tuple)) and teachers:
+        for teacher in teachers:
+            check_is_fitted(unfrozen(teacher))
+        return "given", [FrozenEstimator(unfrozen(teacher)) for teacher in teachers]
+    raise ValueError(
+        "teachers must be 'per-seed', 'search', 'fixed:N' with N of at least 1, or a list of "
+        f"fitted teachers, got {teachers!r}."
+    )
+
+
+def _fingerprint(split: Split) -> dict[str, str]:
+    return {name: content_hash(array) for name, array in vars(split).items()}
+
+
+def _description(kind: str, given: Any, number: int) -> dict[str, str]:
+    """Tell a teacher from others, before it is fitted if it is not."""
+    content = joblib_hash(given[number].estimator) if kind == "given" else ""
+    return {"kind": kind, "content": content}
+
+
+def _plan(
+    arm: str,
+    seed: int,
+    number: int,
+    parameters: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Any],
+    teacher: Mapping[str, str],
+) -> Run:
+    start = parameters[STARTS[arm]] if arm in STARTS else None
+    description = {
+        **about,
+        "parameters": plain(parameters[arm]),
+        "start": plain(start),
+        "teacher": teacher,
+    }
+    name = identity_of(description, f"{arm}-seed{seed}-teacher{number}")
+    return Run(arm, seed, number, parameters[arm], start, name)
+
+
+def _fit_teachers(
+    kind: str, given: Any, missing: Sequence[Run], X: NDArray, n_jobs: int
+) -> dict[int, dict[int, Any]]:
+    """Return the teachers of each seed that has something to do, by their number."""
+    seeds = list(dict.fromkeys(each.seed for each in missing))
+    if kind == "given":
+        return {seed: dict(enumerate(given)) for seed in seeds}
+    if kind == "fixed":
+        wanted = sorted({0, *(each.teacher for each in missing)}) if missing else []
+        fits = Parallel(n_jobs=n_jobs)(
+            delayed(_fit_teacher)(GaussianMixtureTeacher(random_state=number), X)
+            for number in wanted
         )
-        before = fitted
-    return records
+        return {seed: dict(zip(wanted, fits, strict=True)) for seed in seeds}
+    make = TeacherSearch if kind == "search" else GaussianMixtureTeacher
+    fits = Parallel(n_jobs=n_jobs)(
+        delayed(_fit_teacher)(make(random_state=seed), X) for seed in seeds
+    )
+    return {seed: {0: teacher} for seed, teacher in zip(seeds, fits, strict=True)}
+
+
+def _fit_teacher(teacher: Any, X: NDArray) -> FrozenEstimator:
+    with one_thread_if(True):
+        return FrozenEstimator(teacher.fit(X))
+
+
+def _groups(missing: Sequence[Run]) -> list[list[Run]]:
+    """Put together the runs that have, or start from, one trained model."""
+
+    def root(each: Run) -> tuple[Any, ...]:
+        shared = not needs_teacher(each.parameters if each.start is None else each.start)
+        return (each.seed, STARTS.get(each.arm, each.arm), -1 if shared else each.teacher)
+
+    return [list(group) for _, group in groupby(sorted(missing, key=root), key=root)]
+
+
+def _train_named(
+    group: Sequence[Run], teachers: Mapping[int, Any], split: Split, store: ResultsFolder | None
+) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        records = train_group(group, teachers, split, store)
+    except Exception as error:
+        error.add_note(f"This was {group[0].arm} with seed {group[0].seed}.")
+        raise
+    return [(each.name, record) for each, record in zip(group, records, strict=True)]

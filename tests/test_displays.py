@@ -2,7 +2,7 @@
 
 import pytest
 
-from skvae import MarginHistoryDisplay
+from skvae import ArmComparisonDisplay, MarginHistoryDisplay
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
@@ -34,3 +34,34 @@ def test_curves_of_one_label_share_colour_and_legend():
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["a", "b", "boundary", "teacher information"]
     assert figure is display.figure_
+
+
+def point(label, rate, bound, probe_bound):
+    report = {"rate": rate, "lower_bound_sample": bound, "teacher_information": 2.0}
+    report["probe"] = None if probe_bound is None else {"lower_bound_sample": probe_bound}
+    return {"arm": label, "report": report}
+
+
+def test_arms_are_drawn_by_rate_and_bound_filled_and_open():
+    runs = [point("vae", 9.0, -0.1, 1.5), point("collapse", 0.0, -0.1, None)]
+    runs.append(point("vae", 8.0, -0.2, 1.4))
+    display = ArmComparisonDisplay.from_runs(runs)
+    own, probed, collapsed, unprobed = display.lines_
+    assert own.get_xydata().tolist() == [[9.0, -0.1], [8.0, -0.2]]
+    assert probed.get_xydata().tolist() == [[9.0, 1.5], [8.0, 1.4]]
+    assert (own.get_fillstyle(), probed.get_fillstyle()) == ("full", "none")
+    assert own.get_color() == probed.get_color() != collapsed.get_color()
+    assert len(unprobed.get_xdata()) == 0
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["vae", "collapse", "boundary", "teacher information"]
+    # The rate of a collapsed model is on the plot.
+    assert display.ax_.get_xlim()[0] == 0
+
+
+def test_more_arms_than_colours_differ_in_their_markers():
+    runs = [point(f"arm {number}", 1.0, 0.0, None) for number in range(11)]
+    _, ax = pyplot.subplots()
+    display = ArmComparisonDisplay.from_runs(runs, ax)
+    assert display.ax_ is ax
+    looks = {(line.get_color(), line.get_marker()) for line in display.lines_[::2]}
+    assert len(looks) == 11

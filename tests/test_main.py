@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.utils import Bunch
 
 from skvae import __main__ as command_line
-from skvae import __version__
+from skvae import __version__, protocol
 from skvae.training import VAENet
 
 
@@ -47,12 +48,19 @@ def test_table_figure_and_file(table, tmp_path, capsys):
     assert verdicts == [*2 * ["certified"], *2 * ["collapsed"], *2 * ["certified"]]
     assert "not constant in x. It\nmeans no more." in printed.out
     assert "6/6" in printed.err
-    assert sorted(path.name for path in out.iterdir()) == ["margins.png", "results.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("arms.png", "margins.png", "results.csv", "results.json", "results.jsonl"),
+        *("results.md", "runs"),
+    ]
+    lines = (out / "results.jsonl").read_text().splitlines()
     result = json.loads((out / "results.json").read_text())
     assert result["versions"]["skvae"] == __version__
     assert result["pattern_held"] is True
     assert result["n_train"] == 240
-    assert len(result["runs"]) == 6
+    assert len(result["runs"]) == len(list((out / "runs").iterdir())) == 6
+    assert [json.loads(line) for line in lines] == result["runs"]
+    assert (out / "results.csv").read_text().count("\n") == 7
+    assert (out / "results.md").read_text().count("certified raw") == 1
     assert result["runs"][0]["history"][99]["epoch"] == 100
     assert (out / "margins.png").read_bytes().startswith(b"\x89PNG")
 
@@ -107,6 +115,12 @@ def arrays(folder):
         (["--data", "huge.npy"], "The covariance of X is not finite"),
         (["--seeds", "\u00b2"], "--seeds: expected a whole number of at least 1"),
         (["--out", "taken"], "results.json in it is a folder"),
+        (["--set", "lr=1e30"], "This was collapse with seed 0."),
+        (["--teachers", "two"], "teachers must be 'per-seed', 'search', 'fixed:N'"),
+        (["--teachers", "fixed:0"], "teachers must be 'per-seed', 'search', 'fixed:N'"),
+        (["--set", "latent_dim"], "--set: expected NAME=VALUE, got 'latent_dim'"),
+        (["--set", "latent_dims=2"], "collapse: latent_dims cannot be set"),
+        (["--data", "few.npy", "--architecture", "conv"], "wants images, and few.npy has none"),
         (["--data", "table.csv"], "must be a .npy or .npz file, got suffix '.csv'"),
         (["--out", "table.csv"], "table.csv is not a folder that can be written to"),
     ],
@@ -158,26 +172,97 @@ def test_without_matplotlib_the_rest_is_written(table, tmp_path, monkeypatch, ca
     assert (
         "No figure: Plots need matplotlib: pip install 'skvae[plot]'" in capsys.readouterr().out
     )
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+    assert not list((tmp_path / "out").glob("*.png"))
+    assert (tmp_path / "out" / "results.json").exists()
 
 
 def test_results_that_cannot_be_written_are_one_line(table, tmp_path, monkeypatch, capsys):
     def full(path, write):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(command_line, "_write", full)
+    monkeypatch.setattr(command_line, "write_whole", full)
     assert run("--data", table, "--seeds", 1, "--epochs", 1, "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err.endswith("skvae: error: No space left on device\n")
 
 
-def test_failed_write_leaves_no_partial_file(tmp_path):
-    def half(file):
-        file.write(b"half")
-        raise OSError("disk full")
+def baselines(table, out, *arguments):
+    setting = ("--set", "latent_dim=2", "--set", "hidden_layer_sizes=[8]")
+    options = ("--baselines", "--teachers", "fixed:2", "--seeds", 1, "--epochs", 2)
+    return run("--data", table, *options, *setting, "--device", "cpu", "--out", out, *arguments)
 
-    with pytest.raises(OSError, match="disk full"):
-        command_line._write(tmp_path / "results.json", half)
-    assert list(tmp_path.iterdir()) == []
+
+def test_baselines_print_a_row_an_arm_and_a_second_start_does_nothing(
+    table, tmp_path, monkeypatch, capsys
+):
+    assert baselines(table, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    n_runs = 2 * len({*protocol.ARMS, *protocol.TEACHER_GUIDED, *protocol.BASELINES})
+    assert f"{n_runs}/{n_runs}" in printed.err
+    assert (tmp_path / "out" / "results.md").read_text() in printed.out
+    assert "| vae |" in printed.out
+    assert "no baseline certified" not in printed.out
+    assert "prevention, seed 0, teacher 1: expected" in printed.out
+
+    def untrained(self, *args, **kwargs):
+        raise AssertionError("trained again")
+
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    monkeypatch.setattr(VAENet, "train_step", untrained)
+    assert baselines(table, tmp_path / "out") == 1
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
+def test_ctrl_c_keeps_finished_runs_and_the_same_command_goes_on(
+    table, tmp_path, monkeypatch, capsys
+):
+    step = VAENet.train_step
+    steps = []
+
+    def interrupted(self, *args, **kwargs):
+        steps.append(None)
+        if len(steps) == 12:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(VAENet, "train_step", interrupted)
+    out = tmp_path / "out"
+    assert baselines(table, out) == 130
+    kept = len(list((out / "runs").iterdir()))
+    assert kept > 0
+    assert "finished runs are kept in" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["runs"]
+    assert baselines(table, out) == 1
+    assert (out / "results.csv").exists()
+
+
+def test_damaged_and_foreign_files_are_named(table, tmp_path, capsys):
+    out = tmp_path / "out"
+
+    def start(epochs):
+        options = ("--seeds", 1, "--epochs", epochs, "--device", "cpu", "--out", out)
+        run("--data", table, *options)
+        return capsys.readouterr()
+
+    start(1)
+    (damaged,) = (out / "runs").glob("collapse-*")
+    damaged.write_text("{")
+    assert f"skvae: warning: {damaged} is damaged" in start(1).err
+    assert f"3 files in {out / 'runs'} are runs of other set-ups, and were left alone." in (
+        start(2).out
+    )
+
+
+def test_labels_and_test_rows_are_used_where_there_are_some(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((80, 4)), rng.integers(0, 2, 80)
+    data = Bunch(
+        data=X[:60], target=y[:60], image_shape=None, test_data=X[60:], test_target=y[60:]
+    )
+    monkeypatch.setattr(command_line.datasets, "load", lambda spec: data)
+    run("--data", "some", "--seeds", 1, "--epochs", 1, "--device", "cpu", "--out", tmp_path)
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert (result["n_train"], result["n_test"]) == (60, 20)
+    assert all(0 <= record["accuracy"] <= 1 for record in result["runs"])
 
 
 def test_module_runs_and_helps():
@@ -188,5 +273,8 @@ def test_module_runs_and_helps():
         text=True,
         check=True,
     )
-    for option in ("--data", "--seeds", "--epochs", "--device", "--out", "--jobs"):
+    for option in (
+        *("--data", "--seeds", "--epochs", "--device", "--out", "--jobs"),
+        *("--baselines", "--teachers", "--architecture", "--set"),
+    ):
         assert option in done.stdout

@@ -1,12 +1,21 @@
-"""Prevention, collapse and rescue on the data that ships, and the judgement of the pattern."""
+"""The protocol on the data that ships, and the judgement of the pattern."""
 
 import copy
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
-from skvae import protocol
-from skvae.protocol import ARMS, SETTING, broken_promises, collapse_prone_variance
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, protocol
+from skvae.protocol import (
+    ARMS,
+    BASELINES,
+    SETTING,
+    TEACHER_GUIDED,
+    broken_promises,
+    collapse_prone_variance,
+    informative_variance,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +53,18 @@ def test_arms_differ_in_the_alignment_weight_alone(result):
 
 def test_two_processes_give_the_same_result_to_the_bit(digit_images):
     def run(n_jobs):
-        result = protocol.run(digit_images, seeds=[0], epochs=3, device="cpu", n_jobs=n_jobs)
+        result = protocol.run(
+            digit_images,
+            load_digits().target,
+            arms=["prevention", "rescue", "vae"],
+            seeds=[0],
+            teachers="fixed:2",
+            epochs=3,
+            device="cpu",
+            n_jobs=n_jobs,
+        )
         for record in result["runs"]:
+            del record["seconds"]
             for epoch in record["history"]:
                 del epoch["seconds"]
         return result
@@ -81,6 +100,156 @@ def test_prevention_must_reach_half_the_information(result):
     assert broken[0].startswith("prevention, seed 1: expected margin_mean > I_T / 2")
     # And rescue is then no longer near it.
     assert broken[1].startswith("rescue, seed 1: expected margin_mean within 10%")
+
+
+def test_a_baseline_with_a_raw_certificate_is_a_finding(result):
+    baseline = {**copy.deepcopy(result["runs"][0]), "arm": "vae"}
+    baseline["parameters"]["alignment_weight"] = 0.0
+    baseline["report"]["lower_bound_mean"] = -0.1
+    broken = broken_promises([*result["runs"], baseline])
+    assert broken == [
+        "vae, seed 0: a finding, this baseline is certified by its own witness at the sample "
+        f"read, with a bound of {baseline['report']['lower_bound_sample']:.4f}"
+    ]
+    baseline["report"]["lower_bound_sample"] = -0.1
+    assert broken_promises([*result["runs"], baseline]) == []
+    # An arm of one's own with alignment promises nothing.
+    baseline["parameters"]["alignment_weight"] = 1.0
+    baseline["report"]["lower_bound_sample"] = 0.1
+    assert broken_promises([*result["runs"], baseline]) == []
+
+
+def test_teacher_is_named_where_there_are_several(result):
+    runs = copy.deepcopy(result["runs"])
+    runs += [{**copy.deepcopy(run), "teacher": 1} for run in runs]
+    runs[-1]["report"]["certified"] = False
+    (broken,) = broken_promises(runs)
+    assert broken.startswith("rescue, seed 1, teacher 1: expected a bound above 0")
+
+
+@pytest.mark.parametrize("arm", [*ARMS, *TEACHER_GUIDED, *BASELINES])
+def test_each_arm_is_parameters_that_the_estimator_accepts(arm, clusters):
+    parameters = {**ARMS, **TEACHER_GUIDED, **BASELINES}[arm]
+    unaligned = arm == "collapse" or arm in BASELINES
+    assert (parameters["alignment_weight"] == 0) == unaligned
+    TeacherGuidedVAE(
+        teacher=GaussianMixtureTeacher(n_components=3),
+        **{"latent_dim": 2, "hidden_layer_sizes": (4,), "max_epochs": 1, "device": "cpu"},
+        **parameters,
+    ).fit(clusters)
+
+
+def small(X, y=None, **options):
+    setting = {"latent_dim": 2, "hidden_layer_sizes": [4]}
+    options = {"seeds": [0], "epochs": 1, "device": "cpu", "setting": setting, **options}
+    return protocol.run(X, y, **options)
+
+
+def test_settings_are_collapse_prone_or_informative_and_can_be_overridden(wine):
+    arms = ["collapse", "teacher-guided", "vae", "learned-variance"]
+    X_train, X_test = wine[::2], wine[1::2]
+    result = small((X_train, X_test), arms=arms)
+    variances = {arm: result["arms"][arm]["decoder_variance"] for arm in arms}
+    assert variances == {
+        "collapse": collapse_prone_variance(X_train),
+        "teacher-guided": informative_variance(X_train),
+        "vae": informative_variance(X_train),
+        "learned-variance": "learned",
+    }
+    result = small((X_train, X_test), arms=arms, setting={"decoder_variance": 2.0, "lr": 0.01})
+    assert [result["arms"][arm]["decoder_variance"] for arm in arms] == [2, 2, 2, "learned"]
+    assert {result["arms"][arm]["lr"] for arm in arms} == {0.01}
+    assert result["runs"][0]["parameters"] == result["arms"]["collapse"]
+
+
+def test_split_that_is_given_is_used_with_its_labels(clusters):
+    X_train, X_test = clusters[::2], clusters[1::2]
+    y = np.arange(len(clusters)) // 60
+    result = small((X_train, X_test), (y[::2], y[1::2]), arms=["vae"])
+    assert (result["n_train"], result["n_test"]) == (90, 90)
+    assert result["runs"][0]["report"]["n_samples"] == 90
+    assert result["runs"][0]["accuracy"] > 1 / 3
+    drawn = small(clusters, y.tolist(), arms=["vae"])
+    assert (drawn["n_train"], drawn["n_test"]) == (144, 36)
+    assert drawn["runs"][0]["accuracy"] is not None
+
+
+def test_teachers_are_searched_with_each_seed_or_given(clusters):
+    searched = small(clusters, arms=["vae"], teachers="search", seeds=[0])["runs"]
+    assert searched[0]["teacher_parameters"]["n_components"] >= 2
+    given = [
+        GaussianMixtureTeacher(n_components=k, random_state=0).fit(clusters) for k in (2, 3)
+    ]
+    runs = small(clusters, arms=["prevention"], teachers=given, seeds=[4, 7])["runs"]
+    assert [(run["seed"], run["teacher"]) for run in runs] == [(4, 0), (4, 1), (7, 0), (7, 1)]
+    information = [run["report"]["teacher_information"] for run in runs]
+    assert information[0] == information[2] <= np.log(2) < information[1] == information[3]
+    assert runs[0]["teacher_parameters"] == {}
+
+
+def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
+    fixed = small(clusters, arms=["prevention"], teachers=2, seeds=[5])["runs"]
+    per_seed = small(clusters, arms=["prevention"], seeds=[0, 1])["runs"]
+    assert [run["report"]["teacher_information"] for run in fixed] == [
+        run["report"]["teacher_information"] for run in per_seed
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arms": ["vea"]}, "There is no arm 'vea'; there are prevention, collapse"),
+        ({"arms": {"mine": {"gamma": 1}}}, "mine: gamma cannot be set"),
+        ({"setting": {"teacher": None}}, "collapse: teacher cannot be set"),
+        ({"seeds": []}, "seeds must be different whole numbers"),
+        ({"seeds": [1, 1]}, "seeds must be different whole numbers"),
+        ({"seeds": [-1]}, "seeds must be different whole numbers"),
+        ({"teachers": "fixed:0"}, "teachers must be 'per-seed', 'search', 'fixed:N'"),
+        ({"teachers": "none"}, "teachers must be 'per-seed'"),
+        ({"teachers": []}, "teachers must be 'per-seed'"),
+        ({"y": [0, 1]}, "inconsistent numbers of samples"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(
+    clusters, tmp_path, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        small(clusters, **{"folder": tmp_path / "runs", **options})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_split_must_be_a_pair_of_the_same_columns(clusters):
+    with pytest.raises(ValueError, match=r"tuple \(X_train, X_test\)"):
+        small((clusters, clusters, clusters))
+    with pytest.raises(ValueError, match=r"tuple \(X_train, X_test\)"):
+        small((clusters, clusters), np.zeros(len(clusters)))
+    with pytest.raises(ValueError, match="must have the same columns"):
+        small((clusters, clusters[:, :2]))
+
+
+def test_error_in_training_says_which_arm_and_seed_it_was(clusters):
+    with pytest.raises(ValueError, match="bernoulli") as caught:
+        small(
+            clusters,
+            arms={"mine": {"likelihood": "bernoulli", "decoder_variance": "learned"}},
+            seeds=[3],
+        )
+    assert caught.value.__notes__ == ["This was mine with seed 3."]
+
+
+def test_informative_variance_is_a_fifth_of_the_mean_variance():
+    X = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 2.0, 3.0]
+    assert informative_variance(X) == pytest.approx(0.2 * X.var(axis=0).mean())
+    with pytest.raises(ValueError, match="rows of X are equal"):
+        informative_variance(np.ones((5, 2)))
+    with pytest.raises(ValueError, match="not finite"):
+        informative_variance(1e200 * X)
+
+
+def test_variances_of_a_long_table_are_those_of_evenly_spaced_rows():
+    X = np.random.default_rng(0).normal(size=(50_000, 2))
+    for variance in (collapse_prone_variance, informative_variance):
+        assert variance(X) == variance(X[::3])
 
 
 def test_collapse_prone_variance_is_above_every_eigenvalue():
