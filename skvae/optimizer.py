@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 __all__ = ["FlatAdamW"]
 
+# Weights begin where vector registers do: the last digits of none depend on how many come
+# before and after it.
+ALIGNED_ENTRIES = 16
+
 
 class FlatAdamW(torch.optim.AdamW):
     """AdamW whose weights lie side by side, in one tensor for each group of parameters.
@@ -105,7 +109,7 @@ class Flat:
         self.n_entries = 0
         for member in members:
             self.members.append((member, self.n_entries))
-            self.n_entries += member.numel()
+            self.n_entries += -(-member.numel() // ALIGNED_ENTRIES) * ALIGNED_ENTRIES
         self.whole = nn.Parameter(members[0].new_empty(0))
         self.gradient = self.whole.new_empty(0)
         self.gradients: list[Tensor] = []
@@ -121,7 +125,7 @@ class Flat:
 
     def _join(self) -> None:
         with torch.no_grad():
-            self.whole.data = self.members[0][0].new_empty(self.n_entries)
+            self.whole.data = self.members[0][0].new_zeros(self.n_entries)
             for member, start in self.members:
                 member.data = _part(self.whole.data, member, start).copy_(member)
         self.gradient = torch.zeros_like(self.whole)

@@ -134,7 +134,7 @@ def test_each_arm_is_parameters_that_the_estimator_accepts(arm, clusters):
     assert (parameters["alignment_weight"] == 0) == unaligned
     TeacherGuidedVAE(
         teacher=GaussianMixtureTeacher(n_components=3),
-        **{"latent_dim": 2, "hidden_layer_sizes": (4,), "max_epochs": 1, "device": "cpu"},
+        **{"latent_dim": 2, "hidden_layer_sizes": (4,), "max_epochs": 2, "device": "cpu"},
         **parameters,
     ).fit(clusters)
 
