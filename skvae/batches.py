@@ -19,6 +19,7 @@ __all__ = [
     "StreamedBatches",
     "TrainingRows",
     "copied_ahead",
+    "filled_up",
     "free_bytes",
     "is_large",
 ]
@@ -70,6 +71,27 @@ def copied_ahead(
                 # before the step has.
                 tensor.record_stream(current)
         yield batch
+
+
+def filled_up(
+    batches: Iterable[tuple[Tensor, Tensor]], batch_size: int
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield batches that all have `batch_size` rows, a short one filled from the first.
+
+    At most ``batch_size - 1`` rows, which are drawn at random where the order is, are met
+    twice. The first batch must not be the short one.
+    """
+    first: tuple[Tensor, ...] | None = None
+    for batch in batches:
+        first = first or batch
+        missing = batch_size - len(batch[0])
+        if not missing:
+            yield batch
+            continue
+        yield tuple(
+            torch.cat([part, of_first[:missing]])
+            for part, of_first in zip(batch, first, strict=True)
+        )
 
 
 def _copy(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skvae.batch_terms import capacity_gap, floored_rate, mmd, total_correlation
-from skvae.networks import Decoder, Outputs
+from skvae.networks import ModuleDecoder, Outputs
 from skvae.objective import alignment, importance_bound, kl, kl_per_dimension
 
 __all__ = ["FURTHER_TERMS", "TERMS", "Criterion"]
@@ -94,9 +94,15 @@ class Criterion(nn.Module):
         return self.beta if self.kl_capacity is not None else self.kl_fraction * self.beta
 
     def forward(
-        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: Decoder
+        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: ModuleDecoder
     ) -> tuple[Tensor, Tensor]:
         """Mean objective of the batch, and the sum of each of `terms` over its rows."""
+        return self.total(self.sums(x, T, outputs, decoder), len(x))
+
+    def sums(
+        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: ModuleDecoder
+    ) -> dict[str, Tensor]:
+        """Return sums over a batch, on which no weight that a schedule moves acts."""
         mean, log_variance = outputs.mean, outputs.log_variance
         sums = {}
         if self.divergence == "importance_bound":
@@ -114,18 +120,22 @@ class Criterion(nn.Module):
             sums["floored_rate"] = len(x) * floored_rate(by_dimension, self.free_bits)
         else:
             sums["rate"] = kl(mean, log_variance).sum()
-        if self.divergence == "capacity_gap":
-            # Losses that are compared between epochs are all at the same capacity.
-            capacity = self.kl_capacity * (self.kl_fraction if self.training else 1.0)
-            sums["capacity_gap"] = len(x) * capacity_gap(sums["rate"] / len(x), capacity)
         sums["alignment"] = alignment(T, outputs.log_witness).sum()
         if "mmd" in self.further_weights:
             sums["mmd"] = len(x) * mmd(outputs.latent)
         if "total_correlation" in self.further_weights:
             dependence = total_correlation(outputs.latent, mean, log_variance, self.n_rows)
             sums["total_correlation"] = len(x) * dependence
+        return sums
+
+    def total(self, sums: dict[str, Tensor], n_rows: int) -> tuple[Tensor, Tensor]:
+        """Mean objective that these sums over `n_rows` rows make, and each of `terms`."""
+        if self.divergence == "capacity_gap":
+            # Losses that are compared between epochs are all at the same capacity.
+            capacity = self.kl_capacity * (self.kl_fraction if self.training else 1.0)
+            sums["capacity_gap"] = n_rows * capacity_gap(sums["rate"] / n_rows, capacity)
         objective = self.weigh(sums, self.effective_beta)
-        return objective / len(x), torch.stack([sums[name] for name in self.terms]).detach()
+        return objective / n_rows, torch.stack([sums[name] for name in self.terms]).detach()
 
     def weigh(self, terms: dict[str, Value], beta: float) -> Value:
         """Objective that these terms make at this weight of the divergence."""

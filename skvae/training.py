@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from skvae.aggressive import AggressivePhase, with_encoder_steps
-from skvae.batches import TrainingRows
+from skvae.batches import TrainingRows, filled_up
 from skvae.criterion import FURTHER_TERMS, TERMS, Criterion
 from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
 from skvae.exceptions import DivergenceError
@@ -23,7 +24,7 @@ from skvae.guard import Guard
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.likelihoods import starting_variances
-from skvae.networks import VariationalAutoencoder, draw_latent
+from skvae.networks import VariationalAutoencoder, draw_latent, standard_normal
 from skvae.optimizer import FlatAdamW
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
@@ -39,6 +40,8 @@ __all__ = [
 
 # A log variance has a long way to go at the learning rate of the weights.
 VARIANCE_LR_FACTOR = 10
+# Modes of `torch.compile` by what is asked for.
+COMPILE_MODES = {False: None, True: "default"}
 # Constructor parameters of the estimator that its criterion has too.
 CRITERION_SETTINGS = (
     "beta",
@@ -155,9 +158,13 @@ class VAENet(NeuralNet):
         Share of the KL weight in each step; None leaves it as it is.
     aggressive_steps : int
         Encoder-only steps before each step of an aggressive phase.
+    compile_mode : str or None
+        Mode of `torch.compile` for the steps of training; None leaves them as they are.
     """
 
     is_aggressive_: bool
+    # While training alone: what is compiled cannot be pickled.
+    _compiled: Callable[..., dict[str, Tensor]] | None = None
 
     def __init__(
         self,
@@ -166,12 +173,14 @@ class VAENet(NeuralNet):
         log_scale_sum=0.0,
         kl_schedule=None,
         aggressive_steps=0,
+        compile_mode=None,
         **kwargs,
     ):
         self.seed = seed
         self.log_scale_sum = log_scale_sum
         self.kl_schedule = kl_schedule
         self.aggressive_steps = aggressive_steps
+        self.compile_mode = compile_mode
         super().__init__(*args, **kwargs)
 
     @property
@@ -191,6 +200,9 @@ class VAENet(NeuralNet):
             torch.device(self.device).type, enabled=self.module_.precision == "fp16"
         )
         self.n_steps_ = 0
+        if self.compile_mode is not None:
+            # Every batch has the same shape: nothing is compiled twice.
+            self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
         try:
             with one_thread_if(self.is_small()), memory_explained(self.batch_size, self.device):
                 return super().fit_loop(X, y, epochs, **fit_params)
@@ -203,6 +215,7 @@ class VAENet(NeuralNet):
                 self.history.pop()
         finally:
             self.optimizer_.release()
+            self._compiled = None
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -214,6 +227,10 @@ class VAENet(NeuralNet):
         epoch = self.history[-1, "epoch"]
         if training:
             batches = iterator.shuffled(torch_generator(self.seed, "shuffle", epoch))
+            n_rows = len(iterator)
+            if self._compiled and n_rows > self.batch_size:
+                batches = filled_up(batches, self.batch_size)
+                n_rows += -n_rows % self.batch_size
             noise = torch_generator(self.seed, "noise", epoch, device=device)
             if self.aggressive_steps and self.is_aggressive_:
                 batches = with_encoder_steps(
@@ -221,6 +238,7 @@ class VAENet(NeuralNet):
                 )
         else:
             batches = iter(iterator)
+            n_rows = len(iterator)
             # The same noise in every epoch: what changes is the model.
             noise = torch_generator(self.seed, "validation", device=device)
         # Apple's GPUs have no float64.
@@ -229,7 +247,7 @@ class VAENet(NeuralNet):
         totals = torch.zeros(len(names), dtype=dtype, device=device)
         for batch in batches:
             totals += step_fn(batch, generator=noise)
-        means = [total / len(iterator) for total in totals.tolist()]
+        means = [total / n_rows for total in totals.tolist()]
         terms = dict(zip(names, means, strict=True))
         terms["reconstruction"] += self.log_scale_sum
         if "importance_bound" in terms:
@@ -266,8 +284,12 @@ class VAENet(NeuralNet):
 
     def _evaluate(self, batch, generator):
         x, T = batch
-        outputs = self.module_(x, generator, self.criterion_.n_importance_samples)
-        return self.criterion_(x, T, outputs, self.module_.decoder)
+        n_draws = self.criterion_.n_importance_samples
+        shape = (len(x), self.module_.latent_dim)
+        noise = standard_normal(shape if n_draws == 1 else (n_draws, *shape), generator)
+        sums = self._compiled if self.module_.training and self._compiled else batch_sums
+        found = sums(self.module_, self.criterion_, x, T, noise.to(x.device))
+        return self.criterion_.total(found, len(x))
 
     def _record(self, terms: dict[str, float], information: float, training: bool) -> None:
         epoch = self.history[-1, "epoch"]
@@ -329,6 +351,12 @@ class VAENet(NeuralNet):
             }
             for record in self.history[start:]
         ]
+
+
+def batch_sums(module, criterion, x, T, noise):
+    """Return sums of the terms of a batch: all of a step forward worth compiling."""
+    outputs = module(x, noise, criterion.n_importance_samples)
+    return criterion.sums(x, T, outputs, module.decoder)
 
 
 def build_net(
@@ -417,5 +445,6 @@ def build_net(
         seed=seed,
         log_scale_sum=units.log_scale_sum,
         kl_schedule=kl_schedule,
+        compile_mode=COMPILE_MODES.get(settings["compile"], settings["compile"]),
         aggressive_steps=aggressive_steps,
     )
