@@ -185,6 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 0")
     parser.add_argument("--epochs", type=_positive, default=100, help="epochs of each arm")
     parser.add_argument(
+        "--alignment-weight",
+        type=float,
+        default=10.0,
+        help="weight of the alignment in the arms that have one",
+    )
+    parser.add_argument(
         "--architecture",
         choices=["dense", "conv"],
         default="dense",
@@ -273,6 +279,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             seeds=range(options.seeds),
             teachers=options.teachers,
             epochs=options.epochs,
+            alignment_weight=options.alignment_weight,
             device=options.device,
             setting=setting,
             folder=options.out / RUNS,

@@ -135,16 +135,18 @@ def informative_variance(X: NDArray) -> float:
 
 
 def choose_arms(
-    arms: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any]], alignment_weight: float
 ) -> dict[str, Mapping[str, Any]]:
-    """Return arms by name, with the parameters of their own."""
+    """Return arms by name, with the parameters of their own; named ones at this weight."""
     if isinstance(arms, Mapping):
         return dict(arms)
     known = {**ARMS, **TEACHER_GUIDED, **BASELINES}
+    aligned = [arm for arm, own in known.items() if own["alignment_weight"] > 0]
     for arm in arms:
         if arm not in known:
             raise ValueError(f"There is no arm {arm!r}; there are {', '.join(known)}.")
-    return {arm: known[arm] for arm in arms}
+    weight = {"alignment_weight": alignment_weight}
+    return {arm: known[arm] | (weight if arm in aligned else {}) for arm in arms}
 
 
 def arm_parameters(

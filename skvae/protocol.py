@@ -71,6 +71,7 @@ def run(
     seeds: Sequence[int] = (0, 1, 2),
     teachers: str | int | Sequence[Any] = "per-seed",
     epochs: int = 100,
+    alignment_weight: float = 10.0,
     device: str = "auto",
     setting: Mapping[str, Any] | None = None,
     folder: str | PathLike[str] | None = None,
@@ -100,6 +101,8 @@ def run(
         their own seeds 0 to 2, meets every seed with every teacher; "fixed" is "fixed:1".
     epochs : int, default=100
         Epochs of each arm; rescue trains as many again.
+    alignment_weight : float, default=10.0
+        Of the named arms that have an alignment; positive.
     device : str, default="auto"
         As in `TeacherGuidedVAE`.
     setting : mapping or None, default=None
@@ -149,7 +152,12 @@ def run(
     what a fit with that teacher would have given, to the bit.
     """
     split = _split(data, y)
-    chosen = choose_arms(arms)
+    if not alignment_weight > 0:
+        raise ValueError(
+            f"alignment_weight must be positive, got {alignment_weight!r}: arms without "
+            "alignment are there beside those with it."
+        )
+    chosen = choose_arms(arms, alignment_weight)
     shared = {**SETTING, "max_epochs": epochs, "device": resolve_device(device)}
     shared |= dict(setting or {})
     parameters = arm_parameters(chosen, shared, split.X_train)

@@ -259,3 +259,12 @@ def test_collapse_prone_variance_is_above_every_eigenvalue():
     assert collapse_prone_variance(X[:, :1]) == pytest.approx(1.5 * X[:, 0].var())
     with pytest.raises(ValueError, match="rows of X are equal"):
         collapse_prone_variance(np.ones((5, 2)))
+
+
+def test_one_weight_for_all_arms_that_align(wine):
+    arms = ["prevention", "rescue", "teacher-guided", "vae"]
+    result = small(wine, arms=arms, alignment_weight=3.0)
+    weights = {arm: result["arms"][arm]["alignment_weight"] for arm in arms}
+    assert weights == {"prevention": 3.0, "rescue": 3.0, "teacher-guided": 3.0, "vae": 0.0}
+    with pytest.raises(ValueError, match="must be positive, got 0"):
+        small(wine, alignment_weight=0)
