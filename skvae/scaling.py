@@ -13,7 +13,7 @@ __all__ = ["Standardization", "fit_scaler"]
 
 # Rows held in float64 at a time: few enough to stay in a processor's cache.
 BLOCK_ROWS = 128
-# Rows whose moments are taken at a time, in float64: a large table at once would be copied whole.
+# Rows whose moments are taken at a time: a large table at once would be copied in float64.
 MOMENT_ROWS = 2**14
 
 
