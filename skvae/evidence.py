@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
 from skvae.information import BoundaryStatistics
-from skvae.information.aggregate import PosteriorSample
-from skvae.information.boundary import check_teacher
+from skvae.information.aggregate import PosteriorSample, RowSample
+from skvae.information.boundary import check_student, check_teacher
 from skvae.spool import RowSpool
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ __all__ = ["Evidence"]
 # Variance of the posterior mean above which a dimension counts as active
 # (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
+# Rows that are reconstructed for a report: the decoder takes as long as the encoder.
+RECONSTRUCTED_ROWS = 4096
 # Variance of codes, as a share of their squares, that may be rounding.
 ROUNDING = 1e-12
 
@@ -54,21 +56,28 @@ class Evidence:
         self.codes = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
         self.posterior = PosteriorSample(subject.random_state)
         self.n_samples = self.n_told = self.n_seen = 0
-        self.has_reconstruction = (
+        has_reconstruction = (
             whole
             and subject.has_witness
             and subject.X_teacher is None
             and hasattr(subject.model, "transform")
             and hasattr(subject.model, "inverse_transform")
         )
-        self.reconstruction = BoundaryStatistics()
+        self.margin_reconstruction: float | None = None
+        to_reconstruct = RowSample(subject.random_state, RECONSTRUCTED_ROWS)
+        last_rows: Any = None
         self.other_view = BoundaryStatistics()
         self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
         self._code_origin: NDArray | None = None
         for number, (X, X_teacher) in enumerate(subject.blocks()):
-            self._add(number, X, X_teacher, latents, whole)
+            T, codes = self._add(number, X, X_teacher, latents, whole)
+            if has_reconstruction:
+                to_reconstruct.update(T, np.asarray(codes.transformed))
+                last_rows = X
         if self.n_samples == 0:
             raise ValueError("There are no rows to certify: got an empty stream.")
+        if has_reconstruction:
+            self.margin_reconstruction = self._reconstruct(to_reconstruct, last_rows)
 
     @property
     def rate(self) -> float | None:
@@ -101,11 +110,6 @@ class Evidence:
         return int(np.sum(variance > least))
 
     @property
-    def margin_reconstruction(self) -> float | None:
-        """``I_T`` less the mean divergence of the teacher on the reconstructions."""
-        return self.reconstruction.margin if self.has_reconstruction else None
-
-    @property
     def view_gap(self) -> float | None:
         """What the witness costs on the teacher of X, less that on its other view."""
         if not self.other_view.n_samples:
@@ -125,7 +129,8 @@ class Evidence:
 
     def _add(
         self, number: int, X: Any, X_teacher: Any, latents: tuple[str, ...], whole: bool
-    ) -> None:
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Add a block; return the teacher and the codes of its rows."""
         subject = self.subject
         T = subject.teach(X_teacher)
         self.T.append(T)
@@ -136,7 +141,7 @@ class Evidence:
         if subject.has_codes and (whole or not subject.has_witness):
             self._add_codes(number, codes, latents)
         if not whole:
-            return
+            return T, codes
         if subject.has_rate:
             kl = np.asarray(codes.kl, dtype=np.float64)
             self._kl = self._kl + kl.sum(axis=0)
@@ -146,21 +151,21 @@ class Evidence:
             told, seen = fingerprint.tell(X)
             self.n_told += told
             self.n_seen += seen
-        if self.has_reconstruction:
-            self._add_reconstruction(X, codes, T)
         if subject.has_witness and subject.X_teacher is not None:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
             if readable and _same_columns(X, X_teacher):
                 self.other_view.update(subject.teach(X), codes.log_witness_mean)
+        return T, codes
 
     def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
         for latent in latents:
             at_mean = latent == "mean"
             draws = [codes.log_witness_mean] if at_mean else codes.log_witness_samples
             for draw, log_q in enumerate(draws):
-                self.log_q[latent][draw].append(log_q)
-                self.statistics[latent][draw].update(T, log_q)
+                checked = check_student(log_q, T.shape)
+                self.log_q[latent][draw].append(checked)
+                self.statistics[latent][draw].add_checked(T, checked)
 
     def _add_codes(self, number: int, codes: Any, latents: tuple[str, ...]) -> None:
         mean = np.asarray(codes.mean, dtype=np.float64)
@@ -188,17 +193,19 @@ class Evidence:
                 noise = generator.standard_normal(mean.shape)
                 draw.append(mean + np.exp(0.5 * log_variance) * noise)
 
-    def _add_reconstruction(self, X: Any, codes: Any, T: NDArray) -> None:
+    def _reconstruct(self, sample: RowSample, rows: Any) -> float | None:
+        """Return ``I_T`` less the mean divergence of the teacher on the reconstructions."""
+        T, codes = sample.arrays
         model = self.subject.model
-        decoded = model.inverse_transform(codes.transformed)
-        if hasattr(X, "iloc"):
+        decoded = model.inverse_transform(codes)
+        if hasattr(rows, "iloc"):
             # A teacher that was fitted to named columns wants them named.
-            decoded = type(X)(decoded, columns=X.columns)
+            decoded = type(rows)(decoded, columns=rows.columns)
         of_decoded = check_teacher(model.teacher_proba(decoded))
         # A hard teacher on reconstructions may rule out what it said of a row.
-        self.has_reconstruction = bool((of_decoded > 0).all())
-        if self.has_reconstruction:
-            self.reconstruction.update(T, np.log(of_decoded))
+        if (of_decoded == 0).any():
+            return None
+        return BoundaryStatistics().update(T, np.log(of_decoded)).margin
 
 
 def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> Any:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skvae.information.boundary import log_sum_exp
 from skvae.networks import draw_latent
 from skvae.objective import importance_bound, kl, kl_per_dimension
 from skvae.randomness import torch_generator
@@ -97,8 +98,8 @@ class Inference:
         def read(x: Tensor) -> Tensor:
             mean, log_variance = module.encoder(x)
             if generator is None:
-                return module.witness(mean)
-            return module.witness(draw_latent(mean, log_variance, generator))
+                return module.witness.logits(mean)
+            return module.witness.logits(draw_latent(mean, log_variance, generator))
 
         return _normalised(self._map(read, rows))
 
@@ -109,13 +110,13 @@ class Inference:
         def read_all(x: Tensor) -> Tensor:
             mean, log_variance = module.encoder(x)
             draws = [draw_latent(mean, log_variance, generator) for generator in generators]
-            log_q = [module.witness(latent) for latent in (mean, *draws)]
+            logits = [module.witness.logits(latent) for latent in (mean, *draws)]
             kl = kl_per_dimension(mean, log_variance)
-            return torch.cat([mean, log_variance, kl, *log_q], dim=1)
+            return torch.cat([mean, log_variance, kl, *logits], dim=1)
 
         joined = self._map(read_all, rows)
-        codes, log_q = np.split(joined, [3 * module.latent_dim], axis=1)
-        at_mean, *at_samples = map(_normalised, np.split(log_q, 1 + len(generators), axis=1))
+        codes, logits = np.split(joined, [3 * module.latent_dim], axis=1)
+        at_mean, *at_samples = map(_normalised, np.split(logits, 1 + len(generators), axis=1))
         mean, log_variance, kl = np.split(codes, 3, axis=1)
         return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
 
@@ -217,7 +218,7 @@ class Inference:
         return joined
 
 
-def _normalised(log_witness: NDArray) -> NDArray[np.float64]:
+def _normalised(witness_logits: NDArray) -> NDArray[np.float64]:
     # The rounding of a float32 softmax must not buy a margin.
-    log_q: NDArray[np.float64] = log_witness.astype(np.float64)
-    return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
+    logits: NDArray[np.float64] = witness_logits.astype(np.float64)
+    return logits - log_sum_exp(logits)

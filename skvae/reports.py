@@ -64,7 +64,8 @@ class CertificateReport:
         Latent dimensions whose posterior mean varies by more than 0.01 over the rows.
     margin_reconstruction : float
         ``I_T`` less the mean divergence of the teacher on the reconstructions from the
-        teacher on the rows; above 0 the decoder passes on what the teacher sees.
+        teacher on the rows; above 0 the decoder passes on what the teacher sees. Of all
+        rows up to 4,096; beyond, of that many of them, each with the same chance.
     view_gap : float
         What the witness costs on the teacher of X, less its cost on the teacher of the
         other view that was given: what a certificate under the teacher of X would lose.

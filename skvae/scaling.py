@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
-__all__ = ["Standardization"]
+__all__ = ["Standardization", "fit_scaler"]
 
 # Rows held in float64 at a time: few enough to stay in a processor's cache.
-BLOCK_ROWS = 64
-# Rows whose moments are taken at a time.
-MOMENT_ROWS = 2**16
+BLOCK_ROWS = 128
+# Rows whose moments are taken at a time: a large table at once would be copied in float64.
+MOMENT_ROWS = 2**14
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,8 @@ class Standardization:
 
         Of the rows with the indices `chosen`, where these are given.
         """
-        scaler = StandardScaler()
-        n_rows = len(X) if chosen is None else len(chosen)
         with np.errstate(over="ignore", invalid="ignore"):
-            for block in gen_batches(n_rows, MOMENT_ROWS):
-                scaler.partial_fit(X[block] if chosen is None else X[chosen[block]])
+            scaler = fit_scaler(StandardScaler(), X, chosen)
             deviation = np.sqrt(scaler.var_)
         if not np.isfinite(deviation).all():
             column = int(np.argmin(np.isfinite(deviation)))
@@ -96,15 +93,29 @@ class Standardization:
     def apply(self, X: NDArray) -> NDArray[np.float32]:
         """Return a standardised copy of X, made a block of rows at a time."""
         standardised = np.empty(X.shape, dtype=np.float32)
-        # In float64: float32 cannot tell 1e6 from 1e6 + 0.01.
-        centred = np.empty((min(BLOCK_ROWS, len(X)), *X.shape[1:]))
+        # In float64: float32 cannot tell 1e6 from 1e6 + 0.01. It cannot tell a quotient from
+        # a product with the reciprocal either, which takes less time.
+        reciprocal = 1 / self.scale
+        buffer = np.empty((min(BLOCK_ROWS, len(X)), *X.shape[1:]))
         for start in range(0, len(X), BLOCK_ROWS):
             rows = X[start : start + BLOCK_ROWS]
-            result = standardised[start : start + BLOCK_ROWS]
-            np.subtract(rows, self.center, out=centred[: len(rows)])
-            np.divide(centred[: len(rows)], self.scale, out=result, casting="same_kind")
+            # NumPy is slower where it casts and computes in one step.
+            scaled = buffer[: len(rows)]
+            scaled[...] = rows
+            scaled -= self.center
+            scaled *= reciprocal
+            standardised[start : start + BLOCK_ROWS] = scaled
         return standardised
 
     def restore(self, standardised: NDArray) -> NDArray[np.float64]:
         """Take standardised rows back to the units of X."""
         return standardised * self.scale + self.center
+
+
+def fit_scaler(
+    scaler: StandardScaler, X: NDArray, chosen: NDArray[np.intp] | None = None
+) -> StandardScaler:
+    """Fit a scaler to a table, or to the rows of it with the indices `chosen`."""
+    for block in gen_batches(len(X) if chosen is None else len(chosen), MOMENT_ROWS):
+        scaler.partial_fit(X[block] if chosen is None else X[chosen[block]])
+    return scaler

@@ -17,8 +17,14 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
 
 from skvae.evidence import Evidence
-from skvae.information import BoundaryStatistics, MarginBound, margin_lower_bound
-from skvae.information.boundary import check_teacher, require_information, without_zeros
+from skvae.information import BoundaryStatistics, MarginBound
+from skvae.information.bound import bound_of_checked
+from skvae.information.boundary import (
+    check_student,
+    check_teacher,
+    require_information,
+    without_zeros,
+)
 from skvae.probes import probe_in_turn
 from skvae.sources import as_rows
 
@@ -36,9 +42,9 @@ class Reading:
     Parameters
     ----------
     T : ndarray of shape (n_samples, n_components)
-        Teacher distributions.
+        Teacher distributions, checked.
     log_q : list of ndarray of shape (n_samples, n_components)
-        Log probabilities of the witness, for each draw of the code.
+        Log probabilities of the witness, for each draw of the code, checked.
     statistics : list of BoundaryStatistics
         The sample quantities of each draw.
     reference : ndarray of shape (n_components,)
@@ -77,9 +83,7 @@ class Reading:
 
     def bound(self, confidence: float, method: Literal["e-value", "normal"]) -> MarginBound:
         """Lower confidence bound on the margin of the population."""
-        return margin_lower_bound(
-            self.T, self.log_q, self.reference, confidence=confidence, method=method
-        )
+        return bound_of_checked(self.T, self.log_q, self.reference, confidence, method)
 
 
 class Subject:
@@ -224,7 +228,8 @@ class Subject:
                 for codes in evidence.codes[latent]
             ]
             rows, _, reference = probed[0]
-            T, log_q = T[rows], [scores for _, scores, _ in probed]
+            T = T[rows]
+            log_q = [check_student(scores, T.shape) for _, scores, _ in probed]
             statistics = [BoundaryStatistics().update(T, scores) for scores in log_q]
         information = statistics[0].teacher_information
         require_information(information, *T.shape)

@@ -21,12 +21,15 @@ from sklearn.utils.validation import check_is_fitted, check_memory, validate_dat
 from skvae._version import __version__
 from skvae.information.boundary import check_teacher
 from skvae.randomness import draw_seed, seed_unset_random_states
+from skvae.scaling import fit_scaler
 from skvae.threads import is_small_table, one_thread_if
 
 __all__ = ["GaussianMixtureTeacher", "PrecomputedTeacher", "TemperedTeacher"]
 
 # Rows that a teacher is asked about at a time.
 BLOCK_ROWS = 2**16
+# Rows that are projected at a time: few enough to stay in a processor's cache.
+PROJECTED_ROWS = 128
 
 
 class GaussianMixtureTeacher(BaseEstimator):
@@ -153,7 +156,11 @@ class GaussianMixtureTeacher(BaseEstimator):
         # The mixture's k-means start has no Array API version: NumPy throughout.
         with config_context(array_api_dispatch=False):
             rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-            self.pipeline_ = self._pipeline(*rows.shape).fit(rows)
+            pipeline = self._pipeline(*rows.shape)
+            scaler, pca, mixture = (step for _, step in pipeline.steps)
+            scaled = fit_scaler(scaler, rows).transform(rows)
+            mixture.fit(pca.fit_transform(scaled))
+            self.pipeline_ = pipeline
         return self
 
     def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
@@ -203,10 +210,33 @@ class GaussianMixtureTeacher(BaseEstimator):
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-            scaled = self.pipeline_[:-1].transform(rows)
             # predict_proba would underflow before the temperature could lift it.
-            scores = self.pipeline_[-1]._estimate_weighted_log_prob(scaled)
+            scores = self.pipeline_[-1]._estimate_weighted_log_prob(self._project(rows))
         return _temper(scores, self.temperature, self.floor)
+
+    def _project(self, rows: NDArray) -> NDArray:
+        """Principal components of the rows, of shape (n_samples, pca_components).
+
+        In the precision of the rows, as the pipeline has them, but in one product.
+        """
+        scaler, pca, _ = (step for _, step in self.pipeline_.steps)
+        # The scale joins the product. The centre must not: a large offset would take the
+        # digits of what varies. What its own rounding leaves is made good afterwards.
+        weights = (pca.components_ / scaler.scale_).T
+        with np.errstate(over="ignore"):
+            rounded = weights.astype(rows.dtype)
+        # The reciprocal of a tiny scale may be no float32.
+        weights = rounded if np.isfinite(rounded).all() else weights
+        center = scaler.mean_.astype(weights.dtype)
+        left = (scaler.mean_ - center) / scaler.scale_ + pca.mean_
+        projected = np.empty((len(rows), weights.shape[1]), dtype=weights.dtype)
+        buffer = np.empty((min(PROJECTED_ROWS, len(rows)), rows.shape[1]), dtype=weights.dtype)
+        for block in gen_batches(len(rows), PROJECTED_ROWS):
+            centred = buffer[: block.stop - block.start]
+            np.subtract(rows[block], center, out=centred)
+            np.matmul(centred, weights, out=projected[block])
+        projected -= (left @ pca.components_.T).astype(weights.dtype)
+        return projected
 
 
 class TemperedTeacher(BaseEstimator):

@@ -48,7 +48,11 @@ class LinearWitness(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Log probabilities of shape (n_samples, n_components) for codes of shape (n, d)."""
-        return torch.log_softmax(self.head(latent), dim=1)
+        return torch.log_softmax(self.logits(latent), dim=1)
+
+    def logits(self, latent: Tensor) -> Tensor:
+        """Log probabilities but for a constant in each row, for who normalises them himself."""
+        return self.head(latent)
 
 
 class SimplexWitness(nn.Module):
@@ -98,8 +102,12 @@ class SimplexWitness(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Log probabilities of shape (n_samples, n_components) for codes of shape (n, d)."""
+        return torch.log_softmax(self.logits(latent), dim=1)
+
+    def logits(self, latent: Tensor) -> Tensor:
+        """Log probabilities but for a constant in each row, for who normalises them himself."""
         read = latent[:, : self.directions.shape[1]]
-        return torch.log_softmax(functional.linear(read, self.directions, self.log_average), 1)
+        return functional.linear(read, self.directions, self.log_average)
 
 
 def _log_average(average_teacher) -> Tensor:

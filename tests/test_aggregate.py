@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skvae.information import aggregate
-from skvae.information.aggregate import PosteriorSample, mutual_information
+from skvae.information.aggregate import PosteriorSample, RowSample, mutual_information
 
 
 @pytest.mark.parametrize("signal", [0.3, 1.0, 3.0])
@@ -38,6 +38,17 @@ def test_sample_of_a_stream_is_uniform_and_does_not_depend_on_its_batches():
     small = PosteriorSample(max_rows=50)
     small.update(100 * means, 0 * means)
     assert small.mutual_information == pytest.approx(np.log(50))
+
+
+def test_arrays_of_a_sample_hold_the_same_rows_in_their_order():
+    rows = np.arange(900)
+    sample = RowSample(random_state=1, max_rows=100)
+    for batch in np.array_split(rows, 4):
+        sample.update(batch, -batch)
+    kept, negative = sample.arrays
+    np.testing.assert_array_equal(negative, -kept)
+    assert len(kept) == 100
+    assert (np.diff(kept) > 0).all()
 
 
 @pytest.mark.parametrize("width", [0.0, -6.0])

@@ -457,6 +457,33 @@ def test_reconstruction_margin_tells_a_decoder_that_ignores_the_code(small_vae, 
     assert report.margin_reconstruction < 0
 
 
+def test_reconstruction_margin_of_many_rows_is_that_of_some_of_them(
+    small_vae, clusters, monkeypatch
+):
+    vae = small_vae(decoder_variance=0.3, max_epochs=20).fit(clusters)
+    codes = vae.transform(clusters)
+    T, of_decoded = vae.teacher_proba(clusters), vae.teacher_proba(vae.inverse_transform(codes))
+    certificate = ConstantCollapseCertificate()
+    of_all = certificate.certify(vae, clusters).margin_reconstruction
+    assert of_all == pytest.approx(margin(T, np.log(of_decoded)), abs=1e-6)
+
+    decoded = []
+
+    def keep_and_decode(self, codes):
+        decoded.append(codes)
+        return self._inference.decode(codes)
+
+    monkeypatch.setattr("skvae.evidence.RECONSTRUCTED_ROWS", 60)
+    monkeypatch.setattr(type(vae), "inverse_transform", keep_and_decode)
+    of_some = certificate.certify(vae, clusters).margin_reconstruction
+    (seen,) = decoded
+    chosen = np.square(codes[:, None] - seen).sum(axis=2).argmin(axis=0)
+    assert len(np.unique(chosen)) == 60
+    assert of_some == pytest.approx(margin(T[chosen], np.log(of_decoded[chosen])), abs=1e-6)
+    # Of all classes, not of the first rows.
+    assert of_some == pytest.approx(of_all, abs=0.1)
+
+
 def test_constant_encoder_is_certified_at_the_sample_no_oftener_than_it_may(
     small_vae, clusters
 ):

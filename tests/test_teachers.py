@@ -41,6 +41,27 @@ def test_teacher_is_the_tempered_and_floored_posterior_of_its_pipeline(wine):
     np.testing.assert_allclose(teacher.predict_proba(wine), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "offset", "scale", "tolerance"),
+    [
+        (np.float64, 0.0, 1.0, 1e-11),
+        (np.float64, 1e6, 1e-2, 1e-7),
+        (np.float32, 0.0, 1.0, 1e-4),
+        (np.float32, 1e3, 1.0, 1e-4),
+        (np.float32, 0.0, 1e-40, 1e-4),
+    ],
+)
+def test_one_product_has_the_digits_of_the_steps_of_the_pipeline(
+    digit_images, dtype, offset, scale, tolerance
+):
+    """Offsets beside which the rows vary little, and scales without a float32 reciprocal."""
+    X = (offset + scale * digit_images).astype(dtype)
+    teacher = GaussianMixtureTeacher(floor=0.0, random_state=0).fit(X)
+    expected = teacher.pipeline_.predict_proba(X.astype(np.float64))
+    np.testing.assert_allclose(teacher.predict_proba(X), expected, atol=tolerance)
+    assert teacher_information(expected) > 1
+
+
 @pytest.mark.parametrize("temperature", [100.0, 1000.0])
 def test_temperature_lifts_what_probabilities_would_underflow(digit_images, temperature):
     """Far from its component a row's responsibility is below any float64."""

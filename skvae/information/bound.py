@@ -28,14 +28,16 @@ from skvae.information.betting import (
     check_share,
     least_log_e_value,
 )
-from skvae.information.statistics import BLOCK_ROWS, checked_blocks
+from skvae.information.statistics import BLOCK_ROWS, checked_blocks, plain_blocks
 
-__all__ = ["MarginBound", "margin_lower_bound"]
+__all__ = ["MarginBound", "bound_of_checked", "margin_lower_bound"]
 
 # A bet is best where its spread is the standard deviation of the rows' margins, which is
 # not known beforehand: the capital is spread over these, most of it where it mostly lies.
 _BET_SPREADS = np.array([0.12, 0.3, 0.6, 1.2, 2.4])
 _BET_SHARES = np.array([0.1, 0.35, 0.35, 0.15, 0.05])
+# Share of the reference in the mixed witness.
+MIXING = 0.02
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def margin_lower_bound(
     log_q: ArrayLike,
     reference: ArrayLike,
     confidence: float = 0.95,
-    mixing: float = 0.02,
+    mixing: float = MIXING,
     method: Literal["e-value", "normal"] = "e-value",
 ) -> MarginBound:
     """Lower confidence bound on the margin of a student in the population.
@@ -139,11 +141,34 @@ def margin_lower_bound(
     >>> bound.lower_bound < 0, bound.log_e_value <= 0
     (True, True)
     """
+    return _bound(T, log_q, reference, confidence, mixing, method, checked=False)
+
+
+def bound_of_checked(
+    T: NDArray[np.float64],
+    log_q: list[NDArray[np.float64]],
+    reference: ArrayLike,
+    confidence: float,
+    method: Literal["e-value", "normal"],
+) -> MarginBound:
+    """`margin_lower_bound` of rows as `skvae.information.boundary.check_pair` returns them."""
+    return _bound(T, log_q, reference, confidence, MIXING, method, checked=True)
+
+
+def _bound(
+    T: ArrayLike,
+    log_q: ArrayLike,
+    reference: ArrayLike,
+    confidence: float,
+    mixing: float,
+    method: Literal["e-value", "normal"],
+    checked: bool,
+) -> MarginBound:
     check_share(confidence, "confidence")
     if method not in ("e-value", "normal"):
         raise ValueError(f'method must be "e-value" or "normal", got {method!r}.')
     mixture = Mixture(reference, mixing)
-    rows = _Rows(T, log_q, mixture)
+    rows = _Rows(T, log_q, mixture, checked)
     if method == "normal":
         return _normal_bound(rows, confidence, mixture.floor)
     return _e_value_bound(rows, confidence, mixture.floor)
@@ -152,8 +177,9 @@ def margin_lower_bound(
 class _Rows:
     """Rows as blocks that can be read again and again; of each row only the score is kept."""
 
-    def __init__(self, T: ArrayLike, log_q: ArrayLike, mixture: Mixture) -> None:
+    def __init__(self, T: ArrayLike, log_q: ArrayLike, mixture: Mixture, checked: bool) -> None:
         self._T = np.asarray(T)
+        self._checked = checked
         # A list of maps is left as it is: an array of it would be read into memory.
         several = isinstance(log_q, (list, tuple)) and np.ndim(log_q[0] if log_q else 0) == 2
         draws: Any = log_q if several else np.asarray(log_q)
@@ -161,9 +187,8 @@ class _Rows:
             draws = [draws]
         if not len(draws):
             raise ValueError(f"log_q must hold at least one draw, got shape {np.shape(log_q)}.")
-        scores = [
-            [mixture.score(*pair) for pair in checked_blocks(self._T, draw)] for draw in draws
-        ]
+        blocks = plain_blocks if checked else checked_blocks
+        scores = [[mixture.score(*pair) for pair in blocks(self._T, draw)] for draw in draws]
         self._scores = [np.mean(block, axis=0) for block in zip(*scores, strict=True)]
         self.n_samples = len(self._T)
 
@@ -171,7 +196,7 @@ class _Rows:
         for index, score in enumerate(self._scores):
             start = index * BLOCK_ROWS
             T = np.asarray(self._T[start : start + BLOCK_ROWS], dtype=np.float64)
-            yield score, T / T.sum(axis=1, keepdims=True)
+            yield score, T if self._checked else T / T.sum(axis=1, keepdims=True)
 
 
 def _normal_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:

@@ -201,8 +201,8 @@ def margin(T: ArrayLike, log_q: ArrayLike) -> float:
 def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
     """Return T in float64 with rows that sum to one, or say which row is no distribution."""
     T = _as_matrix(T, "T")
-    _refuse_rows(~np.isfinite(T).all(axis=1), "T", T, "entries must be finite")
-    _refuse_rows((T < 0).any(axis=1), "T", T, "entries must not be negative")
+    _refuse_entries(~np.isfinite(T), "T", T, "entries must be finite")
+    _refuse_entries(T < 0, "T", T, "entries must not be negative")
     total = T.sum(axis=1, keepdims=True)
     _refuse_rows(
         np.abs(total[:, 0] - 1.0) > _ROW_SUM_TOLERANCE, "T", T, "entries must sum to one"
@@ -251,27 +251,32 @@ def check_pair(
     rounding of a float32 softmax: each row is then exactly a distribution.
     """
     T = check_teacher(T)
+    return T, check_student(log_q, T.shape)
+
+
+def check_student(log_q: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the student of a teacher of this shape, normalised in float64, or say why not."""
     log_q = _as_matrix(log_q, "log_q")
-    if log_q.shape != T.shape:
+    if log_q.shape != shape:
         raise ValueError(
-            f"T and log_q must have the same shape, got {T.shape} and {log_q.shape}: "
+            f"T and log_q must have the same shape, got {shape} and {log_q.shape}: "
             "both hold one row per sample and one column per teacher component."
         )
-    _refuse_rows(
-        ~np.isfinite(log_q).all(axis=1),
+    _refuse_entries(
+        ~np.isfinite(log_q),
         "log_q",
         log_q,
         "entries must be finite natural-log probabilities "
         "(mix a probability of exactly zero with a small floor first)",
     )
-    log_total = _log_sum_exp(log_q)
+    log_total = log_sum_exp(log_q)
     _refuse_rows(
         np.abs(log_total[:, 0]) > 10 * _ROW_SUM_TOLERANCE,
         "log_q",
         log_q,
         "probabilities exp(log_q) must sum to one (pass log_softmax of the logits)",
     )
-    return T, log_q - log_total
+    return log_q - log_total
 
 
 def without_zeros(average: NDArray) -> NDArray[np.float64]:
@@ -287,6 +292,12 @@ def _as_matrix(values: ArrayLike, name: str) -> NDArray[np.float64]:
             f"got shape {matrix.shape}."
         )
     return matrix
+
+
+def _refuse_entries(bad: NDArray, name: str, values: NDArray, rule: str) -> None:
+    # Which rows they are in takes longer to say than that there are none.
+    if bad.any():
+        _refuse_rows(bad.any(axis=1), name, values, rule)
 
 
 def _refuse_rows(bad: Any, name: str, values: NDArray, rule: str) -> None:
@@ -307,6 +318,9 @@ def _expectation(T: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray
     return np.einsum("ij,ij->i", T, values)
 
 
-def _log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    peak = values.max(axis=1, keepdims=True)
-    return peak + np.log(np.exp(values - peak).sum(axis=1, keepdims=True))
+def log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the sum of the exponentials of each row, of shape (n_samples, 1)."""
+    # NumPy reduces many short rows slowly, and a few long ones fast.
+    columns = np.ascontiguousarray(values.T)
+    peak = columns.max(axis=0)
+    return (peak + np.log(np.exp(columns - peak).sum(axis=0)))[:, np.newaxis]

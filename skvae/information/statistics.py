@@ -83,12 +83,16 @@ class BoundaryStatistics:
         """
         added = BoundaryStatistics()
         for T_block, log_q_block in checked_blocks(T, log_q):
-            block = BoundaryStatistics()
-            block._n_samples, block._n_components = T_block.shape
-            block._total = _sums(T_block, log_q_block)
-            block._carry = np.zeros_like(block._total)
-            added.merge(block)
+            added.add_checked(T_block, log_q_block)
         return self.merge(added)
+
+    def add_checked(self, T: NDArray[np.float64], log_q: NDArray[np.float64]) -> Self:
+        """Add a block of rows as `skvae.information.boundary.check_pair` returns them."""
+        block = BoundaryStatistics()
+        block._n_samples, block._n_components = T.shape
+        block._total = _sums(T, log_q)
+        block._carry = np.zeros_like(block._total)
+        return self.merge(block)
 
     def merge(self, other: BoundaryStatistics) -> Self:
         """Add the rows that other statistics were made of; those are left as they are.
@@ -205,6 +209,14 @@ def checked_blocks(
         except ValueError as error:
             raise ValueError(f"Counting rows from row {start}: {error}") from error
         yield checked
+
+
+def plain_blocks(
+    T: NDArray[np.float64], log_q: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield rows that were checked before in the blocks of `checked_blocks`."""
+    for start in range(0, len(T), BLOCK_ROWS):
+        yield T[start : start + BLOCK_ROWS], log_q[start : start + BLOCK_ROWS]
 
 
 def _sums(T: NDArray[np.float64], log_q: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -51,6 +51,15 @@ def main():
         },
         ("scikit-learn pipeline",),
     )
+    pipeline = plain_pipeline(teacher).fit(X)
+    session.compare(
+        f"predict_proba, {size}",
+        {
+            "GaussianMixtureTeacher": lambda: teacher.predict_proba(X),
+            "scikit-learn pipeline": lambda: pipeline.predict_proba(X),
+        },
+        ("scikit-learn pipeline",),
+    )
 
     def train(n_epochs):
         TeacherGuidedVAE(
