@@ -19,6 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skvae.advice import warn_if_uncertified, warn_of_weak_alignment
 from skvae.batches import TrainingRows
+from skvae.course import course_of_fit
 from skvae.stacked import stackable, train_together
 from skvae.training import VAENet
 from skvae.vae import TeacherGuidedVAE
@@ -265,7 +266,7 @@ class _Fit:
         estimator = self.estimator
         estimator._validate_params()
         warn_of_weak_alignment(estimator)
-        self._course = estimator._course(X, y, None, resume=False)
+        self._course = course_of_fit(estimator, X, y, None, donor=None)
         remembers = estimator.memory is not None
         if not remembers:
             estimator.memory = memory

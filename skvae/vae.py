@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,15 +17,12 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
-    clone,
 )
-from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils._available_if import available_if
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _num_samples,
     check_array,
-    check_consistent_length,
     check_is_fitted,
     validate_data,
 )
@@ -36,47 +33,25 @@ from skvae.advice import (
     warn_of_interruption,
     warn_of_weak_alignment,
 )
-from skvae.batches import TrainingRows, is_large
-from skvae.exceptions import DivergenceError
+from skvae.course import train
 from skvae.fingerprint import RowFingerprint
-from skvae.images import flatten_images, resolve_image_shape
-from skvae.inference import CHUNK_ROWS, CodeReadings, Inference
-from skvae.information import (
-    BoundaryStatistics,
-    best_constant_student,
-    teacher_information,
-)
-from skvae.information.boundary import check_informative
-from skvae.likelihoods import LIKELIHOODS, WITH_VARIANCE
-from skvae.own_modules import check_own_modules
-from skvae.prefit import prefit_encoder
-from skvae.randomness import derive_seed, draw_seed, private_torch_state, torch_generator
+from skvae.images import flatten_images
+from skvae.inference import CodeReadings, Inference
+from skvae.likelihoods import LIKELIHOODS
+from skvae.randomness import draw_seed, torch_generator
 from skvae.scaling import Standardization
 from skvae.settings import (
-    check_against_teacher,
-    check_number_of_steps,
-    check_settings,
     check_support,
-    is_designed_objective,
 )
-from skvae.simplex import Design, analytic_code, design_alpha
+from skvae.simplex import Design
 from skvae.sources import as_rows
-from skvae.teachers import fit_teacher, teacher_distributions
-from skvae.training import VAENet, build_net, resolve_device
+from skvae.teachers import teacher_distributions
+from skvae.training import VAENet
 from skvae.warm_start import (
-    check_donor,
-    copy_weights,
     resolve_donor,
-    same_settings,
-    unfrozen,
 )
 
 __all__ = ["TeacherGuidedVAE"]
-
-# Rows whose distributions are worked on at a time.
-BLOCK_ROWS = 2**16
-# Rows, evenly spaced, from which a margin is designed.
-DESIGN_ROWS = 100_000
 
 
 def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
@@ -544,7 +519,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._train(X, y, X_teacher, resume=resume)
+            train(self, X, y, X_teacher, donor=self._donor(resume), resume=resume)
             # The moments of the optimiser are twice the size of the weights.
             self.net_.initialize_optimizer()
             warn_of_interruption(self)
@@ -587,255 +562,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not resume:
             warn_of_weak_alignment(self)
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
-            self._train(X, y, X_teacher, resume=resume, one_pass=True)
+            donor = self._donor(resume)
+            train(self, X, y, X_teacher, donor=donor, resume=resume, one_pass=True)
             warn_of_interruption(self)
         return self
-
-    def _train(
-        self, X: Any, y: Any, X_teacher: Any, *, resume: bool, one_pass: bool = False
-    ) -> None:
-        """Take the whole course, with the training that the net has of its own."""
-        course = self._course(X, y, X_teacher, resume=resume, one_pass=one_pass)
-        with contextlib.closing(course):
-            for net, rows in course:
-                with torch.enable_grad():
-                    net.partial_fit(rows)
-
-    def _course(
-        self, X: Any, y: Any, X_teacher: Any, *, resume: bool, one_pass: bool = False
-    ) -> Generator[tuple[VAENet, TrainingRows]]:
-        """Fit what has to be fitted, yield what is to be trained, then set the attributes."""
-        streaming = resume and one_pass
-        X = as_rows(X)
-        donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
-        image_shape = self.image_shape
-        if image_shape is None and donor is not None:
-            image_shape = donor.image_shape_
-        image_shape = resolve_image_shape(image_shape, self.architecture, X)
-        X = flatten_images(X, image_shape)
-        rows = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=not resume,
-            ensure_min_samples=1 if streaming else 2,
-        )
-        if y is not None:
-            check_consistent_length(rows, y)
-            y = y if hasattr(y, "iloc") else np.asarray(as_rows(y))
-        if X_teacher is not None:
-            check_consistent_length(rows, X_teacher)
-        settings = {**self.get_params(deep=False), "image_shape": image_shape}
-        architecture = check_settings(settings, rows)
-        if donor is not None:
-            check_donor(donor, X, architecture)
-        seed = self._seed if resume else draw_seed(self.random_state)
-        check_own_modules(architecture, seed)
-        chosen = held_out = None
-        if self.early_stopping and not one_pass:
-            chosen, held_out = self._split(len(rows), seed)
-        n_rows = len(rows) if chosen is None else len(chosen)
-        check_number_of_steps(settings, n_rows)
-
-        if donor is not None:
-            units = donor._units
-        elif self.likelihood in WITH_VARIANCE:
-            units = Standardization.of(rows, chosen)
-            if image_shape is not None:
-                units = units.pooled(image_shape[0])
-        else:
-            units = Standardization.identity(rows.shape[1])
-
-        # A data frame reaches the teacher as it came, names and all.
-        seen_by_teacher = X if hasattr(X, "iloc") else rows
-        if X_teacher is not None:
-            seen_by_teacher = X_teacher
-        teacher_sees = "X" if X_teacher is None else "X_teacher"
-        keep_teacher = self._keeps_teacher(donor, streaming)
-        if donor is not None and keep_teacher:
-            if donor.teacher_sees_ != teacher_sees:
-                raise ValueError(
-                    f"The teacher that training continues with was fitted to "
-                    f"{donor.teacher_sees_}, and is now shown {teacher_sees}: pass X_teacher "
-                    "both times or neither, or another teacher."
-                )
-            teacher = donor.teacher_
-        else:
-            taught = self._rows_for_teacher(len(rows), chosen, seed)
-            teacher = fit_teacher(
-                self.teacher,
-                _safe_indexing(seen_by_teacher, taught),
-                None if y is None else _safe_indexing(y, taught),
-                seed,
-                self.memory,
-            )
-        # Beyond a size that is held in float64 without a thought.
-        dtype = np.float32 if is_large(rows) else np.float64
-        T = teacher_distributions(teacher, seen_by_teacher, len(rows), dtype)
-        validation = T_held_out = None
-        if chosen is not None:
-            T_held_out, T = T[held_out], T[chosen]
-            validation = TrainingRows(rows, T_held_out, units, held_out, self.data_on_device)
-        training = TrainingRows(rows, T, units, chosen, self.data_on_device)
-        if streaming:
-            information = teacher_information(T)
-            average_teacher = self.average_teacher_
-        else:
-            information = check_informative(T)
-            check_against_teacher(settings, T, T_held_out)
-            average_teacher = best_constant_student(T)
-        if not streaming or self._design_setting != self._current_design_setting():
-            self._design(None if streaming else T, average_teacher)
-
-        net = build_net(
-            settings,
-            architecture,
-            units,
-            average_teacher,
-            n_rows=n_rows,
-            seed=seed,
-            max_epochs=1 if one_pass else self.max_epochs,
-            held_out=validation,
-        )
-        with self._torch_state(seed, len(self.history_) if resume else 0):
-            net.initialize()
-            if donor is not None:
-                copy_weights(donor.net_, net, with_witness=keep_teacher)
-            if resume:
-                net.resume_from(self.net_)
-            elif self.prefit_epochs:
-                self._prefit(net, training, T, average_teacher)
-            yield net, training
-        net.train_split = None
-
-        self.net_ = net
-        self.teacher_ = teacher
-        self.teacher_sees_ = teacher_sees
-        self.history_ = [
-            *(self.history_ if resume else []),
-            *net.plain_history(len(self.history_) if resume else 0),
-        ]
-        self.n_iter_ = len(self.history_)
-        self.average_teacher_ = average_teacher
-        self.teacher_information_ = information
-        self.image_shape_ = image_shape
-        self._units = units
-        self._seed = seed
-        self._teacher_setting = clone(self.teacher, safe=False)
-        self._n_features_out = self.latent_dim
-        self._check_finite(rows)
-        self.margin_ = self._margin(rows, chosen, T)
-        seen = RowFingerprint.of(rows)
-        self.fingerprint_ = seen if donor is None else donor.fingerprint_ | seen
-
-    def _torch_state(self, seed: int, n_epochs: int) -> contextlib.AbstractContextManager[None]:
-        """Keep what modules that are not ours draw, such as dropout, in private."""
-        if self.encoder is None and self.decoder in (None, "autoregressive"):
-            return contextlib.nullcontext()
-        state = derive_seed(seed, "own modules", n_epochs)
-        return private_torch_state(state, resolve_device(self.device))
-
-    def _rows_for_teacher(
-        self, n_samples: int, chosen: NDArray | None, seed: int
-    ) -> NDArray | slice:
-        """Draw the indices of the rows that the teacher is fitted to."""
-        if (n_samples if chosen is None else len(chosen)) <= self.max_teacher_rows:
-            return slice(None) if chosen is None else chosen
-        generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
-        among = n_samples if chosen is None else chosen
-        return np.sort(generator.choice(among, self.max_teacher_rows, replace=False))
-
-    def _margin(self, rows: NDArray, chosen: NDArray | None, T: NDArray) -> float:
-        statistics = BoundaryStatistics()
-        for block in gen_batches(len(T), BLOCK_ROWS):
-            block_rows = rows[block] if chosen is None else rows[chosen[block]]
-            statistics.update(T[block], self._inference.log_witness(block_rows, None))
-        return statistics.margin
-
-    def _check_finite(self, rows: NDArray) -> None:
-        # The loss of an epoch is that of the weights before its last step. One pair of draws
-        # is enough to see an overflow.
-        if not np.isfinite(self._inference.elbo(rows[:CHUNK_ROWS], n_draws=2)).all():
-            raise DivergenceError(
-                f"Training diverged in the last step of epoch {self.n_iter_}: the ELBO is no "
-                f"longer finite. Try a smaller lr (now {self.lr:g}), a larger "
-                "decoder_variance, or look for extreme values in X."
-            )
 
     def _resumes(self) -> bool:
         continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
         return continues and self.__sklearn_is_fitted__()
 
-    def _current_design_setting(self) -> tuple[Any, ...]:
-        return (
-            self.witness,
-            self.witness_scale,
-            self.beta,
-            self.alignment_weight,
-            self.witness_input,
-            is_designed_objective(self.get_params(deep=False)),
-        )
-
-    def _design(self, T: NDArray | None, average_teacher: NDArray) -> None:
-        """Promise a margin, where the witness is known and so are the rows."""
-        self._design_setting = self._current_design_setting()
-        # Of an earlier fit with other settings.
-        for name in ("design_", "designed_margin_"):
-            self.__dict__.pop(name, None)
-        if (
-            T is not None
-            and self.witness == "simplex"
-            and self.alignment_weight > 0
-            and is_designed_objective(self.get_params(deep=False))
-        ):
-            self.design_ = design_alpha(
-                T[:: max(1, len(T) // DESIGN_ROWS)],
-                self.witness_scale,
-                self.beta,
-                self.alignment_weight,
-                average_teacher,
-                self.witness_input,
-            )
-            self.designed_margin_ = self.design_.margin
-            if self.verbose:
-                print(
-                    f"Designed margin at the {self.witness_input}: "
-                    f"{self.designed_margin_:.4f} nats (alpha {self.design_.alpha:.3f}, "
-                    f"I_T {teacher_information(T):.4f})"
-                )
-
-    def _prefit(
-        self, net: VAENet, training: TrainingRows, T: NDArray, average_teacher: NDArray
-    ) -> None:
-        if self.prefit_alpha == "design":
-            alpha, variance = self.design_.alpha, self.design_.variance
-        else:
-            alpha = self.prefit_alpha
-            variance = self.design_.variance if hasattr(self, "design_") else 1.0
-        codes = np.empty((len(T), T.shape[1] - 1), dtype=np.float32)
-        for block in gen_batches(len(T), BLOCK_ROWS):
-            code = analytic_code(T[block], self.witness_scale, average_teacher)
-            codes[block] = alpha * code
-        prefit_encoder(net, training, codes, variance, self.prefit_epochs)
-
-    def _keeps_teacher(self, donor: TeacherGuidedVAE | None, streaming: bool) -> bool:
-        if donor is None:
-            return False
-        if donor is self:
-            return streaming or same_settings(self.teacher, self._teacher_setting)
-        return self.teacher is None or unfrozen(self.teacher) is unfrozen(donor.teacher_)
-
-    def _split(self, n_samples: int, seed: int) -> tuple[NDArray, NDArray]:
-        n_held_out = max(1, round(self.validation_fraction * n_samples))
-        if n_samples - n_held_out < 2:
-            raise ValueError(
-                f"Early stopping with validation_fraction={self.validation_fraction:g} leaves "
-                f"{n_samples - n_held_out} of n_samples={n_samples} rows to train on: pass "
-                "more rows or early_stopping=False."
-            )
-        order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
-        # Sorted, so that a file is read from one end to the other.
-        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+    def _donor(self, resume: bool) -> TeacherGuidedVAE | None:
+        return self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:

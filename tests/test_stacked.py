@@ -6,6 +6,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae.course import course_of_fit
 from skvae.exceptions import DivergenceError
 from skvae.stacked import stackable, train_together
 
@@ -34,7 +35,7 @@ def estimators(models=MODELS, **parameters):
 
 def begun(vaes, X):
     """Nets that are ready to be trained, their rows, and the fits they belong to."""
-    courses = [vae._course(X, None, None, resume=False) for vae in vaes]
+    courses = [course_of_fit(vae, X, None, None, donor=None) for vae in vaes]
     nets, rows = zip(*(next(course) for course in courses), strict=True)
     return nets, rows, courses
 

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from skvae import criterion
 from skvae.batches import InMemoryBatches
+from skvae.course import split_rows
 from skvae.criterion import Criterion
 from skvae.exceptions import DivergenceError, InterruptedFitWarning
 from skvae.likelihoods import GaussianLikelihood
@@ -113,7 +114,7 @@ def test_held_out_bound_is_recorded_and_below_the_held_out_margin(
 def test_early_stopping_holds_out_shuffled_rows(small_vae, clusters):
     # The clusters lie one after the other: an unshuffled split would lose one.
     vae = small_vae(early_stopping=True, validation_fraction=0.3).fit(clusters)
-    chosen, held_out = vae._split(180, seed=0)
+    chosen, held_out = split_rows(vae, 180, seed=0)
     assert len(held_out) == 54
     assert sorted([*chosen, *held_out]) == list(range(180))
     assert len(set(held_out // 60)) == 3
