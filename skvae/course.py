@@ -117,6 +117,7 @@ def course_of_fit(
         check_consistent_length(rows, y)
         y = y if hasattr(y, "iloc") else np.asarray(as_rows(y))
     if X_teacher is not None:
+        X_teacher = as_rows(X_teacher)
         check_consistent_length(rows, X_teacher)
     settings = {**estimator.get_params(deep=False), "image_shape": image_shape}
     architecture = check_settings(settings, rows)

@@ -137,7 +137,13 @@ class AutoregressiveDecoder(ModuleDecoder):
         From codes and rows to the parameters of each column given those before it.
     likelihood : Likelihood
         Distribution of a column given what the layers say.
+    sees_logs : bool
+        Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
     """
+
+    def __init__(self, layers, likelihood, sees_logs=False):
+        super().__init__(layers, likelihood)
+        self.sees_logs = sees_logs
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -146,7 +152,8 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        return self.layers(latent, x.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND))
+        seen = torch.log1p(x) if self.sees_logs else x
+        return self.layers(latent, seen.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -281,6 +288,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
+                sees_logs=likelihood == "poisson",
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)

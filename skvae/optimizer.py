@@ -1,4 +1,4 @@
-"""AdamW on one flat tensor for each group of weights."""
+"""AdamW on one flat tensor for the small weights of each group."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ __all__ = ["FlatAdamW"]
 # Weights begin where vector registers do: the last digits of none depend on how many come
 # before and after it.
 ALIGNED_ENTRIES = 16
+# Entries up to which a weight lies with others. Adding to the gradient of a larger one, in
+# place of taking it over as it comes, costs more than going to one weight more.
+SMALL_ENTRIES = 2**16
 
 
 class FlatAdamW(torch.optim.AdamW):
-    """AdamW whose weights lie side by side, in one tensor for each group of parameters.
+    """AdamW whose small weights lie side by side, in one tensor for each group of parameters.
 
     The arithmetic is that of `torch.optim.AdamW`. On a small net a step of it is mostly the
     cost of going from one weight to the next; here there is one. From the first `zero_grad`
-    to `release` the weights are views, with the shapes and strides that they had.
+    to `release` small weights are views, with the shapes and strides that they had; weights
+    of more than 65,536 entries, and those with gaps in memory, are left alone.
 
     Parameters
     ----------
@@ -33,19 +37,25 @@ class FlatAdamW(torch.optim.AdamW):
     def __init__(self, params: Iterable[dict[str, Any]], **settings):
         groups = []
         self._flats: list[Flat] = []
+        self._alone: list[nn.Parameter] = []
         for group in params:
             # Frozen weights have no gradient, and stay as they are.
             members = [member for member in group["params"] if member.requires_grad]
-            if members:
-                self._flats.append(Flat(members))
-            wholes = [self._flats[-1].whole] if members else []
-            groups.append({**group, "params": wholes})
+            alone = [member for member in members if not _can_join(member)]
+            together = [member for member in members if _can_join(member)]
+            self._alone += alone
+            if together:
+                self._flats.append(Flat(together))
+                alone = [self._flats[-1].whole, *alone]
+            groups.append({**group, "params": alone})
         super().__init__(groups, **settings)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to zero, where they lie."""
+        """Set all gradients to zero, where they lie, or drop them."""
         for flat in self._flats:
             flat.zero_gradients()
+        for weight in self._alone:
+            weight.grad = None
 
     def leave_out_others(self, parameters: Iterable[nn.Parameter]) -> None:
         """Let the next step change these weights alone; each group is among them or not."""
@@ -56,15 +66,21 @@ class FlatAdamW(torch.optim.AdamW):
                 raise ValueError("A group of parameters is stepped as a whole, or not at all.")
             if is_chosen == {False}:
                 flat.whole.grad = None
+        for weight in self._alone:
+            if id(weight) not in chosen:
+                weight.grad = None
 
     def release(self) -> None:
         """Give every weight memory of its own, as a model that is kept should have."""
         for flat in self._flats:
             flat.release()
+        for weight in self._alone:
+            weight.grad = None
 
     def moments(self) -> dict[nn.Parameter, dict[str, Tensor]]:
         """Return the state of each weight that has any, as `torch.optim.AdamW` keeps it."""
-        return {
+        alone = {weight: self.state[weight] for weight in self._alone if self.state.get(weight)}
+        return alone | {
             member: {
                 name: value if value.ndim == 0 else _part(value, member, start)
                 for name, value in self.state[flat.whole].items()
@@ -76,6 +92,11 @@ class FlatAdamW(torch.optim.AdamW):
 
     def adopt(self, moments: dict[nn.Parameter, dict[str, Tensor]]) -> None:
         """Take copies of such states for these weights; a weight without begins at zero."""
+        for weight in self._alone:
+            if weight in moments:
+                self.state[weight] = {
+                    name: value.clone() for name, value in moments[weight].items()
+                }
         for flat in self._flats:
             known = next((moments[m] for m, _ in flat.members if m in moments), None)
             if known is None:
@@ -91,7 +112,7 @@ class FlatAdamW(torch.optim.AdamW):
             self.state[flat.whole] = state
 
     def __getstate__(self):
-        return {**super().__getstate__(), "_flats": self._flats}
+        return {**super().__getstate__(), "_flats": self._flats, "_alone": self._alone}
 
 
 class Flat:
@@ -140,6 +161,13 @@ class Flat:
         self.whole.grad = None
         self.gradient = self.whole.new_empty(0)
         self.gradients = []
+
+
+def _can_join(member: Tensor) -> bool:
+    is_dense = member.is_contiguous() or (
+        member.ndim == 4 and member.is_contiguous(memory_format=torch.channels_last)
+    )
+    return is_dense and member.numel() <= SMALL_ENTRIES
 
 
 def _part(whole: Tensor, member: Tensor, start: int) -> Tensor:

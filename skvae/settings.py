@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from skvae.information import teacher_information
 from skvae.likelihoods import WITH_VARIANCE
@@ -18,6 +19,9 @@ __all__ = [
     "check_support",
     "is_designed_objective",
 ]
+
+# Rows that are looked through at a time.
+BLOCK_ROWS = 4096
 
 
 def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]:
@@ -113,12 +117,17 @@ def check_support(likelihood: str, rows: NDArray) -> None:
             f'likelihood="{likelihood}" wants X in [0, 1], got values from {low:g} to '
             f'{high:g}: rescale X, or use likelihood="gaussian".'
         )
-    if likelihood == "poisson" and (low < 0 or (rows != np.floor(rows)).any()):
+    if likelihood == "poisson" and (low < 0 or _has_fractions(rows)):
         found = f"a least value of {low:g}" if low < 0 else "fractions"
         raise ValueError(
             f'likelihood="poisson" wants counts in X, whole numbers of at least 0, got '
             f'{found}: pass the raw counts, or use likelihood="gaussian".'
         )
+
+
+def _has_fractions(rows: NDArray) -> bool:
+    blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
+    return any((block != np.floor(block)).any() for block in blocks)
 
 
 def is_designed_objective(settings: Mapping[str, Any]) -> bool:

@@ -40,6 +40,8 @@ __all__ = [
 
 # A log variance has a long way to go at the learning rate of the weights.
 VARIANCE_LR_FACTOR = 10
+# Of the gradients of float16, where a longer training ends up of itself.
+INITIAL_SCALE = 2.0**10
 # Modes of `torch.compile` by what is asked for.
 COMPILE_MODES = {False: None, True: "default"}
 # Constructor parameters of the estimator that its criterion has too.
@@ -196,9 +198,15 @@ class VAENet(NeuralNet):
         self.interrupted_ = False
         # Gradients below the range of float16 would be lost: they are scaled up, by a factor
         # that is halved, and the step left out, when one of them overflows.
+        earlier = getattr(self, "scaler_", None)
         self.scaler_ = GradScaler(
-            torch.device(self.device).type, enabled=self.module_.precision == "fp16"
+            torch.device(self.device).type,
+            init_scale=INITIAL_SCALE,
+            enabled=self.module_.precision == "fp16",
         )
+        # A call of partial_fit may be a single step: it goes on with the factor that was found.
+        if earlier is not None and earlier.is_enabled() and self.scaler_.is_enabled():
+            self.scaler_.load_state_dict(earlier.state_dict())
         self.n_steps_ = 0
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
@@ -269,7 +277,9 @@ class VAENet(NeuralNet):
 
     def encoder_step(self, batch, generator):
         """Take one step of the optimiser that changes the encoder alone."""
-        weights = list(self.module_.encoder.parameters())
+        if self.kl_schedule is not None:
+            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+        weights = [each for each in self.module_.encoder.parameters() if each.requires_grad]
         self.optimizer_.zero_grad()
         loss, _ = self._evaluate(batch, generator)
         self.scaler_.scale(loss).backward(inputs=weights)
@@ -323,6 +333,7 @@ class VAENet(NeuralNet):
     def resume_from(self, earlier: VAENet) -> None:
         """Take over another net's history and the state of its optimiser, not its settings."""
         self.history_ = History(earlier.history)
+        self.scaler_ = earlier.scaler_
         # By name: a variance that is learned in one net and fixed in the other has moments
         # in one of them only.
         moments = earlier.optimizer_.moments()

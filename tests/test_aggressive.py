@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from skvae.aggressive import is_aggressive
 from skvae.training import VAENet
@@ -131,3 +132,29 @@ def test_phase_may_be_asked_for_and_dropped_between_calls(small_vae, clusters):
         vae.set_params(aggressive_steps=steps).partial_fit(clusters)
         assert vae.history_[-1]["loss"] < before
     assert ["mutual_information" in record for record in vae.history_] == [0, 1, 0, 0]
+
+
+def test_the_encoder_is_stepped_at_the_weight_of_the_step_that_follows(
+    small_vae, clusters, monkeypatch
+):
+    seen = []
+    evaluate = VAENet._evaluate
+
+    def watched(self, batch, generator):
+        if self.module_.training:
+            seen.append(self.criterion_.kl_fraction)
+        return evaluate(self, batch, generator)
+
+    monkeypatch.setattr(VAENet, "_evaluate", watched)
+    setting = {"alignment_weight": 0, "max_epochs": 1, "batch_size": 60}
+    small_vae(aggressive_steps=2, kl_warmup=1.0, **setting).fit(clusters)
+    assert seen == [0, 0, 0, *[seen[3]] * 3, *[seen[6]] * 3]
+    assert 0 < seen[3] < seen[6]
+
+
+def test_frozen_weights_of_the_encoder_are_left_out(small_vae, clusters):
+    encoder = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
+    encoder[0].weight.requires_grad_(False)
+    vae = small_vae(encoder=encoder, aggressive_steps=2).fit(clusters)
+    (kept,) = (w for n, w in vae.net_.module_.encoder.named_parameters() if not w.requires_grad)
+    assert torch.equal(kept, encoder[0].weight)

@@ -213,3 +213,16 @@ def test_strong_decoder_scores_what_a_weak_one_needs_a_code_for(
     weak = strong_vae(**setting, beta=100.0, decoder=None).fit(dependent)
     assert strong.posterior_kl(dependent).sum(axis=1).mean() < 0.01
     assert strong.score(dependent) > weak.score(dependent) + 1
+
+
+def test_large_counts_are_told_apart():
+    decoder = AutoregressiveDecoder(
+        MaskedDense(4, 1, (8,), torch.Generator().manual_seed(0)),
+        LIKELIHOODS["poisson"](None, None),
+        sees_logs=True,
+    )
+    rows = torch.tensor([[20.0] * 4, [500.0] * 4])
+    with torch.no_grad():
+        one, other = decoder(torch.zeros(2, 1), rows)
+    assert one[0] == other[0]
+    assert (one[1:] != other[1:]).all()

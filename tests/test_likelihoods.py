@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import distributions as dist
 
+from skvae import ConstantCollapseCertificate
 from skvae.likelihoods import (
     LIKELIHOODS,
     WITH_VARIANCE,
@@ -232,3 +233,15 @@ def test_rows_without_a_density_are_refused(small_vae, rows_of, likelihood, valu
     assert not vae.__sklearn_is_fitted__()
     with pytest.raises(ValueError, match=message):
         fitted.score_samples(X)
+
+
+@pytest.mark.parametrize("decoder", [None, "autoregressive"])
+@pytest.mark.parametrize("likelihood", sorted(LIKELIHOODS))
+def test_models_of_every_likelihood_are_certified(small_vae, clusters, likelihood, decoder):
+    X = np.round(5 * (clusters - clusters.min()))
+    if likelihood in ("bernoulli", "continuous_bernoulli"):
+        X = X / X.max()
+    vae = small_vae(likelihood=likelihood, decoder=decoder, max_epochs=40).fit(X)
+    report = ConstantCollapseCertificate().certify(vae, X)
+    assert report.margin_reconstruction is not None
+    assert report.teacher_information == pytest.approx(vae.teacher_information_)

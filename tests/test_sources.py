@@ -411,3 +411,12 @@ def test_importing_sources_imports_no_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_other_view_may_be_a_tensor(small_vae, clusters):
+    plain = small_vae().fit(clusters, X_teacher=clusters)
+    vae = small_vae().fit(clusters, X_teacher=torch.tensor(clusters))
+    np.testing.assert_array_equal(vae.transform(clusters), plain.transform(clusters))
+    np.testing.assert_array_equal(
+        vae.teacher_proba(torch.tensor(clusters)), plain.teacher_proba(clusters)
+    )

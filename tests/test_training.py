@@ -301,3 +301,12 @@ def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clus
     assert loss.device.type == terms.device.type == "meta"
     # Noise is drawn where its generator is: in training on the device, here on the CPU.
     assert set(elsewhere.operations) == {"aten.randn.generator"}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_small_batches_train_through_partial_fit(small_vae, clusters, precision):
+    vae = small_vae(precision=precision).partial_fit(clusters)
+    before = vae.transform(clusters)
+    for start in range(0, 120, 6):
+        vae.partial_fit(clusters[start : start + 6])
+    assert np.abs(vae.transform(clusters) - before).max() > 0.05
