@@ -39,7 +39,7 @@ from skvae.arms import (
 from skvae.baselines import BASELINES
 from skvae.devices import resolve_device
 from skvae.promises import broken_promises
-from skvae.results_folder import ResultsFolder, content_hash, identity_of, plain
+from skvae.results_folder import ResultsFolder, check_names, content_hash, identity_of, plain
 from skvae.runs import Run, Split, needs_teacher, train_group
 from skvae.teacher_search import TeacherSearch
 from skvae.teachers import GaussianMixtureTeacher
@@ -111,7 +111,8 @@ def run(
     folder : str, path or None, default=None
         Where each finished run is written, at once and atomically. Runs that are there
         already are not done again; those of other set-ups are left alone. One call at a
-        time should use a folder.
+        time should use a folder. Functions and classes among the parameters are known by
+        their names, and must be defined at the top of a module.
     n_jobs : int, default=1
         Processes to train in, as in joblib. Each run has one thread, so the result is the
         same to the bit for any number on one machine's CPU.
@@ -166,6 +167,8 @@ def run(
     numbers = range(given if isinstance(given, int) else len(given))
 
     store = None if folder is None else ResultsFolder(Path(folder))
+    if store is not None:
+        check_names(parameters)
     about = {} if store is None else {"data": _fingerprint(split), "versions": versions()}
     planned = [
         _plan(arm, seed, number, parameters, about, _description(kind, given, number))

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, protocol
 from skvae.protocol import (
@@ -207,6 +208,10 @@ def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
         ({"teachers": "fixed:0"}, "teachers must be 'per-seed', 'search', 'fixed:N'"),
         ({"teachers": "none"}, "teachers must be 'per-seed'"),
         ({"teachers": []}, "teachers must be 'per-seed'"),
+        (
+            {"arms": {"mine": {"encoder": lambda shape, latent_dim: None}}},
+            "<lambda> too: define it at the top of a module",
+        ),
         ({"y": [0, 1]}, "inconsistent numbers of samples"),
     ],
 )
@@ -268,3 +273,11 @@ def test_one_weight_for_all_arms_that_align(wine):
     assert weights == {"prevention": 3.0, "rescue": 3.0, "teacher-guided": 3.0, "vae": 0.0}
     with pytest.raises(ValueError, match="must be positive, got 0"):
         small(wine, alignment_weight=0)
+
+
+def test_functions_need_no_name_of_their_own_where_nothing_is_kept(clusters):
+    def encoder(shape, latent_dim):
+        return nn.Linear(*shape, 2 * latent_dim)
+
+    result = small(clusters, arms={"mine": {"encoder": encoder}})
+    assert result["arms"]["mine"]["encoder"].endswith("<locals>.encoder")
