@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from skvae.randomness import derive_seed, private_torch_state
@@ -87,6 +88,8 @@ def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
 
 def is_same_part(one: Any, other: Any) -> bool:
     """Whether the weights of one part of a net fit the other."""
+    if one is other:
+        return True
     if isinstance(one, nn.Module) and type(one) is type(other):
         return _weight_shapes(one) == _weight_shapes(other)
     return bool(one == other)
@@ -119,5 +122,11 @@ def _tried(module: nn.Module, name: str, shape: tuple[int, ...], seed: int) -> A
     return tuple(getattr(made, "shape", ()))
 
 
-def _weight_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+def _weight_shapes(module: nn.Module) -> dict[str, tuple[int, ...] | str]:
+    """Shapes of the weights; of those that have none yet, what the layer says of itself."""
+    return {
+        name: repr(module.get_submodule(name.rpartition(".")[0]))
+        if is_lazy(weight)
+        else tuple(weight.shape)
+        for name, weight in module.state_dict().items()
+    }

@@ -146,6 +146,22 @@ def test_lazy_layers_are_drawn_in_private(small_vae, clusters):
     np.testing.assert_array_equal(one.transform(clusters), other.transform(clusters))
 
 
+def lazy_layers(width):
+    return nn.Sequential(nn.LazyLinear(width), nn.Tanh(), nn.LazyLinear(6))
+
+
+def test_training_goes_on_from_lazy_layers(small_vae, clusters):
+    vae = small_vae(encoder=lazy_layers(8))
+    assert len(vae.partial_fit(clusters).partial_fit(clusters).history_) == 2
+    again = small_vae(encoder=lazy_layers(8), warm_start=True, lr=1e-12, max_epochs=1)
+    first = again.fit(clusters).transform(clusters)
+    np.testing.assert_allclose(again.fit(clusters).transform(clusters), first, atol=1e-6)
+    borrower = small_vae(encoder=lazy_layers(8), warm_start=again, lr=1e-12, max_epochs=1)
+    np.testing.assert_allclose(borrower.fit(clusters).transform(clusters), first, atol=1e-6)
+    with pytest.raises(ValueError, match="encoder is"):
+        small_vae(encoder=lazy_layers(9), warm_start=again).fit(clusters)
+
+
 def linear(n_in, n_out):
     return lambda shape, latent_dim: nn.Linear(n_in, n_out)
 
