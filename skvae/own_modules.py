@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -92,6 +94,17 @@ def is_same_part(one: Any, other: Any) -> bool:
         return True
     if isinstance(one, nn.Module) and type(one) is type(other):
         return _weight_shapes(one) == _weight_shapes(other)
+    # A copy of a partial function is not equal to it.
+    if isinstance(one, partial) and isinstance(other, partial):
+        return (
+            is_same_part(one.func, other.func)
+            and len(one.args) == len(other.args)
+            and all(map(is_same_part, one.args, other.args))
+            and one.keywords.keys() == other.keywords.keys()
+            and all(is_same_part(one.keywords[k], other.keywords[k]) for k in one.keywords)
+        )
+    if isinstance(one, (np.ndarray, Tensor)):
+        return type(one) is type(other) and np.array_equal(one, other)
     return bool(one == other)
 
 
