@@ -92,7 +92,8 @@ def run(
     arms : sequence of str, or mapping, default=("prevention", "collapse", "rescue")
         Names in `ARMS`, `TEACHER_GUIDED` and `BASELINES`; a mapping has names of your
         own and constructor parameters of `TeacherGuidedVAE`. The arms in `ARMS` train
-        with `collapse_prone_variance`, all others with `informative_variance`.
+        with `collapse_prone_variance`, all others with `informative_variance`, where the
+        likelihood has a variance.
     seeds : sequence of int, default=(0, 1, 2)
         Each drives the initial weights, the batches and the noise of its arms.
     teachers : str, int or list of fitted teachers, default="per-seed"
@@ -107,7 +108,8 @@ def run(
         As in `TeacherGuidedVAE`.
     setting : mapping or None, default=None
         Constructor parameters for all arms, in place of those in `SETTING`, and of the
-        decoder variance of both settings; an arm's own parameters come last.
+        decoder variance of both settings; an arm's own parameters come last. The
+        `alignment_weight` of named arms is not set here.
     folder : str, path or None, default=None
         Where each finished run is written, at once and atomically. Runs that are there
         already are not done again; those of other set-ups are left alone. One call at a
@@ -157,6 +159,11 @@ def run(
         raise ValueError(
             f"alignment_weight must be positive, got {alignment_weight!r}: arms without "
             "alignment are there beside those with it."
+        )
+    if "alignment_weight" in (setting or {}) and not isinstance(arms, Mapping):
+        raise ValueError(
+            "Named arms have an alignment_weight of their own, which none in the setting "
+            "changes: pass it as run(alignment_weight=...), or --alignment-weight."
         )
     chosen = choose_arms(arms, alignment_weight)
     shared = {**SETTING, "max_epochs": epochs, "device": resolve_device(device)}
