@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skvae.baselines import BASELINES
+from skvae.likelihoods import WITH_VARIANCE
 from skvae.vae import TeacherGuidedVAE
 
 __all__ = [
@@ -152,13 +153,14 @@ def choose_arms(
 def arm_parameters(
     chosen: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any], X: NDArray
 ) -> dict[str, dict[str, Any]]:
-    """Return the constructor parameters of each arm, and of those that it starts from."""
+    """Return the checked constructor parameters of each arm, and of what it starts from."""
     started = {STARTS[arm]: ARMS[STARTS[arm]] for arm in chosen if arm in STARTS}
     variances: dict[bool, float] = {}
     parameters = {}
     for arm, own in {**started, **chosen}.items():
         settled = {**shared, **own}
-        if "decoder_variance" not in settled:
+        has_variance = settled.get("likelihood", "gaussian") in WITH_VARIANCE
+        if has_variance and "decoder_variance" not in settled:
             prone = arm in ARMS
             if prone not in variances:
                 variances[prone] = (collapse_prone_variance if prone else informative_variance)(
@@ -172,5 +174,6 @@ def arm_parameters(
                 f"{arm}: {', '.join(unknown + reserved)} cannot be set; parameters are those "
                 "of TeacherGuidedVAE, but for teacher, random_state and warm_start."
             )
+        TeacherGuidedVAE(**settled)._validate_params()
         parameters[arm] = settled
     return parameters

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from skvae.randomness import derive_seed, private_torch_state
@@ -87,8 +90,21 @@ def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
 
 def is_same_part(one: Any, other: Any) -> bool:
     """Whether the weights of one part of a net fit the other."""
+    if one is other:
+        return True
     if isinstance(one, nn.Module) and type(one) is type(other):
         return _weight_shapes(one) == _weight_shapes(other)
+    # A copy of a partial function is not equal to it.
+    if isinstance(one, partial) and isinstance(other, partial):
+        return (
+            is_same_part(one.func, other.func)
+            and len(one.args) == len(other.args)
+            and all(map(is_same_part, one.args, other.args))
+            and one.keywords.keys() == other.keywords.keys()
+            and all(is_same_part(one.keywords[k], other.keywords[k]) for k in one.keywords)
+        )
+    if isinstance(one, (np.ndarray, Tensor)):
+        return type(one) is type(other) and np.array_equal(one, other)
     return bool(one == other)
 
 
@@ -119,5 +135,11 @@ def _tried(module: nn.Module, name: str, shape: tuple[int, ...], seed: int) -> A
     return tuple(getattr(made, "shape", ()))
 
 
-def _weight_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+def _weight_shapes(module: nn.Module) -> dict[str, tuple[int, ...] | str]:
+    """Shapes of the weights; of those that have none yet, what the layer says of itself."""
+    return {
+        name: repr(module.get_submodule(name.rpartition(".")[0]))
+        if is_lazy(weight)
+        else tuple(weight.shape)
+        for name, weight in module.state_dict().items()
+    }

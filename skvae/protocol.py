@@ -39,7 +39,7 @@ from skvae.arms import (
 from skvae.baselines import BASELINES
 from skvae.devices import resolve_device
 from skvae.promises import broken_promises
-from skvae.results_folder import ResultsFolder, content_hash, identity_of, plain
+from skvae.results_folder import ResultsFolder, check_names, content_hash, identity_of, plain
 from skvae.runs import Run, Split, needs_teacher, train_group
 from skvae.teacher_search import TeacherSearch
 from skvae.teachers import GaussianMixtureTeacher
@@ -92,7 +92,8 @@ def run(
     arms : sequence of str, or mapping, default=("prevention", "collapse", "rescue")
         Names in `ARMS`, `TEACHER_GUIDED` and `BASELINES`; a mapping has names of your
         own and constructor parameters of `TeacherGuidedVAE`. The arms in `ARMS` train
-        with `collapse_prone_variance`, all others with `informative_variance`.
+        with `collapse_prone_variance`, all others with `informative_variance`, where the
+        likelihood has a variance.
     seeds : sequence of int, default=(0, 1, 2)
         Each drives the initial weights, the batches and the noise of its arms.
     teachers : str, int or list of fitted teachers, default="per-seed"
@@ -107,11 +108,13 @@ def run(
         As in `TeacherGuidedVAE`.
     setting : mapping or None, default=None
         Constructor parameters for all arms, in place of those in `SETTING`, and of the
-        decoder variance of both settings; an arm's own parameters come last.
+        decoder variance of both settings; an arm's own parameters come last. The
+        `alignment_weight` of named arms is not set here.
     folder : str, path or None, default=None
         Where each finished run is written, at once and atomically. Runs that are there
         already are not done again; those of other set-ups are left alone. One call at a
-        time should use a folder.
+        time should use a folder. Functions and classes among the parameters are known by
+        their names, and must be defined at the top of a module.
     n_jobs : int, default=1
         Processes to train in, as in joblib. Each run has one thread, so the result is the
         same to the bit for any number on one machine's CPU.
@@ -157,6 +160,11 @@ def run(
             f"alignment_weight must be positive, got {alignment_weight!r}: arms without "
             "alignment are there beside those with it."
         )
+    if "alignment_weight" in (setting or {}) and not isinstance(arms, Mapping):
+        raise ValueError(
+            "Named arms have an alignment_weight of their own, which none in the setting "
+            "changes: pass it as run(alignment_weight=...), or --alignment-weight."
+        )
     chosen = choose_arms(arms, alignment_weight)
     shared = {**SETTING, "max_epochs": epochs, "device": resolve_device(device)}
     shared |= dict(setting or {})
@@ -166,6 +174,8 @@ def run(
     numbers = range(given if isinstance(given, int) else len(given))
 
     store = None if folder is None else ResultsFolder(Path(folder))
+    if store is not None:
+        check_names(parameters)
     about = {} if store is None else {"data": _fingerprint(split), "versions": versions()}
     planned = [
         _plan(arm, seed, number, parameters, about, _description(kind, given, number))

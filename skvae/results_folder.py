@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from skvae.exceptions import DamagedResultWarning
 
-__all__ = ["ResultsFolder", "content_hash", "identity_of", "plain", "write_whole"]
+__all__ = [
+    "ResultsFolder",
+    "check_names",
+    "content_hash",
+    "identity_of",
+    "plain",
+    "write_whole",
+]
 
 # Bytes of an array hashed at a time.
 BLOCK_BYTES = 2**26
@@ -180,6 +187,22 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=_as_plain))
 
 
+def check_names(value: Any) -> None:
+    """Refuse functions and classes that are not told from others by their name.
+
+    Parameters
+    ----------
+    value : object
+        As `plain` takes it.
+
+    Raises
+    ------
+    ValueError
+        If one is a lambda, or defined in a function: others may have the same name.
+    """
+    json.dumps(value, default=_as_own_name)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a whole file or none.
 
@@ -206,6 +229,17 @@ def _serialise(record: Mapping[str, Any]) -> bytes:
     text = json.dumps(record)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return f'{{"sha256": "{digest}", "run": {text}}}\n'.encode()
+
+
+def _as_own_name(value: Any) -> Any:
+    name = getattr(value, "__qualname__", "")
+    if "<locals>" in name or "<lambda>" in name:
+        raise ValueError(
+            f"A finished run is found again by the names of its functions and classes, and "
+            f"others may be called {value.__module__}.{name} too: define it at the top of a "
+            "module, or keep no runs, with folder=None."
+        )
+    return _as_plain(value)
 
 
 def _as_plain(value: Any) -> Any:

@@ -38,7 +38,9 @@ def as_rows(data: Any, column: str | int | None = None) -> Any:
         A torch `Dataset` or `DataLoader`, a Hugging Face `Dataset`, or a tensor on any device.
         The items of a data set are rows, tuples with the row first, or mappings. A `DataLoader`
         stands for all rows of its data set in their own order, collated as it says:
-        training shuffles by itself, and codes must stand beside the rows they belong to.
+        training shuffles by itself, and codes must stand beside the rows they belong to. With
+        ``batch_size=None`` its items are rows, and batches of them if its data set is an
+        `IterableDataset`.
         What is none of these is returned as it is.
     column : str, int or None, default=None
         Where the row is in an item. None is the first of a tuple, and in a mapping the only
@@ -104,7 +106,13 @@ def _blocks_of(data: Any, column: str | int | None) -> Iterator[Any] | None:
     if torch is None:
         return None
     if isinstance(data, torch.utils.data.DataLoader):
-        return _parts(_in_order(data, torch), column, lead=1)
+        loader = _in_order(data, torch)
+        items_are_rows = loader.batch_size is None and not isinstance(
+            loader.dataset, torch.utils.data.IterableDataset
+        )
+        if items_are_rows:
+            return _grouped(_parts(loader, column, lead=0))
+        return _parts(loader, column, lead=1)
     if not isinstance(data, torch.utils.data.Dataset):
         return None
     if isinstance(data, torch.utils.data.TensorDataset):

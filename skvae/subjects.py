@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -253,8 +254,9 @@ class Subject:
 
     def teach(self, rows: Any) -> NDArray[np.float64]:
         """Return the checked distributions of the teacher."""
-        teach = self.model.teacher_proba if self.teacher is None else self.teacher.predict_proba
-        return check_teacher(teach(rows))
+        if self.teacher is None:
+            return check_teacher(self.model.teacher_proba(rows))
+        return check_teacher(self.teacher.predict_proba(_as_taught(self.teacher, rows)))
 
 
 def _unwrap(estimator: Any) -> Any:
@@ -265,6 +267,15 @@ def _unwrap(estimator: Any) -> Any:
         if inner is estimator:
             return inner
         estimator = inner
+
+
+def _as_taught(teacher: Any, rows: Any) -> Any:
+    """Return images one a row where the teacher was fitted to such rows, as a view."""
+    shape = tuple(getattr(rows, "shape", ()))
+    n_features = math.prod(shape[1:])
+    if len(shape) != 4 or getattr(teacher, "n_features_in_", None) != n_features:
+        return rows
+    return rows.reshape(shape[0], n_features)
 
 
 def _check_as_many(codes: NDArray, n_rows: int) -> None:

@@ -351,6 +351,43 @@ def digit_teacher(digit_images):
     return GaussianMixtureTeacher(random_state=0).fit(digit_images[:900])
 
 
+def test_a_given_teacher_of_rows_sees_images_as_rows(
+    small_vae, digit_images, digit_teacher, monkeypatch
+):
+    rows = digit_images[900:]
+    images = rows.reshape(-1, 1, 8, 8)
+    vae = small_vae(architecture="conv", image_shape=(1, 8, 8), channels=(4,), max_epochs=1)
+    codes = vae.fit(images).transform(images)
+    for teacher in (digit_teacher, FrozenEstimator(digit_teacher), [digit_teacher] * 2):
+        certificate = ConstantCollapseCertificate(teacher=teacher)
+        for model in (vae, codes):
+            assert certificate.certify(model, images) == certificate.certify(model, rows)
+    certificate = ConstantCollapseCertificate(teacher=digit_teacher)
+    blocks = certificate.certify(vae, iter([images[:300], images[300:]]))
+    assert blocks == certificate.certify(vae, rows)
+    certificate.certify(codes, rows, images)
+    # A view, and no copy.
+    seen = []
+    monkeypatch.setattr(
+        digit_teacher, "predict_proba", lambda X: seen.append(X) or vae.teacher_proba(X)
+    )
+    certificate.certify(codes, images)
+    assert all(np.shares_memory(X, images) for X in seen)
+    assert seen
+
+
+def test_a_given_teacher_of_images_sees_images(clusters, fitted):
+    class OfImages:
+        n_features_in_ = 1
+
+        def predict_proba(self, X):
+            assert X.shape[1:] == (1, 2, 2)
+            return fitted.teacher_proba(X.reshape(-1, 4))
+
+    certificate = ConstantCollapseCertificate(teacher=OfImages())
+    assert certificate.certify(fitted.transform(clusters), clusters.reshape(-1, 1, 2, 2))
+
+
 def test_any_encoder_is_certified_by_a_probe(digit_images, digit_teacher):
     held_out = digit_images[900:]
     pca = PCA(8, random_state=0).fit(digit_images[:900])

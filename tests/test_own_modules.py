@@ -1,6 +1,7 @@
 """A user's own encoder and decoder: copied or built in private, tried first, then trained."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skvae import ConstantCollapseCertificate, rescue
-from skvae.own_modules import multiply_adds, own_module
+from skvae.own_modules import is_same_part, multiply_adds, own_module
 from skvae.randomness import private_torch_state
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
@@ -144,6 +145,60 @@ def test_lazy_layers_are_drawn_in_private(small_vae, clusters):
     one, other = (small_vae(encoder=lazy).fit(clusters) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(one.transform(clusters), other.transform(clusters))
+
+
+def lazy_layers(width):
+    return nn.Sequential(nn.LazyLinear(width), nn.Tanh(), nn.LazyLinear(6))
+
+
+def test_training_goes_on_from_lazy_layers(small_vae, clusters):
+    vae = small_vae(encoder=lazy_layers(8))
+    assert len(vae.partial_fit(clusters).partial_fit(clusters).history_) == 2
+    again = small_vae(encoder=lazy_layers(8), warm_start=True, lr=1e-12, max_epochs=1)
+    first = again.fit(clusters).transform(clusters)
+    np.testing.assert_allclose(again.fit(clusters).transform(clusters), first, atol=1e-6)
+    borrower = small_vae(encoder=lazy_layers(8), warm_start=again, lr=1e-12, max_epochs=1)
+    np.testing.assert_allclose(borrower.fit(clusters).transform(clusters), first, atol=1e-6)
+    with pytest.raises(ValueError, match="encoder is"):
+        small_vae(encoder=lazy_layers(9), warm_start=again).fit(clusters)
+
+
+def wide_encoder(width, shape, latent_dim, *, activation=nn.Tanh):
+    n_features = int(np.prod(shape))
+    return nn.Sequential(
+        nn.Linear(n_features, width), activation(), nn.Linear(width, 2 * latent_dim)
+    )
+
+
+def test_training_goes_on_from_a_copied_partial_function(small_vae, clusters):
+    encoder = partial(wide_encoder, 8, activation=nn.ReLU)
+    vae = small_vae(encoder=encoder, max_epochs=2).fit(clusters)
+    again = pickle.loads(pickle.dumps(vae)).partial_fit(clusters)
+    np.testing.assert_array_equal(
+        again.transform(clusters), vae.partial_fit(clusters).transform(clusters)
+    )
+    clone(vae).set_params(warm_start=FrozenEstimator(vae)).fit(clusters)
+    vae.set_params(encoder=partial(wide_encoder, 9, activation=nn.ReLU), warm_start=vae)
+    with pytest.raises(ValueError, match="encoder is"):
+        vae.fit(clusters)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (partial(wide_encoder, np.arange(3), activation=nn.ReLU), True),
+        (partial(wide_encoder, torch.arange(3), activation=nn.ReLU), False),
+        (partial(wide_encoder, np.arange(4), activation=nn.ReLU), False),
+        (partial(wide_encoder, np.arange(3), activation=nn.Tanh), False),
+        (partial(wide_encoder, np.arange(3)), False),
+        (partial(wide_encoder, activation=nn.ReLU), False),
+        (partial(own_decoder, np.arange(3), activation=nn.ReLU), False),
+        (wide_encoder, False),
+    ],
+)
+def test_partial_functions_are_the_same_by_all_that_they_hold(other, same):
+    one = partial(wide_encoder, np.arange(3), activation=nn.ReLU)
+    assert is_same_part(one, other) == is_same_part(other, one) == same
 
 
 def linear(n_in, n_out):

@@ -55,3 +55,10 @@ def test_examples_of_the_readme_run():
     found = doctest.testfile(str(readme), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_design_has_a_line_for_each_module():
+    root = Path(__file__).parents[1]
+    design = (root / "docs" / "design.rst").read_text(encoding="utf-8")
+    modules = {path.stem for path in (root / "skvae").glob("*.py")} - {"__init__", "_version"}
+    assert [name for name in sorted(modules) if f"`{name}`" not in design] == []

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, protocol
 from skvae.protocol import (
@@ -201,18 +202,26 @@ def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
         ({"arms": ["vea"]}, "There is no arm 'vea'; there are prevention, collapse"),
         ({"arms": {"mine": {"gamma": 1}}}, "mine: gamma cannot be set"),
         ({"setting": {"teacher": None}}, "collapse: teacher cannot be set"),
+        ({"setting": {"alignment_weight": 3}}, r"pass it as run\(alignment_weight="),
+        ({"setting": {"latent_dim": 0}}, "'latent_dim' parameter .* Got 0"),
+        ({"arms": {"mine": {"beta": -1.0}}}, "'beta' parameter .* Got -1.0"),
         ({"seeds": []}, "seeds must be different whole numbers"),
         ({"seeds": [1, 1]}, "seeds must be different whole numbers"),
         ({"seeds": [-1]}, "seeds must be different whole numbers"),
         ({"teachers": "fixed:0"}, "teachers must be 'per-seed', 'search', 'fixed:N'"),
         ({"teachers": "none"}, "teachers must be 'per-seed'"),
         ({"teachers": []}, "teachers must be 'per-seed'"),
+        (
+            {"arms": {"mine": {"encoder": lambda shape, latent_dim: None}}},
+            "<lambda> too: define it at the top of a module",
+        ),
         ({"y": [0, 1]}, "inconsistent numbers of samples"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_is_written(
-    clusters, tmp_path, options, message
+    clusters, tmp_path, monkeypatch, options, message
 ):
+    monkeypatch.setattr(protocol, "GaussianMixtureTeacher", None)
     with pytest.raises(ValueError, match=message):
         small(clusters, **{"folder": tmp_path / "runs", **options})
     assert list(tmp_path.iterdir()) == []
@@ -268,3 +277,25 @@ def test_one_weight_for_all_arms_that_align(wine):
     assert weights == {"prevention": 3.0, "rescue": 3.0, "teacher-guided": 3.0, "vae": 0.0}
     with pytest.raises(ValueError, match="must be positive, got 0"):
         small(wine, alignment_weight=0)
+
+
+def test_functions_need_no_name_of_their_own_where_nothing_is_kept(clusters):
+    def encoder(shape, latent_dim):
+        return nn.Linear(*shape, 2 * latent_dim)
+
+    result = small(clusters, arms={"mine": {"encoder": encoder}})
+    assert result["arms"]["mine"]["encoder"].endswith("<locals>.encoder")
+
+
+def test_decoder_without_a_variance_is_given_none(digit_images):
+    arms = ["collapse", "vae", "laplace-vae"]
+    setting = {"latent_dim": 2, "hidden_layer_sizes": [4], "likelihood": "bernoulli"}
+    result = small(digit_images[:300], arms=arms, setting=setting)
+    assert ["decoder_variance" in result["arms"][arm] for arm in arms] == [False, False, True]
+    assert len(result["runs"]) == 3
+
+
+def test_arms_of_ones_own_can_share_a_weight(clusters):
+    arms = {"mine": {"beta": 0.5}, "heavy": {"alignment_weight": 5.0}}
+    result = small(clusters, arms=arms, setting={"latent_dim": 2, "alignment_weight": 3.0})
+    assert [result["arms"][arm]["alignment_weight"] for arm in arms] == [3.0, 5.0]

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skvae.exceptions import DamagedResultWarning
-from skvae.results_folder import ResultsFolder, content_hash, identity_of, plain, write_whole
+from skvae.results_folder import (
+    ResultsFolder,
+    check_names,
+    content_hash,
+    identity_of,
+    plain,
+    write_whole,
+)
 
 RECORD = {"elbo": -1.25, "history": [{"epoch": 1, "loss": 0.1}], "probe": None, "arm": "vae"}
 
@@ -88,3 +95,15 @@ def test_plain_values_pass_through_json():
     assert plain(value) == {"sizes": [3, 2], "variance": 0.1, "layer": "builtins.dict"}
     with pytest.raises(ValueError, match="got object"):
         plain({"a": object()})
+
+
+def test_functions_that_share_a_name_are_refused():
+    def layers(width):
+        return lambda shape, latent_dim: width
+
+    one, other = layers(1), layers(2)
+    assert plain(one) == plain(other)
+    for unnamed in (one, layers, type("<lambda>", (), {})):
+        with pytest.raises(ValueError, match="define it at the top of a module"):
+            check_names({"vae": {"sizes": (2,), "encoder": [unnamed]}})
+    check_names({"vae": {"sizes": (np.int64(2), 3), "encoder": dict, "lr": None}})

@@ -100,7 +100,11 @@ DATA_SETS = {
     "loader of mappings": DataLoader(
         Items({"label": 1, "pixels": row} for row in ROWS), batch_size=4
     ),
-    "loader of batches": DataLoader(Items([ROWS[:5], ROWS[5:]]), batch_size=None),
+    "loader of items": DataLoader(Items(ROWS), batch_size=None, shuffle=True),
+    "loader of pairs": DataLoader(
+        TensorDataset(torch.from_numpy(ROWS), torch.arange(7)), batch_size=None
+    ),
+    "loader of batches": DataLoader(Stream([ROWS[:5], ROWS[5:]]), batch_size=None),
     "columns": Columns({"pixels": ROWS.tolist(), "label": LABELS}),
     "columns of arrays": Columns({"pixels": ROWS, "label": np.arange(7)}, "numpy"),
     "columns of tensors": Columns({"label": LABELS, "pixels": ROWS}, "torch"),
@@ -218,7 +222,7 @@ def test_ragged_and_empty_columns_are_named():
 
 
 def test_a_batch_of_another_shape_is_named_by_its_first_item():
-    batches = DataLoader(Items([ROWS[:5], ROWS[5:, :2]]), batch_size=None)
+    batches = DataLoader(Stream([ROWS[:5], ROWS[5:, :2]]), batch_size=None)
     with pytest.raises(ValueError, match=r"Item 5 .* shape \(2,\)"):
         as_rows(batches)
 
