@@ -212,9 +212,11 @@ class ArmComparisonDisplay:
         ImportError
             If matplotlib is not installed; says how to install it.
         """
-        if ax is None:
-            _, ax = _pyplot().subplots(figsize=(8, 4.5), layout="constrained")
         labels = list(dict.fromkeys(point["label"] for point in self.points))
+        if ax is None:
+            # The legend has a line for each arm, and two more.
+            height = max(4.5, 0.27 * (len(labels) + 2))
+            _, ax = _pyplot().subplots(figsize=(8, height), layout="constrained")
         self.lines_ = []
         for number, label in enumerate(labels):
             points = [point for point in self.points if point["label"] == label]

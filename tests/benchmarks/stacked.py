@@ -67,6 +67,7 @@ class Table:
             architecture,
             self.units,
             self.average_teacher,
+            n_rows=len(self.X),
             seed=number,
             max_epochs=1,
         )
