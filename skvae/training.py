@@ -333,7 +333,9 @@ class VAENet(NeuralNet):
     def resume_from(self, earlier: VAENet) -> None:
         """Take over another net's history and the state of its optimiser, not its settings."""
         self.history_ = History(earlier.history)
-        self.scaler_ = earlier.scaler_
+        # A net that was trained in a stack has none.
+        if hasattr(earlier, "scaler_"):
+            self.scaler_ = earlier.scaler_
         # By name: a variance that is learned in one net and fixed in the other has moments
         # in one of them only.
         moments = earlier.optimizer_.moments()

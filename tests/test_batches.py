@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skvae import ConstantCollapseCertificate, batches, information, scaling, teachers, vae
+from skvae import ConstantCollapseCertificate, batches, course, information, scaling, teachers
 from skvae.batches import (
     InMemoryBatches,
     StreamedBatches,
@@ -27,7 +27,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(batches, "BLOCK_BYTES", 2048)
     monkeypatch.setattr(scaling, "MOMENT_ROWS", 50)
     monkeypatch.setattr(teachers, "BLOCK_ROWS", 50)
-    monkeypatch.setattr(vae, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(course, "BLOCK_ROWS", 50)
     monkeypatch.setattr(information.boundary, "_BLOCK_ROWS", 50)
 
 
@@ -317,7 +317,7 @@ def test_memory_does_not_grow_with_a_mapped_file(small_vae, tmp_path, monkeypatc
     for module, name in (
         (scaling, "MOMENT_ROWS"),
         (teachers, "BLOCK_ROWS"),
-        (vae, "BLOCK_ROWS"),
+        (course, "BLOCK_ROWS"),
         (information.boundary, "_BLOCK_ROWS"),
     ):
         monkeypatch.setattr(module, name, 4096)
