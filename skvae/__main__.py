@@ -22,6 +22,7 @@ from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.exceptions import DamagedResultWarning, DivergenceError, InterruptedFitWarning
 from skvae.results_folder import write_whole
 from skvae.tables import csv_table, markdown_table
+from skvae.teacher_panel import TeacherPanel
 
 HELD, BROKEN, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 RUNS = "runs"
@@ -175,12 +176,17 @@ def _parser() -> argparse.ArgumentParser:
         "skvae.datasets.load knows",
     )
     parser.add_argument(
-        "--baselines", action="store_true", help="train the standard methods beside them"
+        "--baselines",
+        nargs="?",
+        const=",".join(protocol.BASELINES),
+        metavar="NAME,NAME",
+        help="train the standard methods beside them, all of them or those that are named",
     )
     parser.add_argument(
         "--teachers",
         default="per-seed",
-        help="per-seed, search (one for each seed), or fixed:N (N for all seeds)",
+        help="per-seed, search (one for each seed), fixed:N (N for all seeds), or several of "
+        "these: fixed:3+search",
     )
     parser.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 0")
     parser.add_argument("--epochs", type=_positive, default=100, help="epochs of each arm")
@@ -255,10 +261,8 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         setting = {"architecture": "conv", "image_shape": data.image_shape, **setting}
     arms = list(protocol.ARMS)
     if options.baselines:
-        arms += [*protocol.TEACHER_GUIDED, *protocol.BASELINES]
-    fixed = options.teachers.partition("fixed:")[2]
-    n_teachers = int(fixed) if fixed.isdecimal() else 1
-    total = len(arms) * options.seeds * n_teachers
+        arms += [*protocol.TEACHER_GUIDED, *options.baselines.split(",")]
+    total = len(arms) * options.seeds * len(TeacherPanel.of(options.teachers))
 
     # Data that no teacher can be fitted to is refused before a bar is drawn.
     with (

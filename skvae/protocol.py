@@ -10,7 +10,6 @@ of it has seen.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import groupby
@@ -20,11 +19,9 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from joblib import hash as joblib_hash
 from numpy.typing import ArrayLike, NDArray
-from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length
 
 from skvae.arms import (
     ARMS,
@@ -41,10 +38,7 @@ from skvae.devices import resolve_device
 from skvae.promises import broken_promises
 from skvae.results_folder import ResultsFolder, check_names, content_hash, identity_of, plain
 from skvae.runs import Run, Split, needs_teacher, train_group
-from skvae.teacher_search import TeacherSearch
-from skvae.teachers import GaussianMixtureTeacher
-from skvae.threads import one_thread_if
-from skvae.warm_start import unfrozen
+from skvae.teacher_panel import TeacherPanel
 
 __all__ = [
     "ARMS",
@@ -100,6 +94,7 @@ def run(
         "per-seed" fits a `GaussianMixtureTeacher` with every seed, "search" runs a
         `TeacherSearch` with every seed. A list, or "fixed:3" (also 3) for three mixtures of
         their own seeds 0 to 2, meets every seed with every teacher; "fixed" is "fixed:1".
+        "fixed:3+search" is all four: what no teacher shapes is still trained once a seed.
     epochs : int, default=100
         Epochs of each arm; rescue trains as many again.
     alignment_weight : float, default=10.0
@@ -129,7 +124,8 @@ def run(
         ``setting`` and ``arms`` (constructor parameters), ``teachers``, ``n_train``,
         ``n_test``, ``n_other_files`` (results of other set-ups in the folder), and
         ``runs``: one record for each seed, arm and teacher, with ``arm``, ``seed``, ``teacher``
-        (its number), ``teacher_parameters`` (what a search chose), ``parameters``,
+        (its number), ``teacher_kind`` ("per-seed", "search", "fixed" or "given"),
+        ``teacher_parameters`` (what a search chose), ``parameters``,
         ``report`` (raw, and by probe in its ``probe`` where 10 rows or more are held out),
         ``elbo`` (nats a row), ``reconstruction_error`` (squared, an entry, in the units
         of X), ``relative_reconstruction_error`` (as a share of that of the training mean),
@@ -170,24 +166,23 @@ def run(
     shared |= dict(setting or {})
     parameters = arm_parameters(chosen, shared, split.X_train)
     seeds = _checked_seeds(seeds)
-    kind, given = _teachers(teachers)
-    numbers = range(given if isinstance(given, int) else len(given))
+    panel = TeacherPanel.of(teachers)
 
     store = None if folder is None else ResultsFolder(Path(folder))
     if store is not None:
         check_names(parameters)
     about = {} if store is None else {"data": _fingerprint(split), "versions": versions()}
     planned = [
-        _plan(arm, seed, number, parameters, about, _description(kind, given, number))
+        _plan(arm, seed, number, parameters, about, chair.describe())
         for seed in seeds
         for arm in chosen
-        for number in numbers
+        for number, chair in enumerate(panel.chairs)
     ]
     found = {} if store is None else {each.name: store.read(each.name) for each in planned}
     records = {name: record for name, record in found.items() if record is not None}
     missing = [each for each in planned if each.name not in records]
 
-    ready = _fit_teachers(kind, given, missing, split.X_train, n_jobs)
+    ready = panel.fit(missing, split.X_train, n_jobs)
     on_resume(len(records))
     tasks = [
         delayed(_train_named)(group, ready[group[0].seed], split, store)
@@ -200,7 +195,7 @@ def run(
     return {
         "setting": plain(shared),
         "arms": plain({arm: parameters[arm] for arm in chosen}),
-        "teachers": kind if kind != "fixed" else f"fixed:{len(numbers)}",
+        "teachers": panel.name,
         "n_train": len(split.X_train),
         "n_test": len(split.X_test),
         "n_other_files": 0 if store is None else store.others(names),
@@ -253,33 +248,8 @@ def _checked_seeds(seeds: Sequence[int]) -> list[int]:
     return checked
 
 
-def _teachers(teachers: Any) -> tuple[str, Any]:
-    """Return what kind of teachers these are, and how many, or they themselves."""
-    if teachers in ("per-seed", "search"):
-        return teachers, 1
-    fixed = re.fullmatch(r"fixed(?::(\d+))?", teachers) if isinstance(teachers, str) else None
-    if fixed is not None:
-        teachers = int(fixed[1] or 1)
-    if isinstance(teachers, int) and teachers >= 1:
-        return "fixed", teachers
-    if isinstance(teachers, (list, tuple)) and teachers:
-        for teacher in teachers:
-            check_is_fitted(unfrozen(teacher))
-        return "given", [FrozenEstimator(unfrozen(teacher)) for teacher in teachers]
-    raise ValueError(
-        "teachers must be 'per-seed', 'search', 'fixed:N' with N of at least 1, or a list of "
-        f"fitted teachers, got {teachers!r}."
-    )
-
-
 def _fingerprint(split: Split) -> dict[str, str]:
     return {name: content_hash(array) for name, array in vars(split).items()}
-
-
-def _description(kind: str, given: Any, number: int) -> dict[str, str]:
-    """Tell a teacher from others, before it is fitted if it is not."""
-    content = joblib_hash(given[number].estimator) if kind == "given" else ""
-    return {"kind": kind, "content": content}
 
 
 def _plan(
@@ -298,33 +268,7 @@ def _plan(
         "teacher": teacher,
     }
     name = identity_of(description, f"{arm}-seed{seed}-teacher{number}")
-    return Run(arm, seed, number, parameters[arm], start, name)
-
-
-def _fit_teachers(
-    kind: str, given: Any, missing: Sequence[Run], X: NDArray, n_jobs: int
-) -> dict[int, dict[int, Any]]:
-    """Return the teachers of each seed that has something to do, by their number."""
-    seeds = list(dict.fromkeys(each.seed for each in missing))
-    if kind == "given":
-        return {seed: dict(enumerate(given)) for seed in seeds}
-    if kind == "fixed":
-        wanted = sorted({0, *(each.teacher for each in missing)}) if missing else []
-        fits = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_teacher)(GaussianMixtureTeacher(random_state=number), X)
-            for number in wanted
-        )
-        return {seed: dict(zip(wanted, fits, strict=True)) for seed in seeds}
-    make = TeacherSearch if kind == "search" else GaussianMixtureTeacher
-    fits = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_teacher)(make(random_state=seed), X) for seed in seeds
-    )
-    return {seed: {0: teacher} for seed, teacher in zip(seeds, fits, strict=True)}
-
-
-def _fit_teacher(teacher: Any, X: NDArray) -> FrozenEstimator:
-    with one_thread_if(True):
-        return FrozenEstimator(teacher.fit(X))
+    return Run(arm, seed, number, teacher["kind"], parameters[arm], start, name)
 
 
 def _groups(missing: Sequence[Run]) -> list[list[Run]]:

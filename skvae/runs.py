@@ -67,6 +67,8 @@ class Run:
         Of the initial weights, the batches and the noise.
     teacher : int
         Number of the teacher, from 0, among those that this seed meets.
+    teacher_kind : str
+        Where it comes from: "per-seed", "search", "fixed" or "given".
     parameters : dict
         Constructor parameters of the model, but for teacher and seed.
     start : dict or None
@@ -78,6 +80,7 @@ class Run:
     arm: str
     seed: int
     teacher: int
+    teacher_kind: str
     parameters: Mapping[str, Any]
     start: Mapping[str, Any] | None
     name: str
@@ -143,6 +146,7 @@ def train_group(
                     "arm": run.arm,
                     "seed": run.seed,
                     "teacher": run.teacher,
+                    "teacher_kind": run.teacher_kind,
                     "teacher_parameters": _searched_parameters(teacher),
                     "parameters": run.parameters,
                     "report": _certify(model, split.X_test),

@@ -19,7 +19,7 @@ FROM_REPORT = (
 )
 FROM_PROBE = ("lower_bound_mean", "lower_bound_sample", "verdict", "certified")
 FROM_RUN = (
-    *("arm", "seed", "teacher", "elbo"),
+    *("arm", "seed", "teacher", "teacher_kind", "elbo"),
     *("reconstruction_error", "relative_reconstruction_error", "accuracy"),
 )
 # Heading, column of `measures_of`, and digits after the point.

@@ -117,6 +117,7 @@ def arrays(folder):
         (["--out", "taken"], "results.json in it is a folder"),
         (["--set", "lr=1e30"], "This was collapse with seed 0."),
         (["--teachers", "two"], "teachers must be 'per-seed', 'search', 'fixed:N'"),
+        (["--baselines", "vea"], "There is no arm 'vea'; there are prevention, collapse"),
         (["--teachers", "fixed:0"], "teachers must be 'per-seed', 'search', 'fixed:N'"),
         (["--set", "latent_dim"], "--set: expected NAME=VALUE, got 'latent_dim'"),
         (["--set", "latent_dims=2"], "collapse: latent_dims cannot be set"),
@@ -210,6 +211,19 @@ def test_baselines_print_a_row_an_arm_and_a_second_start_does_nothing(
     monkeypatch.setattr(VAENet, "train_step", untrained)
     assert baselines(table, tmp_path / "out") == 1
     assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
+def test_baselines_can_be_named(table, tmp_path, capsys):
+    options = ("--baselines", "vae,free-bits", "--teachers", "fixed:2+per-seed", "--epochs", 1)
+    run("--data", table, *options, "--seeds", 1, "--device", "cpu", "--out", tmp_path)
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert list(result["arms"]) == [
+        *protocol.ARMS,
+        *protocol.TEACHER_GUIDED,
+        *("vae", "free-bits"),
+    ]
+    assert len(result["runs"]) == 3 * len(result["arms"])
+    assert "18/18" in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_finished_runs_and_the_same_command_goes_on(

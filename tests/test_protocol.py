@@ -7,7 +7,8 @@ import pytest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, protocol
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, protocol, teacher_panel
+from skvae import runs as runs_module
 from skvae.protocol import (
     ARMS,
     BASELINES,
@@ -196,6 +197,31 @@ def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
     ]
 
 
+def test_kinds_of_teachers_can_be_joined(clusters, monkeypatch):
+    fits = []
+    fit = runs_module._fit
+
+    def counted(parameters, *args, **kwargs):
+        fits.append(parameters)
+        return fit(parameters, *args, **kwargs)
+
+    monkeypatch.setattr(runs_module, "_fit", counted)
+    joined = small(clusters, arms=["vae"], teachers="fixed:2+search", seeds=[3])
+    assert len(fits) == 1
+    assert joined["teachers"] == "fixed:2+search"
+    runs = joined["runs"]
+    assert [run["teacher_kind"] for run in runs] == ["fixed", "fixed", "search"]
+    assert [bool(run["teacher_parameters"]) for run in runs] == [False, False, True]
+    alone = [
+        *small(clusters, arms=["vae"], teachers="fixed:2", seeds=[3])["runs"],
+        *small(clusters, arms=["vae"], teachers="search", seeds=[3])["runs"],
+    ]
+    for ours, theirs in zip(runs, alone, strict=True):
+        # The probe of a model is drawn by the rows, not by who else was certified.
+        assert ours["report"] == theirs["report"]
+        assert ours["elbo"] == theirs["elbo"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -211,6 +237,8 @@ def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
         ({"teachers": "fixed:0"}, "teachers must be 'per-seed', 'search', 'fixed:N'"),
         ({"teachers": "none"}, "teachers must be 'per-seed'"),
         ({"teachers": []}, "teachers must be 'per-seed'"),
+        ({"teachers": "search+"}, "some of these joined by '\\+'"),
+        ({"teachers": "fixed:2+fixed:1"}, "teachers must be 'per-seed'"),
         (
             {"arms": {"mine": {"encoder": lambda shape, latent_dim: None}}},
             "<lambda> too: define it at the top of a module",
@@ -221,7 +249,7 @@ def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
 def test_what_cannot_be_run_is_refused_before_anything_is_written(
     clusters, tmp_path, monkeypatch, options, message
 ):
-    monkeypatch.setattr(protocol, "GaussianMixtureTeacher", None)
+    monkeypatch.setattr(teacher_panel, "GaussianMixtureTeacher", None)
     with pytest.raises(ValueError, match=message):
         small(clusters, **{"folder": tmp_path / "runs", **options})
     assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ def test_teacher_is_needed_where_it_reaches_the_model(parameters, needed):
 @pytest.fixture(scope="module")
 def record(split):
     parameters = {**SETTING, "max_epochs": 60, "lr": 1e-2, "alignment_weight": 0.0}
-    run = Run("vae", 3, 0, parameters, None, "vae")
+    run = Run("vae", 3, 0, "given", parameters, None, "vae")
     (record,) = train_group([run], {0: teacher_with(3, split.X_train)}, split, None)
     return record
 
@@ -100,7 +100,7 @@ def test_record_has_what_the_fitted_model_says(split, record):
 
 def test_labels_are_read_off_codes_that_keep_the_clusters(split, record):
     assert record["accuracy"] > 0.9
-    run = Run("vae", 3, 0, record["parameters"], None, "vae")
+    run = Run("vae", 3, 0, "given", record["parameters"], None, "vae")
     unlabelled = Split(split.X_train, split.X_test)
     one_label = Split(split.X_train, split.X_test, np.zeros(150), np.zeros(30))
     for other in (unlabelled, one_label):

@@ -38,13 +38,14 @@ def test_an_array_on_disk_is_mapped(tmp_path, as_path):
     assert [key for key in PARTS if dataset[key] is not None] == ["data"]
 
 
-def test_patches_have_test_rows_of_their_own():
-    dataset = load("patches", dtype="uint8")
+@pytest.mark.parametrize(("spec", "n_samples"), [("patches", 10_000), ("patches:70", 70)])
+def test_patches_have_test_rows_of_their_own(spec, n_samples):
+    dataset = load(spec, dtype="uint8")
     for subset, data, target in (
         ("train", dataset.data, dataset.target),
         ("test", dataset.test_data, dataset.test_target),
     ):
-        expected = patches(subset=subset, dtype="uint8")
+        expected = patches(n_samples, subset=subset, dtype="uint8")
         np.testing.assert_array_equal(data, expected.data)
         np.testing.assert_array_equal(target, expected.target)
 
@@ -136,6 +137,9 @@ def test_the_tilde_is_the_home_folder(tmp_path, monkeypatch):
         ("cifar10", ValueError, "cifar10 needs the folder of its files: cifar10:FOLDER."),
         ("cifar10:", ValueError, "cifar10 needs the folder of its files: cifar10:FOLDER."),
         ("cifar10:no/such", FileNotFoundError, "There is no folder no"),
+        ("patches:", ValueError, "patches:N wants a whole number of patches, got ''."),
+        ("patches:few", ValueError, "patches:N wants a whole number of patches, got 'few'."),
+        ("patches:0", ValueError, "n_samples must be a whole number of at least 1, got 0."),
         ("missing.npy", FileNotFoundError, "There is no file missing.npy."),
     ],
 )

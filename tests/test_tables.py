@@ -26,6 +26,7 @@ def record(arm, seed, elbo, certified, probe_certified):
         "arm": arm,
         "seed": seed,
         "teacher": 0,
+        "teacher_kind": "per-seed",
         "elbo": elbo,
         "reconstruction_error": 0.01,
         "relative_reconstruction_error": 0.25,

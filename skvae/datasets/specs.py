@@ -29,6 +29,7 @@ def load(spec: str | Path, *, dtype: str = "float32") -> Bunch:
 
         - ``"digits"``: `digits`, the images that ship with scikit-learn;
         - ``"patches"``: `patches`, 10,000 to train on and as many for the test;
+          ``"patches:4000"``, 4,000 of each;
         - ``"mnist:FOLDER"``, ``"fashion-mnist:FOLDER"``: `mnist`, `fashion_mnist`;
         - ``"idx:FOLDER"``: any data in files named as those of MNIST, the test files
           if they are there; ``"idx:FILE"``: the images of one IDX file;
@@ -73,6 +74,10 @@ def load(spec: str | Path, *, dtype: str = "float32") -> Bunch:
     name, colon, place = spec.partition(":")
     if spec in SHIPPED:
         return SHIPPED[spec](dtype)
+    if colon and name == "patches":
+        if not place.isdecimal():
+            raise ValueError(f"patches:N wants a whole number of patches, got {place!r}.")
+        return _patches(dtype, int(place))
     if colon and name in ON_DISK:
         if not place:
             raise ValueError(f"{name} needs the folder of its files: {name}:FOLDER.")
@@ -108,8 +113,10 @@ def _digits(dtype: str) -> Bunch:
     )
 
 
-def _patches(dtype: str) -> Bunch:
-    return _with_test(patches(dtype=dtype), patches(subset="test", dtype=dtype))
+def _patches(dtype: str, n_samples: int = 10_000) -> Bunch:
+    return _with_test(
+        patches(n_samples, dtype=dtype), patches(n_samples, subset="test", dtype=dtype)
+    )
 
 
 def _split(read: Callable[..., Bunch], test: str = "test") -> Callable[[str, str], Bunch]:
