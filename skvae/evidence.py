@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array
 from skvae.information import BoundaryStatistics
 from skvae.information.aggregate import PosteriorSample, RowSample
 from skvae.information.boundary import check_student, check_teacher
+from skvae.information.statistics import TeacherBlock
 from skvae.spool import RowSpool
 
 if TYPE_CHECKING:
@@ -159,13 +160,15 @@ class Evidence:
         return T, codes
 
     def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
+        teacher = TeacherBlock.of(T)
+        normalised = getattr(codes, "is_normalised", False)
         for latent in latents:
             at_mean = latent == "mean"
             draws = [codes.log_witness_mean] if at_mean else codes.log_witness_samples
             for draw, log_q in enumerate(draws):
-                checked = check_student(log_q, T.shape)
+                checked = check_student(log_q, T.shape, normalised)
                 self.log_q[latent][draw].append(checked)
-                self.statistics[latent][draw].add_checked(T, checked)
+                self.statistics[latent][draw].add_checked(teacher, checked)
 
     def _add_codes(self, number: int, codes: Any, latents: tuple[str, ...]) -> None:
         mean = np.asarray(codes.mean, dtype=np.float64)

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skvae.information.boundary import log_sum_exp
-from skvae.networks import draw_latent
+from skvae.networks import draw_latent, standard_normal
 from skvae.objective import importance_bound, kl, kl_per_dimension
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
@@ -23,7 +22,7 @@ from skvae.training import VAENet
 __all__ = ["CodeReadings", "Inference"]
 
 # Rows that go through the net together, and images, whose feature maps are larger.
-CHUNK_ROWS = 1024
+CHUNK_ROWS = 512
 CHUNK_IMAGES = 256
 # Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
 # score of a row does not depend on the rows beside it.
@@ -55,6 +54,11 @@ class CodeReadings(NamedTuple):
     def transformed(self) -> NDArray[np.float32]:
         """What `transform` returns: the posterior means."""
         return self.mean
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether the witness's rows are distributions to the last digits of a float64."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,15 @@ class Inference:
         """Posterior, divergence and witness, at the mean and at a draw of each generator."""
         module = self.net.module_
 
-        def read_all(x: Tensor) -> Tensor:
+        def read_all(x: Tensor) -> tuple[Tensor, ...]:
             mean, log_variance = module.encoder(x)
-            draws = [draw_latent(mean, log_variance, generator) for generator in generators]
+            noise = [standard_normal(mean.shape, generator) for generator in generators]
+            draws = draw_latent(mean, log_variance, torch.stack(noise)) if noise else ()
             logits = [module.witness.logits(latent) for latent in (mean, *draws)]
-            kl = kl_per_dimension(mean, log_variance)
-            return torch.cat([mean, log_variance, kl, *logits], dim=1)
+            return mean, log_variance, kl_per_dimension(mean, log_variance), *logits
 
-        joined = self._map(read_all, rows)
-        codes, logits = np.split(joined, [3 * module.latent_dim], axis=1)
-        at_mean, *at_samples = map(_normalised, np.split(logits, 1 + len(generators), axis=1))
-        mean, log_variance, kl = np.split(codes, 3, axis=1)
+        mean, log_variance, kl, *logits = self._map_all(read_all, rows)
+        at_mean, *at_samples = map(_normalised, logits)
         return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
 
     def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
@@ -193,32 +195,47 @@ class Inference:
         unscaled = Standardization.identity(codes.shape[1])
         return self.units.restore(self._map(function, codes, unscaled))
 
-    @torch.inference_mode()
     def _map(
         self,
         function: Callable[[Tensor], Tensor],
         rows: NDArray,
         units: Standardization | None = None,
-    ) -> NDArray:
-        """Apply `function` to standardised chunks on the device; join what it returns.
+    ) -> NDArray[np.float32]:
+        """Apply `function` to standardised chunks on the device; join what it returns."""
+        (joined,) = self._map_all(lambda x: (function(x),), rows, units)
+        return joined
+
+    @torch.inference_mode()
+    def _map_all(
+        self,
+        function: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: NDArray,
+        units: Standardization | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Apply a function of several results to standardised chunks; join each of them.
 
         A chunk is written where it belongs as it comes: a list of them to be joined at the
         end would take twice the memory.
         """
         self.net.module_.eval()
-        joined = np.empty(0)
+        joined: list[NDArray[np.float32]] = []
         n_rows = CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
         with one_thread_if(self.net.is_small()):
             for start in range(0, len(rows), n_rows):
                 chunk = (units or self.units).apply(rows[start : start + n_rows])
-                result = function(torch.from_numpy(chunk).to(self.net.device))
+                results = function(torch.from_numpy(chunk).to(self.net.device))
                 if start == 0:
-                    joined = np.empty((len(rows), *result.shape[1:]), dtype=np.float32)
-                joined[start : start + n_rows] = result.numpy(force=True)
+                    joined = [
+                        np.empty((len(rows), *result.shape[1:]), dtype=np.float32)
+                        for result in results
+                    ]
+                for whole, result in zip(joined, results, strict=True):
+                    whole[start : start + n_rows] = result.numpy(force=True)
         return joined
 
 
-def _normalised(witness_logits: NDArray) -> NDArray[np.float64]:
+def _normalised(witness_logits: NDArray[np.float32]) -> NDArray[np.float64]:
     # The rounding of a float32 softmax must not buy a margin.
-    logits: NDArray[np.float64] = witness_logits.astype(np.float64)
-    return logits - log_sum_exp(logits)
+    logits = torch.from_numpy(witness_logits).double()
+    log_q: NDArray[np.float64] = torch.log_softmax(logits, dim=1).numpy()
+    return log_q

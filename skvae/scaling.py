@@ -12,8 +12,13 @@ from sklearn.utils import gen_batches
 
 __all__ = ["Standardization", "fit_scaler"]
 
-# Rows held in float64 at a time: few enough to stay in a processor's cache.
+# Rows standardised at a time: few enough to stay in a processor's cache.
 BLOCK_ROWS = 128
+# Centres and scales with which float32 neither overflows nor loses its last digits.
+FLOAT32_CENTER = 1e30
+FLOAT32_SCALES = (1e-30, 1e30)
+# Share of a column's scale that the rounding of its centre may come to, unnoticed.
+NEGLIGIBLE = 1e-7
 # Rows whose moments are taken at a time: a large table at once would be copied in float64.
 MOMENT_ROWS = 2**14
 
@@ -93,6 +98,9 @@ class Standardization:
     def apply(self, X: NDArray) -> NDArray[np.float32]:
         """Return a standardised copy of X, made a block of rows at a time."""
         standardised = np.empty(X.shape, dtype=np.float32)
+        if X.dtype == np.float32 and self._suits_float32:
+            self._apply_in_float32(X, standardised)
+            return standardised
         # In float64: float32 cannot tell 1e6 from 1e6 + 0.01. It cannot tell a quotient from
         # a product with the reciprocal either, which takes less time.
         reciprocal = 1 / self.scale
@@ -106,6 +114,31 @@ class Standardization:
             scaled *= reciprocal
             standardised[start : start + BLOCK_ROWS] = scaled
         return standardised
+
+    def _apply_in_float32(self, X: NDArray, standardised: NDArray) -> None:
+        """Standardise float32 rows in half the time, to the last digits of float32."""
+        center = self.center.astype(np.float32)
+        # The difference of two float32 numbers that are near each other is exact: only what
+        # the rounding of the centre left is to be made good, where it counts.
+        left = (self.center - center).astype(np.float32)
+        corrected = bool((np.abs(left) > NEGLIGIBLE * self.scale).any())
+        reciprocal = (1 / self.scale).astype(np.float32)
+        for start in range(0, len(X), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            scaled = standardised[block]
+            np.subtract(X[block], center, out=scaled)
+            if corrected:
+                scaled -= left
+            scaled *= reciprocal
+
+    @property
+    def _suits_float32(self) -> bool:
+        least, greatest = FLOAT32_SCALES
+        return bool(
+            np.all(np.abs(self.center) < FLOAT32_CENTER)
+            and np.all(self.scale > least)
+            and np.all(self.scale < greatest)
+        )
 
     def restore(self, standardised: NDArray) -> NDArray[np.float64]:
         """Take standardised rows back to the units of X."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skvae.fingerprint import MAX_HASHES, RowFingerprint
+from skvae import fingerprint as module
+from skvae.fingerprint import MAX_KEYS, RowFingerprint
 
 
 @pytest.fixture
@@ -19,17 +20,17 @@ def test_small_sets_are_told_exactly(table):
     assert fingerprint.share_of(table[500:1500]) == 0.5
 
 
-def test_large_sets_are_told_from_a_sample_of_their_hashes(table):
+def test_large_sets_are_told_from_a_sample_of_them(table):
     fingerprint = RowFingerprint.of(table[:10_000])
     assert not fingerprint.complete
-    assert len(fingerprint.hashes) == MAX_HASHES
+    assert len(fingerprint.hashes) == len(fingerprint.keys) == MAX_KEYS
     assert fingerprint.share_of(table[:10_000]) == 1.0
     assert fingerprint.share_of(table[10_000:]) == 0.0
     assert fingerprint.share_of(table[5_000:15_000]) == pytest.approx(0.5, abs=0.05)
 
 
 def test_nothing_can_be_told_where_no_row_is_in_the_sample(table):
-    fingerprint = RowFingerprint(np.array([0, 1], dtype=np.uint64), complete=False)
+    fingerprint = RowFingerprint(*np.array([[0, 1], [5, 6]], dtype=np.uint64), complete=False)
     assert np.isnan(fingerprint.share_of(table[:5]))
 
 
@@ -39,6 +40,7 @@ def test_union_is_the_fingerprint_of_all_rows(table, sizes):
     union = RowFingerprint.of(first) | RowFingerprint.of(second)
     whole = RowFingerprint.of(table[: sum(sizes)])
     assert union.complete == whole.complete
+    np.testing.assert_array_equal(union.keys, whole.keys)
     np.testing.assert_array_equal(union.hashes, whole.hashes)
     assert union.share_of(table[: sum(sizes)]) == 1.0
 
@@ -51,3 +53,20 @@ def test_order_type_and_sign_of_zero_do_not_matter():
     assert fingerprint.share_of([[-0.0, 1.0]]) == 1.0
     assert fingerprint.share_of(X[:, ::-1]) == 0.0
     assert RowFingerprint.of(np.eye(3, dtype=int)).share_of(np.eye(3)) == 1.0
+
+
+def test_rows_with_the_same_key_are_told_apart_by_their_hashes(table, monkeypatch):
+    monkeypatch.setattr(module, "_keys_of", lambda X: X[:, 0].view(np.uint64))
+    alike = table[:10].copy()
+    alike[:, 1:] += 1
+    assert RowFingerprint.of(table[:10]).tell(np.concatenate([table[:5], alike])) == (15, 5)
+
+
+@pytest.mark.parametrize("values", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0)])
+def test_keys_of_tables_of_two_values_differ(values):
+    bits = np.arange(2**14)[:, None] >> np.arange(14) & 1
+    X = np.asarray(values)[bits]
+    fingerprint = RowFingerprint.of(X)
+    assert len(np.unique(module._keys_of(X))) == len(X)
+    assert fingerprint.share_of(X) == 1.0
+    assert fingerprint.share_of(X + 2) == 0.0

@@ -28,6 +28,9 @@ __all__ = [
 # Log e-values are found to within this; the bound is then found to far less.
 TOLERANCE = 1e-5
 MOST_PASSES = 60
+# Returns that are multiplied before a logarithm is taken, which costs more than all the
+# rest; each is far within the sixteenth root of the range of a float64.
+MULTIPLIED = 16
 # As for the rows of a teacher: a float32 average strays from one by about 1e-6.
 _SUM_TOLERANCE = 1e-5
 
@@ -140,9 +143,9 @@ def _payoff(
     furthest = 0.0
     for score, T in blocks:
         beyond = score - T @ log_average - m
-        gain = sizes * beyond
-        log_returns += np.log1p(gain).sum(axis=1)
-        left = 1 / (1 + gain)
+        returns = 1 + sizes * beyond
+        log_returns += _log_products(returns)
+        left = 1 / returns
         rows_left += left.sum(axis=1)
         teacher_left += left @ T
         n_samples += len(score)
@@ -171,6 +174,14 @@ def _payoff(
         capital=capital,
         rows_left=rows_left,
     )
+
+
+def _log_products(returns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the product of each row of positive numbers."""
+    n_whole = returns.shape[1] // MULTIPLIED * MULTIPLIED
+    whole = returns[:, :n_whole].reshape(len(returns), MULTIPLIED, -1).prod(axis=1)
+    rest = returns[:, n_whole:].prod(axis=1)
+    return np.log(whole).sum(axis=1) + np.log(rest)
 
 
 def average_of(teachers: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

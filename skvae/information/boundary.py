@@ -254,8 +254,13 @@ def check_pair(
     return T, check_student(log_q, T.shape)
 
 
-def check_student(log_q: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the student of a teacher of this shape, normalised in float64, or say why not."""
+def check_student(
+    log_q: ArrayLike, shape: tuple[int, ...], normalised: bool = False
+) -> NDArray[np.float64]:
+    """Return the student of a teacher of this shape, normalised in float64, or say why not.
+
+    One that is `normalised` in float64 already is not normalised again.
+    """
     log_q = _as_matrix(log_q, "log_q")
     if log_q.shape != shape:
         raise ValueError(
@@ -269,6 +274,8 @@ def check_student(log_q: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float6
         "entries must be finite natural-log probabilities "
         "(mix a probability of exactly zero with a small floor first)",
     )
+    if normalised:
+        return log_q
     log_total = log_sum_exp(log_q)
     _refuse_rows(
         np.abs(log_total[:, 0]) > 10 * _ROW_SUM_TOLERANCE,

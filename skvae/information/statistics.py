@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skvae.information.boundary import check_pair
 
-__all__ = ["BoundaryStatistics"]
+__all__ = ["BoundaryStatistics", "TeacherBlock"]
 
 # Small enough to stay in a processor's cache, and for plain sums within a block to keep
 # twelve digits; large enough that the loop over blocks costs nothing beside the sums.
 BLOCK_ROWS = 4096
+
+
+class TeacherBlock(NamedTuple):
+    """Checked teacher rows, and the sums in which no student has a part.
+
+    Attributes
+    ----------
+    T, logarithm : ndarray of shape (n_samples, n_components)
+        Distributions, and their logarithms; any finite number where T is zero.
+    negative_entropy : float
+        Sum of the negative entropies of the rows.
+    total : ndarray of shape (n_components,)
+        Sum of the rows.
+    products : ndarray of shape (n_components ** 2,)
+        Sums of the products of any two columns.
+    """
+
+    T: NDArray[np.float64]
+    logarithm: NDArray[np.float64]
+    negative_entropy: float
+    total: NDArray[np.float64]
+    products: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, T: NDArray[np.float64]) -> TeacherBlock:
+        """Sum up rows as `skvae.information.boundary.check_teacher` returns them."""
+        log_T = _log_or_zero(T)
+        negative_entropy = float(np.einsum("ij,ij->i", T, log_T).sum())
+        return cls(T, log_T, negative_entropy, T.sum(axis=0), (T.T @ T).ravel())
 
 
 class BoundaryStatistics:
@@ -83,14 +112,14 @@ class BoundaryStatistics:
         """
         added = BoundaryStatistics()
         for T_block, log_q_block in checked_blocks(T, log_q):
-            added.add_checked(T_block, log_q_block)
+            added.add_checked(TeacherBlock.of(T_block), log_q_block)
         return self.merge(added)
 
-    def add_checked(self, T: NDArray[np.float64], log_q: NDArray[np.float64]) -> Self:
+    def add_checked(self, teacher: TeacherBlock, log_q: NDArray[np.float64]) -> Self:
         """Add a block of rows as `skvae.information.boundary.check_pair` returns them."""
         block = BoundaryStatistics()
-        block._n_samples, block._n_components = T.shape
-        block._total = _sums(T, log_q)
+        block._n_samples, block._n_components = teacher.T.shape
+        block._total = _sums(teacher, log_q)
         block._carry = np.zeros_like(block._total)
         return self.merge(block)
 
@@ -219,16 +248,16 @@ def plain_blocks(
         yield T[start : start + BLOCK_ROWS], log_q[start : start + BLOCK_ROWS]
 
 
-def _sums(T: NDArray[np.float64], log_q: NDArray[np.float64]) -> NDArray[np.float64]:
-    log_T = _log_or_zero(T)
+def _sums(teacher: TeacherBlock, log_q: NDArray[np.float64]) -> NDArray[np.float64]:
+    T = teacher.T
     score = np.einsum("ij,ij->i", T, log_q)
     scalars = [
-        np.einsum("ij,ij->i", T, log_T - log_q).sum(),
-        np.einsum("ij,ij->i", T, log_T).sum(),
+        np.einsum("ij,ij->i", T, teacher.logarithm - log_q).sum(),
+        teacher.negative_entropy,
         score.sum(),
         score @ score,
     ]
-    return np.concatenate([scalars, T.sum(axis=0), score @ T, (T.T @ T).ravel()])
+    return np.concatenate([scalars, teacher.total, score @ T, teacher.products])
 
 
 def _two_sum(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
