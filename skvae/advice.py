@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from skvae.devices import has_products_in, resolve_device
 from skvae.exceptions import (
     InterruptedFitWarning,
+    SlowPrecisionWarning,
     UncertifiedWarning,
     WeakAlignmentWarning,
 )
@@ -15,6 +17,7 @@ __all__ = [
     "warn_if_uncertified",
     "warn_if_unguarded",
     "warn_of_interruption",
+    "warn_of_slow_precision",
     "warn_of_weak_alignment",
 ]
 
@@ -33,6 +36,16 @@ def warn_of_weak_alignment(estimator: Any) -> None:
             f"beta={estimator.beta:g}: where the decoder gains nothing from the code, collapse "
             "is the optimum. Ten times beta is a good start.",
             WeakAlignmentWarning,
+            stacklevel=TO_CALLER,
+        )
+
+
+def warn_of_slow_precision(estimator: Any) -> None:
+    if not has_products_in(estimator.precision, resolve_device(estimator.device)):
+        warnings.warn(
+            f'This processor has no matrix products in precision="{estimator.precision}", and '
+            'works them out many times slower than in float32: pass precision="fp32".',
+            SlowPrecisionWarning,
             stacklevel=TO_CALLER,
         )
 

@@ -118,7 +118,7 @@ def with_encoder_steps(
     """
     order = torch_generator(net.seed, "encoder shuffle", epoch)
     noise = torch_generator(net.seed, "encoder noise", epoch, device=rows.device)
-    further = endless(rows, order)
+    further = endless(net, rows, order)
     for batch in batches:
         for _ in range(n_steps):
             net.encoder_step(next(further), noise)
@@ -126,7 +126,7 @@ def with_encoder_steps(
 
 
 def endless(
-    rows: InMemoryBatches | StreamedBatches, order: torch.Generator
+    net: Any, rows: InMemoryBatches | StreamedBatches, order: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
-        yield from rows.shuffled(order)
+        yield from net.shuffled(rows, order)

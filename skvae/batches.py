@@ -22,6 +22,7 @@ __all__ = [
     "filled_up",
     "free_bytes",
     "is_large",
+    "without_single_row",
 ]
 
 # Bytes of standardised rows up to which they are kept; beyond, each block of rows is
@@ -92,6 +93,22 @@ def filled_up(
             torch.cat([part, of_first[:missing]])
             for part, of_first in zip(batch, first, strict=True)
         )
+
+
+def without_single_row(
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield batches, a last one of a single row joined to the one before it."""
+    before: tuple[Tensor, ...] | None = None
+    for batch in batches:
+        if before is not None and len(batch[0]) == 1 < len(before[0]):
+            before = tuple(map(torch.cat, zip(before, batch, strict=True)))
+            continue
+        if before is not None:
+            yield before
+        before = batch
+    if before is not None:
+        yield before
 
 
 def _copy(

@@ -9,7 +9,12 @@ import torch
 
 from skvae.exceptions import DeviceMemoryError
 
-__all__ = ["has_fused_optimizer", "memory_explained", "resolve_device"]
+__all__ = [
+    "has_fused_optimizer",
+    "has_products_in",
+    "memory_explained",
+    "resolve_device",
+]
 
 
 def resolve_device(device: str) -> str:
@@ -42,6 +47,17 @@ def resolve_device(device: str) -> str:
 def has_fused_optimizer(device: str) -> bool:
     """Whether torch has a fused kernel of AdamW on this device."""
     return torch.device(device).type in ("cpu", "cuda")
+
+
+def has_products_in(precision: str, device: str) -> bool:
+    """Whether a device has instructions for matrix products in this precision.
+
+    Only CPUs whose library of kernels can be asked are; any other device is trusted.
+    """
+    if precision == "fp32" or torch.device(device).type != "cpu":
+        return True
+    ask = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", None)
+    return ask is None or not torch.backends.mkldnn.is_available() or bool(ask())
 
 
 @contextmanager

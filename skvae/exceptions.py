@@ -34,6 +34,10 @@ class WeakAlignmentWarning(UserWarning):
     """``0 < alignment_weight <= beta``: where the decoder ignores z, collapse is optimal."""
 
 
+class SlowPrecisionWarning(UserWarning):
+    """The processor has no products in the precision asked for, and works them out slowly."""
+
+
 class InterruptedFitWarning(UserWarning):
     """``fit`` was interrupted from the keyboard; the model trained so far is kept.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from skvae.randomness import derive_seed, private_torch_state
 
-__all__ = ["check_own_modules", "is_same_part", "multiply_adds", "own_module"]
+__all__ = [
+    "check_own_modules",
+    "is_same_part",
+    "multiply_adds",
+    "normalises_batches",
+    "own_module",
+    "single_row_explained",
+]
 
 # Rows that a module is tried on.
 TRIAL_ROWS = 2
@@ -118,6 +127,26 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
         module.eval()(*inputs)
     module.train(was_training)
     return counter.get_total_flops() // 2
+
+
+def normalises_batches(module: nn.Module) -> bool:
+    """Whether a module has layers that a batch of a single row may be too little for."""
+    return any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
+
+
+@contextmanager
+def single_row_explained() -> Iterator[None]:
+    """Say what to do where a layer cannot be trained on a batch of a single row."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "A module with batch normalisation cannot be trained on a batch of one row, which "
+            "has no spread: pass batch_size of at least 2, and at least two rows, or normalise "
+            f"otherwise, as torch.nn.LayerNorm does. {error}"
+        ) from error
 
 
 def _tried(module: nn.Module, name: str, shape: tuple[int, ...], seed: int) -> Any:

@@ -12,6 +12,7 @@ from skvae.batches import TrainingRows
 from skvae.devices import has_fused_optimizer
 from skvae.exceptions import DivergenceError
 from skvae.objective import kl
+from skvae.own_modules import single_row_explained
 from skvae.randomness import torch_generator
 from skvae.threads import one_thread_if
 from skvae.training import VAENet
@@ -43,6 +44,8 @@ def prefit_encoder(
 
     Raises
     ------
+    ValueError
+        If all weights of the encoder are frozen.
     DivergenceError
         If the divergence stops being finite.
 
@@ -51,6 +54,11 @@ def prefit_encoder(
     arXiv 2605.18224 (the encoder mean, before the ELBO). The variance is skvae's own.
     """
     encoder = net.module_.encoder
+    if not any(weight.requires_grad for weight in encoder.parameters()):
+        raise ValueError(
+            f"prefit_epochs={n_epochs} trains the encoder, and all weights of this one are "
+            "frozen: pass prefit_epochs=0, or set requires_grad of some of them."
+        )
     n_spare = net.module_.latent_dim - codes.shape[1]
     targets = functional.pad(torch.as_tensor(codes, dtype=torch.float32), (0, n_spare))
     log_variance = torch.zeros(net.module_.latent_dim, device=net.device)
@@ -64,10 +72,11 @@ def prefit_encoder(
         fused=has_fused_optimizer(net.device),
     )
     encoder.train()
-    with one_thread_if(net.is_small()), torch.enable_grad():
+    with one_thread_if(net.is_small()), single_row_explained(), torch.enable_grad():
         for epoch in range(1, n_epochs + 1):
             total = torch.zeros((), device=net.device)
-            for x, code in batches.shuffled(torch_generator(net.seed, "prefit", epoch)):
+            order = torch_generator(net.seed, "prefit", epoch)
+            for x, code in net.shuffled(batches, order):
                 optimizer.zero_grad(set_to_none=True)
                 mean, spread = encoder(x)
                 # The divergence of two Gaussians is that from the prior in the units of the

@@ -107,12 +107,16 @@ def _blocks_of(data: Any, column: str | int | None) -> Iterator[Any] | None:
         return None
     if isinstance(data, torch.utils.data.DataLoader):
         loader = _in_order(data, torch)
-        items_are_rows = loader.batch_size is None and not isinstance(
-            loader.dataset, torch.utils.data.IterableDataset
-        )
-        if items_are_rows:
-            return _grouped(_parts(loader, column, lead=0))
-        return _parts(loader, column, lead=1)
+        items: Iterator[Any] = iter(loader)
+        if loader.batch_size is not None:
+            return _parts(items, column, lead=1)
+        if isinstance(loader.dataset, torch.utils.data.IterableDataset):
+            # It may yield batches of its own making, of which one has two axes or more.
+            first = list(islice(items, 1))
+            items = chain(first, items)
+            if not first or _most_dims(first[0]) != 1:
+                return _parts(items, column, lead=1)
+        return _grouped(_parts(items, column, lead=0))
     if not isinstance(data, torch.utils.data.Dataset):
         return None
     if isinstance(data, torch.utils.data.TensorDataset):
@@ -337,6 +341,14 @@ def _n_dims(value: Any) -> int:
     # A ragged list.
     except ValueError:
         return 1
+
+
+def _most_dims(item: Any) -> int:
+    """Axes of the part of an item that has most of them."""
+    if isinstance(item, Mapping):
+        item = tuple(item.values())
+    parts = item if isinstance(item, tuple) else (item,)
+    return max(map(_n_dims, parts), default=0)
 
 
 def _is_numeric(values: NDArray) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from skvae.aggressive import AggressivePhase, with_encoder_steps
-from skvae.batches import TrainingRows, filled_up
+from skvae.batches import TrainingRows, filled_up, without_single_row
 from skvae.criterion import FURTHER_TERMS, TERMS, Criterion
 from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
 from skvae.exceptions import DivergenceError
@@ -24,6 +24,7 @@ from skvae.guard import Guard
 from skvae.likelihoods import starting_variances
 from skvae.networks import VariationalAutoencoder, standard_normal
 from skvae.optimizer import FlatAdamW
+from skvae.own_modules import normalises_batches, single_row_explained
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
 from skvae.schedules import KLSchedule
@@ -133,7 +134,11 @@ class VAENet(NeuralNet):
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
         try:
-            with one_thread_if(self.is_small()), memory_explained(self.batch_size, self.device):
+            with (
+                one_thread_if(self.is_small()),
+                memory_explained(self.batch_size, self.device),
+                single_row_explained(),
+            ):
                 return super().fit_loop(X, y, epochs, **fit_params)
         except StopTraining:
             pass
@@ -155,7 +160,7 @@ class VAENet(NeuralNet):
         device = iterator.device
         epoch = self.history[-1, "epoch"]
         if training:
-            batches = iterator.shuffled(torch_generator(self.seed, "shuffle", epoch))
+            batches = self.shuffled(iterator, torch_generator(self.seed, "shuffle", epoch))
             n_rows = len(iterator)
             if self._compiled and n_rows > self.batch_size:
                 batches = filled_up(batches, self.batch_size)
@@ -182,6 +187,11 @@ class VAENet(NeuralNet):
         if "importance_bound" in terms:
             terms["importance_bound"] -= self.log_scale_sum
         self._record(terms, iterator.teacher_information, training)
+
+    def shuffled(self, iterator, generator):
+        """Yield all rows once in batches, each of which the net can be trained on."""
+        batches = iterator.shuffled(generator)
+        return without_single_row(batches) if normalises_batches(self.module_) else batches
 
     def train_step(self, batch, generator):
         """Take one step of the optimiser; return the sums of the terms, on the device."""

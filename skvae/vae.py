@@ -31,6 +31,7 @@ from skvae.advice import (
     warn_if_uncertified,
     warn_if_unguarded,
     warn_of_interruption,
+    warn_of_slow_precision,
     warn_of_weak_alignment,
 )
 from skvae.course import train
@@ -513,10 +514,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             guard.
         WeakAlignmentWarning
             If ``0 < alignment_weight <= beta`` and there is no guard.
+        SlowPrecisionWarning
+            If the CPU has no products in the `precision` asked for.
         InterruptedFitWarning
             After Ctrl-C in an epoch; what was trained so far is kept.
         """
         warn_of_weak_alignment(self)
+        warn_of_slow_precision(self)
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
@@ -562,6 +566,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         resume = self.__sklearn_is_fitted__()
         if not resume:
             warn_of_weak_alignment(self)
+            warn_of_slow_precision(self)
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
             donor = self._donor(resume)
             train(self, X, y, X_teacher, donor=donor, resume=resume, one_pass=True)

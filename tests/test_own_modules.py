@@ -106,6 +106,41 @@ def test_frozen_weights_of_an_instance_stay_frozen(small_vae, clusters):
     assert torch.equal(weights(vae.net_.module_.encoder), weights(encoder))
 
 
+def test_a_frozen_encoder_cannot_be_prefitted(small_vae, clusters):
+    encoder = OwnEncoder((4,), 3).requires_grad_(False)
+    vae = small_vae(encoder=encoder, witness="simplex", prefit_epochs=2)
+    with pytest.raises(ValueError, match=r"prefit_epochs=2 trains the encoder, and all"):
+        vae.fit(clusters)
+    assert not hasattr(vae, "net_")
+
+
+def batch_normalised(shape, latent_dim):
+    return nn.Sequential(nn.Linear(*shape, 8), nn.BatchNorm1d(8), nn.Linear(8, 2 * latent_dim))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"aggressive_steps": 2}, {"witness": "simplex", "prefit_epochs": 2}],
+    ids=["plain", "aggressive", "prefit"],
+)
+def test_batch_normalisation_takes_a_last_batch_of_one_row(small_vae, clusters, changes):
+    rows = clusters[np.random.default_rng(0).permutation(len(clusters))[:129]]
+    vae = small_vae(encoder=batch_normalised, batch_size=64, **changes).fit(rows)
+    assert np.isfinite(vae.score_samples(rows)).all()
+
+
+def test_batch_normalisation_of_one_row_says_what_to_do(small_vae, clusters):
+    vae = small_vae(encoder=batch_normalised)
+    with pytest.raises(ValueError, match=r"a batch of one row, .* batch_size of at least 2"):
+        vae.set_params(batch_size=1).fit(clusters)
+    assert not hasattr(vae, "net_")
+    vae.set_params(batch_size=64).partial_fit(clusters)
+    before = vae.transform(clusters)
+    with pytest.raises(ValueError, match="a batch of one row"):
+        vae.partial_fit(clusters[:1])
+    np.testing.assert_array_equal(vae.transform(clusters), before)
+
+
 def test_same_seed_same_bits_and_the_global_state_stays(small_vae, clusters):
     torch.manual_seed(5)
     before = torch.get_rng_state()

@@ -104,6 +104,13 @@ DATA_SETS = {
     "loader of pairs": DataLoader(
         TensorDataset(torch.from_numpy(ROWS), torch.arange(7)), batch_size=None
     ),
+    "loader of a stream of rows": DataLoader(Stream(ROWS), batch_size=None),
+    "loader of a stream of pairs": DataLoader(
+        Stream([(row, 0) for row in ROWS]), batch_size=None
+    ),
+    "loader of a stream of mappings": DataLoader(
+        Stream([{"label": 1, "pixels": row} for row in ROWS]), batch_size=None
+    ),
     "loader of batches": DataLoader(Stream([ROWS[:5], ROWS[5:]]), batch_size=None),
     "columns": Columns({"pixels": ROWS.tolist(), "label": LABELS}),
     "columns of arrays": Columns({"pixels": ROWS, "label": np.arange(7)}, "numpy"),

@@ -12,7 +12,7 @@ from skvae import criterion
 from skvae.batches import InMemoryBatches
 from skvae.course import split_rows
 from skvae.criterion import Criterion
-from skvae.exceptions import DivergenceError, InterruptedFitWarning
+from skvae.exceptions import DivergenceError, InterruptedFitWarning, SlowPrecisionWarning
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import Decoder, Outputs
 from skvae.training import VAENet
@@ -256,6 +256,27 @@ def test_half_precision_trains_as_well(small_vae, clusters, precision):
     assert not np.array_equal(half.transform(clusters), full.transform(clusters))
     with pytest.raises(ValueError, match="precision"):
         small_vae(precision="fp8").fit(clusters)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("supported", [True, False])
+def test_precision_that_the_processor_lacks_is_warned_of(
+    small_vae, clusters, monkeypatch, precision, supported
+):
+    monkeypatch.setattr(
+        torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: supported, raising=False
+    )
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    vae = small_vae(precision=precision, max_epochs=1, device="cpu")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        vae.fit(clusters)
+        vae.set_params(precision="fp32").fit(clusters)
+    slow = [each for each in caught if each.category is SlowPrecisionWarning]
+    assert len(slow) == (not supported)
+    if slow:
+        assert 'pass precision="fp32"' in str(slow[0].message)
+        assert slow[0].filename == __file__
 
 
 class Elsewhere(TorchDispatchMode):
