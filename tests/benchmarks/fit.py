@@ -2,8 +2,8 @@
 
     python tests/benchmarks/fit.py --fashion-mnist FOLDER --out FOLDER
 
-Also against skorch's own net with its default DataLoader, at one batch size, and in bf16 from
-a batch size on at which a processor gains by it.
+Also against skorch's own net with its default DataLoader, at one batch size, and in bf16 where
+the processor has such products and gains by them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hand_loop import HandWrittenVAE, objective, optimizer_of, train_epoch
+from contenders import WEIGHTS, by_hand, gains_by_bf16, ours
+from hand_loop import HandWrittenVAE, objective
 from products import HIDDEN, LATENT_DIM, training_pass
-from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet
 from tables import training_tables
 from timing import Session, parser, time_of_an_epoch
 
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae import GaussianMixtureTeacher
 from skvae.scaling import Standardization
 
 BATCH_SIZES = (64, 128, 256, 512, 1024)
 STOCK_BATCH_SIZE = 128
-LEAST_BATCH_SIZE_OF_BF16 = 256
 # An epoch is the difference of two trainings: this many rows more make it stand out.
 ROWS_MORE = 40_000
 DECODER_VARIANCE = 0.1
-WEIGHTS = {"beta": 1.0, "alignment_weight": 10.0}
 
 
 class StockModule(HandWrittenVAE):
@@ -48,36 +46,6 @@ class StockCriterion(torch.nn.Module):
     def forward(self, outputs, T):
         x, *rest = outputs
         return objective(x, T, rest, self.variance, **WEIGHTS)
-
-
-def ours(X, teacher, batch_size, precision="fp32"):
-    def train(n_epochs):
-        TeacherGuidedVAE(
-            hidden_layer_sizes=HIDDEN,
-            latent_dim=LATENT_DIM,
-            teacher=FrozenEstimator(teacher),
-            decoder_variance=DECODER_VARIANCE,
-            batch_size=batch_size,
-            max_epochs=n_epochs,
-            device="cpu",
-            precision=precision,
-            random_state=0,
-            **WEIGHTS,
-        ).fit(X)
-
-    return train
-
-
-def by_hand(rows, targets, variance, batch_size):
-    def train(n_epochs):
-        model = HandWrittenVAE(rows.shape[1], targets.shape[1], HIDDEN, LATENT_DIM)
-        optimizer = optimizer_of(model)
-        for _ in range(n_epochs):
-            train_epoch(
-                model, optimizer, rows, targets, variance, batch_size=batch_size, **WEIGHTS
-            )
-
-    return train
 
 
 def by_stock_skorch(rows, targets, variance, batch_size):
@@ -112,14 +80,21 @@ def measure(name, X, options):
     targets = torch.as_tensor(teacher.predict_proba(X), dtype=torch.float32)
     variance = torch.as_tensor(DECODER_VARIANCE / np.square(units.scale), dtype=torch.float32)
     n_epochs = max(1, round(ROWS_MORE / len(X)))
+    settings = {
+        "hidden_layer_sizes": HIDDEN,
+        "latent_dim": LATENT_DIM,
+        "decoder_variance": DECODER_VARIANCE,
+    }
+    make_model = partial(HandWrittenVAE, X.shape[1], targets.shape[1], HIDDEN, LATENT_DIM)
     for batch_size in options.batch_sizes:
+        settings["batch_size"] = batch_size
         trainings = {
-            "skvae": ours(X, teacher, batch_size),
-            "loop by hand": by_hand(rows, targets, variance, batch_size),
+            "skvae": ours(X, teacher, **settings),
+            "loop by hand": by_hand(make_model, rows, targets, variance, batch_size),
             "products": training_pass(*rows.shape, targets.shape[1], batch_size),
         }
-        if batch_size >= LEAST_BATCH_SIZE_OF_BF16:
-            trainings["skvae, bf16"] = ours(X, teacher, batch_size, "bf16")
+        if gains_by_bf16(batch_size):
+            trainings["skvae, bf16"] = ours(X, teacher, precision="bf16", **settings)
         if batch_size == STOCK_BATCH_SIZE:
             trainings["stock skorch"] = by_stock_skorch(rows, targets, variance, batch_size)
         session.compare(
