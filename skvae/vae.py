@@ -757,6 +757,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             # A teacher gives reconstructions a distribution too, which may be no counts.
             rows = self._check_rows(X, supported=False)
             X = X if hasattr(X, "iloc") else rows
+            # Whether they are finite was looked at just now.
+            with config_context(assume_finite=True):
+                return teacher_distributions(self.teacher_, X, len(rows))
         X = as_rows(X)
         return teacher_distributions(self.teacher_, X, _num_samples(X))
 
