@@ -38,7 +38,7 @@ from skvae.settings import (
 )
 from skvae.simplex import analytic_code, design_alpha
 from skvae.sources import as_rows
-from skvae.teachers import fit_teacher, teacher_distributions
+from skvae.teacher_fits import fit_teacher, teacher_distributions
 from skvae.training import VAENet, build_net
 from skvae.warm_start import check_donor, copy_weights, same_settings, unfrozen
 

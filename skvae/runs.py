@@ -22,7 +22,7 @@ from skvae.certificate import ConstantCollapseCertificate
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.information import best_constant_student, teacher_information
 from skvae.results_folder import ResultsFolder, plain
-from skvae.teachers import teacher_distributions
+from skvae.teacher_fits import teacher_distributions
 from skvae.threads import one_thread_if
 from skvae.vae import TeacherGuidedVAE
 from skvae.witnesses import LinearWitness

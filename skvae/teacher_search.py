@@ -31,8 +31,8 @@ from sklearn.utils.validation import (
 from skvae.exceptions import ConstantTeacherError
 from skvae.randomness import derive_seed, draw_seed
 from skvae.teacher_candidates import Candidate, check_labels, list_candidates, shared_fits
+from skvae.teacher_fits import fit_teacher, teacher_distributions
 from skvae.teacher_measures import CONSTANT, NO_MEASURES, SCORES, net_worth, teacher_measures
-from skvae.teachers import fit_teacher, teacher_distributions
 from skvae.threads import one_thread_if
 
 __all__ = ["TeacherSearch"]

@@ -46,7 +46,7 @@ from skvae.settings import (
 )
 from skvae.simplex import Design
 from skvae.sources import as_rows
-from skvae.teachers import teacher_distributions
+from skvae.teacher_fits import teacher_distributions
 from skvae.training import VAENet
 from skvae.warm_start import (
     resolve_donor,

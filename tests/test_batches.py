@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skvae import ConstantCollapseCertificate, batches, course, information, scaling, teachers
+from skvae import (
+    ConstantCollapseCertificate,
+    batches,
+    course,
+    information,
+    scaling,
+    teacher_fits,
+)
 from skvae.batches import (
     InMemoryBatches,
     StreamedBatches,
@@ -26,7 +33,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(batches, "MAX_BYTES", 0)
     monkeypatch.setattr(batches, "BLOCK_BYTES", 2048)
     monkeypatch.setattr(scaling, "MOMENT_ROWS", 50)
-    monkeypatch.setattr(teachers, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(teacher_fits, "BLOCK_ROWS", 50)
     monkeypatch.setattr(course, "BLOCK_ROWS", 50)
     monkeypatch.setattr(information.boundary, "_BLOCK_ROWS", 50)
 
@@ -316,7 +323,7 @@ def test_memory_does_not_grow_with_a_mapped_file(small_vae, tmp_path, monkeypatc
     monkeypatch.setattr(batches, "BLOCK_BYTES", 2**19)
     for module, name in (
         (scaling, "MOMENT_ROWS"),
-        (teachers, "BLOCK_ROWS"),
+        (teacher_fits, "BLOCK_ROWS"),
         (course, "BLOCK_ROWS"),
         (information.boundary, "_BLOCK_ROWS"),
     ):
