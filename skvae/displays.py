@@ -138,8 +138,8 @@ class ArmComparisonDisplay:
         Each with ``label``, ``rate``, ``lower_bound`` and ``probe_lower_bound`` (None where
         there is none), in nats. Points with one label share a colour and one entry
         of the legend.
-    teacher_information : float or None, default=None
-        ``I_T`` in nats, what no margin exceeds; drawn where it is given.
+    teacher_information : float, sequence of float or None, default=None
+        ``I_T`` in nats of each teacher, what no margin under it exceeds; drawn where given.
 
     Attributes
     ----------
@@ -159,7 +159,9 @@ class ArmComparisonDisplay:
     """
 
     def __init__(
-        self, points: Sequence[Mapping[str, Any]], teacher_information: float | None = None
+        self,
+        points: Sequence[Mapping[str, Any]],
+        teacher_information: float | Sequence[float] | None = None,
     ):
         self.points = points
         self.teacher_information = teacher_information
@@ -180,7 +182,7 @@ class ArmComparisonDisplay:
         Returns
         -------
         display : ArmComparisonDisplay
-            The drawn plot, with the mean teacher information of the runs.
+            The drawn plot, with the information of each teacher, a mean over the seeds.
         """
         points = [
             {
@@ -191,7 +193,12 @@ class ArmComparisonDisplay:
             }
             for run in runs
         ]
-        information = sum(run["report"]["teacher_information"] for run in runs) / len(runs)
+        of_teacher: dict[int, list[float]] = {}
+        for run in runs:
+            of_teacher.setdefault(run["teacher"], []).append(
+                run["report"]["teacher_information"]
+            )
+        information = [sum(found) / len(found) for found in of_teacher.values()]
         return cls(points, information).plot(ax)
 
     def plot(self, ax: Any = None) -> ArmComparisonDisplay:
@@ -235,14 +242,13 @@ class ArmComparisonDisplay:
             self.lines_ += ax.plot(*_columns(own), label=label, **style)
             self.lines_ += ax.plot(*_columns(probed), fillstyle="none", **style)
         ax.axhline(0.0, color="black", linestyle="--", label="boundary", zorder=0)
-        if self.teacher_information is not None:
-            ax.axhline(
-                self.teacher_information,
-                color="gray",
-                linestyle=":",
-                linewidth=1,
-                label="teacher information",
-            )
+        information = self.teacher_information
+        if information is not None:
+            each = [information] if isinstance(information, (int, float)) else information
+            for number, height in enumerate(each):
+                # An underscore keeps it out of the legend.
+                label = "_teacher information" if number else "teacher information"
+                ax.axhline(height, color="gray", linestyle=":", linewidth=1, label=label)
         # A collapsed rate is next to nothing, that of an autoencoder hundreds of nats.
         ax.set_xscale("symlog", linthresh=0.01)
         ax.set_xlim(0.0, 2 * max(0.01, *(point["rate"] for point in self.points)))

@@ -36,10 +36,11 @@ def test_curves_of_one_label_share_colour_and_legend():
     assert figure is display.figure_
 
 
-def point(label, rate, bound, probe_bound):
-    report = {"rate": rate, "lower_bound_sample": bound, "teacher_information": 2.0}
+def point(label, rate, bound, probe_bound, teacher=0):
+    information = 2.0 + teacher
+    report = {"rate": rate, "lower_bound_sample": bound, "teacher_information": information}
     report["probe"] = None if probe_bound is None else {"lower_bound_sample": probe_bound}
-    return {"arm": label, "report": report}
+    return {"arm": label, "teacher": teacher, "report": report}
 
 
 def test_arms_are_drawn_by_rate_and_bound_filled_and_open():
@@ -56,6 +57,15 @@ def test_arms_are_drawn_by_rate_and_bound_filled_and_open():
     assert labels == ["vae", "collapse", "boundary", "teacher information"]
     # The rate of a collapsed model is on the plot.
     assert display.ax_.get_xlim()[0] == 0
+
+
+def test_each_teacher_has_a_line_of_its_information():
+    runs = [point("vae", 9.0, -0.1, 1.5, teacher) for teacher in (0, 0, 1)]
+    display = ArmComparisonDisplay.from_runs(runs)
+    dotted = [line for line in display.ax_.get_lines() if line.get_linestyle() == ":"]
+    assert [line.get_ydata()[0] for line in dotted] == [2.0, 3.0]
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels.count("teacher information") == 1
 
 
 def test_more_arms_than_colours_differ_in_their_markers():
