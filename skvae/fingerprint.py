@@ -101,7 +101,8 @@ def _keys_of(X: NDArray) -> NDArray[np.uint64]:
     """Take a number of each row that is seldom the same for two."""
     keys = np.empty(len(X), dtype=np.uint64)
     for block, words in _word_blocks(X):
-        # Shifted up by half a word, the sign of a second column would be its last bit.
+        # The second column of a word has a multiplier of its own: where it lies, a product
+        # would keep only one bit of a difference in its sign.
         upper = words >> np.uint64(32)
         upper *= _multipliers(words.shape[1], 1)
         words *= _multipliers(words.shape[1], 0)
