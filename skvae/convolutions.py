@@ -19,6 +19,11 @@ from skvae.layers import begin_convolution, convolution, dense
 
 __all__ = ["AsImages", "ResidualBlock", "convolutional_decoder", "convolutional_encoder"]
 
+# Slope of the encoder's rectifiers below zero. Collapse wants no feature and turns rectifiers
+# off for every row; one that had no slope there would have no gradient, and no alignment could
+# bring the code back. For the same reason none stands before the last layer.
+LEAK = 0.1
+
 
 class AsImages(nn.Module):
     """Rows to images, channels last in memory, in which convolutions are faster.
@@ -119,12 +124,12 @@ def convolutional_encoder(
     for width in channels:
         layers += [
             convolution(n_in, width, 3, generator, stride=2),
-            nn.ReLU(),
+            nn.LeakyReLU(LEAK),
             ResidualBlock(width, generator),
         ]
         n_in = width
     smallest = n_in * math.prod(_sizes(image_shape, len(channels))[-1])
-    layers += [nn.ReLU(), nn.Flatten(), dense(smallest, 2 * latent_dim, generator)]
+    layers += [nn.Flatten(), dense(smallest, 2 * latent_dim, generator)]
     return nn.Sequential(*layers)
 
 

@@ -351,3 +351,15 @@ def test_examples_of_the_page_run():
     found = doctest.testfile(str(page), module_relative=False)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_gradients_reach_an_encoder_that_has_turned_its_features_off():
+    # As a long collapse leaves it: rectifiers without a slope below zero would be dead.
+    generator = torch.Generator().manual_seed(0)
+    encoder = convolutional_encoder((1, 8, 8), 2, (4, 6), generator)
+    with torch.no_grad():
+        for layer in encoder.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.bias.fill_(-100.0)
+    encoder(torch.rand(5, 64, generator=generator)).sum().backward()
+    assert encoder[1].weight.grad.abs().max() > 0
