@@ -131,7 +131,7 @@ class Standardization:
                 scaled -= left
             scaled *= reciprocal
 
-    @property
+    @cached_property
     def _suits_float32(self) -> bool:
         least, greatest = FLOAT32_SCALES
         return bool(

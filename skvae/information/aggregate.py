@@ -11,7 +11,7 @@ __all__ = ["PosteriorSample", "RowSample", "mutual_information"]
 # Rows that the aggregated posterior is made of; the time grows with the square.
 MAX_ROWS = 2000
 # Draws whose densities are taken at a time: few enough to stay in a processor's cache.
-BLOCK_ROWS = 512
+BLOCK_ROWS = 64
 # Squared distance in posterior deviations up to which a product of matrices keeps six digits
 # of a nat.
 MAX_REACH = 1e9
@@ -56,34 +56,56 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
     mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
     generator = np.random.default_rng([random_state, *b"aggregate"])
     draws = mean + np.exp(0.5 * log_variance) * generator.standard_normal(mean.shape)
+    log_densities = _LogDensities(mean, log_variance)
     total = 0.0
     for block in gen_batches(len(mean), BLOCK_ROWS):
-        log_density = _log_densities(draws[block], mean, log_variance)
+        log_density = log_densities(draws[block])
         own = np.diagonal(log_density, block.start).copy()
         peak = log_density.max(axis=1)
         log_density -= peak[:, None]
-        aggregated = peak + np.log(np.exp(log_density, out=log_density).mean(axis=1))
+        # What float32 loses of numbers up to one is lost in the digits of their logarithm
+        # that a sample of rows says nothing of; it takes a fraction of the time.
+        relative = np.exp(log_density.astype(np.float32)).mean(axis=1, dtype=np.float64)
+        aggregated = peak + np.log(relative)
         total += float(np.sum(own - aggregated))
     return total / len(mean)
 
 
-def _log_densities(draws: NDArray, mean: NDArray, log_variance: NDArray) -> NDArray[np.float64]:
-    """``log q(z_i|x_j)`` up to the constant that all share, of shape (n_draws, n_samples)."""
-    precision = np.exp(-log_variance)
-    origin = mean.mean(axis=0)
-    draws, mean = draws - origin, mean - origin
-    reach = np.square(draws).max(initial=0.0) * precision.max(initial=0.0)
-    if reach < MAX_REACH:
-        distances = np.square(draws) @ precision.T
-        distances -= (2 * draws) @ (mean * precision).T
-        distances += (np.square(mean) * precision).sum(axis=1) + log_variance.sum(axis=1)
-        distances *= -0.5
-        return distances
-    # Squares so far apart that their differences would be rounding: one dimension at a time.
-    log_density = np.zeros((len(draws), len(mean)))
-    for draw, center, log_width in zip(draws.T, mean.T, log_variance.T, strict=True):
-        log_density -= 0.5 * ((draw[:, None] - center) ** 2 * np.exp(-log_width) + log_width)
-    return log_density
+class _LogDensities:
+    """``log q(z|x_j)`` of draws z, up to the constant that all share."""
+
+    def __init__(self, mean: NDArray, log_variance: NDArray):
+        self._origin = mean.mean(axis=0)
+        self._mean = mean - self._origin
+        self._log_variance = log_variance
+        self._precision = np.exp(-log_variance)
+        # The density is linear in the squares of a draw, the draw, and one.
+        squares = (np.square(self._mean) * self._precision).sum(axis=1)
+        self._factors = np.column_stack(
+            [
+                -0.5 * self._precision,
+                self._mean * self._precision,
+                -0.5 * (squares + log_variance.sum(axis=1)),
+            ]
+        ).T
+
+    def __call__(self, draws: NDArray) -> NDArray[np.float64]:
+        """Return them in shape (n_draws, n_samples)."""
+        draws = draws - self._origin
+        reach = np.square(draws).max(initial=0.0) * self._precision.max(initial=0.0)
+        if reach < MAX_REACH:
+            powers = np.column_stack([np.square(draws), draws, np.ones(len(draws))])
+            return powers @ self._factors
+        # Squares so far apart that their differences would be rounding: one dimension at a
+        # time.
+        log_density = np.zeros((len(draws), len(self._mean)))
+        for draw, center, log_width in zip(
+            draws.T, self._mean.T, self._log_variance.T, strict=True
+        ):
+            log_density -= 0.5 * (
+                (draw[:, None] - center) ** 2 * np.exp(-log_width) + log_width
+            )
+        return log_density
 
 
 class RowSample:

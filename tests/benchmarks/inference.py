@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from products import HIDDEN, LATENT_DIM, encoder_read
+from products import HIDDEN, LATENT_DIM, encoder_read, net_read
 from tables import many_rows
 from timing import Session, parser
 
@@ -37,12 +37,13 @@ def main():
         f"{name}, {X.shape[0]:,} x {X.shape[1]}",
         {
             "forward products of the encoder": encoder_read(*X.shape),
+            "forward products of the net": net_read(*X.shape),
             "transform": lambda: vae.transform(X),
             "teacher_proba": lambda: vae.teacher_proba(X),
             "score": lambda: certificate.score(vae, X),
             "certify": lambda: certificate.certify(vae, X),
         },
-        ("forward products of the encoder",),
+        ("forward products of the encoder", "forward products of the net"),
     )
     session.close()
 

@@ -15,6 +15,11 @@ def encoder_sizes(n_features):
     return list(pairwise([n_features, *HIDDEN, 2 * LATENT_DIM]))
 
 
+def decoder_sizes(n_features):
+    """Return (inputs, outputs) of each layer of the decoder."""
+    return list(pairwise([LATENT_DIM, *reversed(HIDDEN), n_features]))
+
+
 class Products:
     """Products of some layers at one batch size, on matrices that are there beforehand.
 
@@ -57,8 +62,11 @@ def batches_of(n_samples, batch_size, sizes):
 
 def training_pass(n_samples, n_features, n_components, batch_size):
     """Return a function that takes all products of so many epochs of training."""
-    decoder = list(pairwise([LATENT_DIM, *reversed(HIDDEN), n_features]))
-    sizes = [*encoder_sizes(n_features), *decoder, (LATENT_DIM, n_components)]
+    sizes = [
+        *encoder_sizes(n_features),
+        *decoder_sizes(n_features),
+        (LATENT_DIM, n_components),
+    ]
     batches = batches_of(n_samples, batch_size, sizes)
 
     def train(n_epochs):
@@ -72,8 +80,16 @@ def training_pass(n_samples, n_features, n_components, batch_size):
 
 def encoder_read(n_samples, n_features, batch_size=1024):
     """Return a function that takes the products of reading all rows through the encoder."""
-    batches = batches_of(n_samples, batch_size, encoder_sizes(n_features))
+    return _read(batches_of(n_samples, batch_size, encoder_sizes(n_features)))
 
+
+def net_read(n_samples, n_features, batch_size=1024):
+    """Return a function that takes the products of encoding and decoding all rows."""
+    sizes = [*encoder_sizes(n_features), *decoder_sizes(n_features)]
+    return _read(batches_of(n_samples, batch_size, sizes))
+
+
+def _read(batches):
     def read():
         for products in batches:
             products.forward()
