@@ -15,7 +15,7 @@ from skvae.layers import multilayer_perceptron
 from skvae.likelihoods import LIKELIHOODS
 from skvae.own_modules import multiply_adds, own_module
 from skvae.randomness import torch_generator
-from skvae.witnesses import LinearWitness, SimplexWitness
+from skvae.witnesses import begin_witness
 
 __all__ = [
     "AutoregressiveDecoder",
@@ -208,8 +208,8 @@ class VariationalAutoencoder(nn.Module):
         As in `skvae.likelihoods.ColumnVariances`; None with likelihoods that have none.
     average_teacher : sequence of float
         ``Tbar`` of the training rows, where the witness starts.
-    witness : {"linear", "simplex"}
-        Trained with the rest, or fixed.
+    witness : {"linear", "mlp", "simplex"}
+        The first two are trained with the rest, the last is fixed.
     witness_scale : float
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
@@ -300,11 +300,7 @@ class VariationalAutoencoder(nn.Module):
             self.decoder = Decoder(
                 n_features, latent_dim, hidden_layer_sizes, distribution, generator
             )
-        self.witness: LinearWitness | SimplexWitness
-        if witness == "linear":
-            self.witness = LinearWitness(latent_dim, average_teacher)
-        else:
-            self.witness = SimplexWitness(latent_dim, average_teacher, witness_scale)
+        self.witness = begin_witness(witness, latent_dim, average_teacher, witness_scale, seed)
         if architecture == "dense" and encoder is None and decoder in (None, "autoregressive"):
             self.multiply_adds = sum(weights.numel() for weights in self.parameters())
         else:

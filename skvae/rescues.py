@@ -71,7 +71,7 @@ def rescue(
     certificate : ConstantCollapseCertificate or None, default=None
         None is ``ConstantCollapseCertificate(latent="sample")``.
     reset_witness : bool, default=False
-        Whether a linear witness goes back to where it started, the best constant student
+        Whether a trained witness goes back to where it started, the best constant student
         of the rows that the old model was fitted to.
     **parameters
         Constructor parameters of `TeacherGuidedVAE` to change, such as ``max_epochs``,

@@ -25,7 +25,7 @@ from skvae.results_folder import ResultsFolder, plain
 from skvae.teacher_fits import teacher_distributions
 from skvae.threads import one_thread_if
 from skvae.vae import TeacherGuidedVAE
-from skvae.witnesses import LinearWitness
+from skvae.witnesses import begin_witness
 
 __all__ = ["Run", "Split", "needs_teacher", "train_group", "under_teacher"]
 
@@ -89,11 +89,11 @@ class Run:
 def needs_teacher(parameters: Mapping[str, Any]) -> bool:
     """Whether another teacher would have left another encoder and decoder.
 
-    Without alignment a linear witness stays where it starts, and nothing of the teacher
+    Without alignment a trained witness stays where it starts, and nothing of the teacher
     reaches the other weights; with early stopping the held-out rows have a part too.
     """
     model = TeacherGuidedVAE(**parameters)
-    return bool(model.alignment_weight or model.witness != "linear" or model.early_stopping)
+    return bool(model.alignment_weight or model.witness == "simplex" or model.early_stopping)
 
 
 def train_group(
@@ -189,7 +189,13 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: NDArray) -> TeacherG
     other.average_teacher_ = best_constant_student(T)
     other.margin_ = 0.0
     other.net_ = copy.deepcopy(model.net_)
-    witness = LinearWitness(model.latent_dim, other.average_teacher_)
+    witness = begin_witness(
+        model.witness,
+        model.latent_dim,
+        other.average_teacher_,
+        model.witness_scale,
+        model.net_.module__seed,
+    )
     other.net_.module_.witness = witness.to(model.device_)
     other.history_ = [
         {**epoch, "alignment": other.teacher_information_, "margin": 0.0}

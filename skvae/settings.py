@@ -83,7 +83,7 @@ def check_against_teacher(
             f"A simplex witness of K = {n_components} components reads K - 1 = "
             f"{n_components - 1} dimensions of the code, got "
             f"latent_dim={settings['latent_dim']}: raise latent_dim, take a teacher with "
-            'fewer components, or witness="linear".'
+            'fewer components, or witness="linear" or "mlp".'
         )
     guard = settings["guard"]
     if guard is None:

@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from skvae.own_modules import is_same_part
-from skvae.witnesses import LinearWitness
+from skvae.witnesses import begin_witness
 
 __all__ = [
     "check_donor",
@@ -88,15 +88,15 @@ def same_settings(one: Any, other: Any) -> bool:
 def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     """Copy encoder and decoder weights, and the witness's, from one net into another.
 
-    A decoder variance is copied where both learn theirs, for the same columns, and so is a
-    witness; fixed ones are settings of the model to be trained.
+    A decoder variance is copied where both learn theirs, for the same columns, and a witness
+    where both train the same kind; fixed ones are settings of the model to be trained.
     """
     nets = (source, target)
     both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets) and (
         source.module__is_variance_shared == target.module__is_variance_shared
     )
     parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
-    if with_witness and all(net.module__witness == "linear" for net in nets):
+    if with_witness and source.module__witness == target.module__witness != "simplex":
         parts.append("witness")
     for part in parts:
         weights = source.module_.get_submodule(part).state_dict()
@@ -104,7 +104,12 @@ def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
 
 
 def put_witness_on_boundary(net: Any, average_teacher: NDArray) -> None:
-    """Let a linear witness forget what it learned; a fixed one has learned nothing."""
-    if net.module__witness == "linear":
-        fresh = LinearWitness(net.module_.latent_dim, average_teacher)
-        net.module_.witness.load_state_dict(fresh.state_dict())
+    """Let a witness forget what it learned; a fixed one has learned nothing."""
+    fresh = begin_witness(
+        net.module__witness,
+        net.module_.latent_dim,
+        average_teacher,
+        net.module__witness_scale,
+        net.module__seed,
+    )
+    net.module_.witness.load_state_dict(fresh.state_dict())

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
+from skvae.layers import multilayer_perceptron
+from skvae.randomness import torch_generator
 from skvae.simplex import simplex_vertices
 
-__all__ = ["LinearWitness", "SimplexWitness"]
+__all__ = ["LinearWitness", "MLPWitness", "SimplexWitness", "begin_witness"]
+
+# Few beside the layers of any encoder; the logits of a mixture's posterior are quadratic in
+# the data, and take no more to follow.
+HIDDEN_UNITS = 64
 
 
 class LinearWitness(nn.Module):
@@ -53,6 +60,45 @@ class LinearWitness(nn.Module):
     def logits(self, latent: Tensor) -> Tensor:
         """Log probabilities but for a constant in each row, for who normalises them himself."""
         return self.head(latent)
+
+
+class MLPWitness(LinearWitness):
+    """Softmax head on a hidden layer of 64 rectifiers, on the boundary at the start too.
+
+    The classes that it tells apart need not be apart by a plane in the code: less of the
+    code has to be moved for the same margin.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Dimension of the code.
+    average_teacher : sequence of float
+        ``Tbar``, the teacher's average over the training rows.
+    generator : torch.Generator
+        Source of the initial weights of the hidden layer.
+
+    References
+    ----------
+    arXiv 2605.05813, whose proof asks of a witness that it sees the code alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.witnesses import MLPWitness
+    >>> witness = MLPWitness(3, [0.25, 0.75], torch.Generator().manual_seed(0))
+    >>> witness(torch.randn(1, 3)).exp().detach()
+    tensor([[0.2500, 0.7500]])
+    """
+
+    def __init__(self, latent_dim, average_teacher, generator):
+        super().__init__(HIDDEN_UNITS, average_teacher)
+        self.hidden = nn.Sequential(
+            multilayer_perceptron([latent_dim, HIDDEN_UNITS], generator), nn.ReLU(inplace=True)
+        )
+
+    def logits(self, latent: Tensor) -> Tensor:
+        """Log probabilities but for a constant in each row, for who normalises them himself."""
+        return super().logits(self.hidden(latent))
 
 
 class SimplexWitness(nn.Module):
@@ -108,6 +154,37 @@ class SimplexWitness(nn.Module):
         """Log probabilities but for a constant in each row, for who normalises them himself."""
         read = latent[:, : self.directions.shape[1]]
         return functional.linear(read, self.directions, self.log_average)
+
+
+def begin_witness(
+    kind: str, latent_dim: int, average_teacher: ArrayLike, scale: float, seed: int
+) -> LinearWitness | SimplexWitness:
+    """Return the witness of a model that is not trained yet.
+
+    Parameters
+    ----------
+    kind : {"linear", "mlp", "simplex"}
+        As `witness` of `TeacherGuidedVAE`.
+    latent_dim : int
+        Dimension of the code.
+    average_teacher : sequence of float
+        ``Tbar`` of the training rows, where the witness starts.
+    scale : float
+        Of a simplex witness.
+    seed : int
+        Drives initial weights, where there are any.
+
+    Returns
+    -------
+    witness : LinearWitness or SimplexWitness
+        With the best constant student's answer to every code, or to the code 0.
+    """
+    if kind == "simplex":
+        return SimplexWitness(latent_dim, average_teacher, scale)
+    if kind == "mlp":
+        generator = torch_generator(seed, "witness layers")
+        return MLPWitness(latent_dim, average_teacher, generator)
+    return LinearWitness(latent_dim, average_teacher)
 
 
 def _log_average(average_teacher) -> Tensor:

@@ -19,7 +19,12 @@ ESTIMATORS = [
     TeacherGuidedVAE(),
     TeacherGuidedVAE(witness="simplex", prefit_epochs=2, guard=0.01),
     TeacherGuidedVAE(
-        kl_warmup=0.5, kl_cycles=2, kl_capacity=2.0, mmd_weight=10.0, max_epochs=20
+        kl_warmup=0.5,
+        kl_cycles=2,
+        kl_capacity=2.0,
+        mmd_weight=10.0,
+        witness="mlp",
+        max_epochs=20,
     ),
     TeacherGuidedVAE(
         free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace", max_epochs=20

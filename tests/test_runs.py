@@ -24,7 +24,10 @@ def teacher_with(n_components, X):
     )
 
 
-@pytest.mark.parametrize("parameters", BASELINES.values(), ids=BASELINES)
+UNSHAPED = {**BASELINES, "mlp witness": {"alignment_weight": 0.0, "witness": "mlp"}}
+
+
+@pytest.mark.parametrize("parameters", UNSHAPED.values(), ids=UNSHAPED)
 def test_under_another_teacher_is_what_a_fit_with_it_gives_to_the_bit(split, parameters):
     parameters = {**SETTING, **parameters, "random_state": 0}
     first, second = (teacher_with(n_components, split.X_train) for n_components in (3, 5))
@@ -65,6 +68,7 @@ def test_own_witness_of_another_teacher_is_its_constant_student(split):
         ({}, True),
         ({"alignment_weight": 0, "early_stopping": True}, True),
         ({"alignment_weight": 0, "witness": "simplex"}, True),
+        ({"alignment_weight": 0, "witness": "mlp"}, False),
     ],
 )
 def test_teacher_is_needed_where_it_reaches_the_model(parameters, needed):

@@ -60,8 +60,9 @@ def weights(vae):
         {"hidden_layer_sizes": (), "decoder_variance": 0.5, "weight_decay": 0.1},
         {"likelihood": "bernoulli", "witness_input": "mean"},
         {"witness": "simplex", "prefit_epochs": 2, "hidden_layer_sizes": (8, 12)},
+        {"witness": "mlp"},
     ],
-    ids=["default", "linear", "bernoulli", "simplex"],
+    ids=["default", "linear", "bernoulli", "simplex", "mlp"],
 )
 def test_models_end_as_they_would_by_themselves(setting, clusters):
     X = clusters

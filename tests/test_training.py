@@ -298,6 +298,7 @@ class Elsewhere(TorchDispatchMode):
     [
         {},
         {"witness": "simplex"},
+        {"witness": "mlp"},
         {"likelihood": "bernoulli"},
         {"likelihood": "continuous_bernoulli"},
         {"decoder_variance": 1.0},

@@ -1,4 +1,4 @@
-"""The simplex witness in training: what it reads, what it promises, where it cannot work."""
+"""Witnesses that are not linear: what they read, what they promise, where they cannot work."""
 
 import pickle
 
@@ -10,10 +10,10 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import ConstantCollapseCertificate, PrecomputedTeacher
-from skvae.information import teacher_information
+from skvae import ConstantCollapseCertificate, PrecomputedTeacher, rescue
+from skvae.information import margin, teacher_information
 from skvae.simplex import analytic_code, design_alpha, escape_force, simplex_vertices
-from skvae.witnesses import SimplexWitness
+from skvae.witnesses import LinearWitness, MLPWitness, SimplexWitness
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 
@@ -23,6 +23,67 @@ def distributions(n_components, n_samples=20):
     return 0.9 * rng.dirichlet(np.linspace(0.3, 2, n_components), n_samples) + (
         0.1 / n_components
     )
+
+
+def test_mlp_witness_is_its_definition_and_starts_on_the_boundary():
+    average = np.array([0.2, 0.3, 0.5])
+    generator = torch.Generator().manual_seed(0)
+    witness = MLPWitness(4, average, generator)
+    z = torch.randn(7, 4, generator=generator)
+    np.testing.assert_allclose(witness(z).detach().exp(), np.tile(average, (7, 1)), rtol=1e-6)
+    with torch.no_grad():
+        witness.head.weight.normal_(generator=generator)
+        log_q = witness(z)
+        first, last = witness.hidden[0][0], witness.head
+        hidden = np.maximum(z.numpy() @ first.weight.numpy().T + first.bias.numpy(), 0)
+        logits = hidden @ last.weight.numpy().T + last.bias.numpy()
+    expected = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    np.testing.assert_allclose(log_q, expected, atol=1e-5)
+
+
+def test_mlp_witness_tells_apart_what_no_plane_does():
+    # Exclusive or: the classes are the signs of the product of two columns.
+    z = np.random.default_rng(0).standard_normal((2000, 2)).astype(np.float32)
+    T = np.where(z[:, :1] * z[:, 1:] > 0, [0.95, 0.05], [0.05, 0.95])
+    margins = {}
+    for witness in (
+        LinearWitness(2, T.mean(axis=0)),
+        MLPWitness(2, T.mean(axis=0), torch.Generator().manual_seed(0)),
+    ):
+        optimizer = torch.optim.Adam(witness.parameters(), lr=0.02)
+        for _ in range(200):
+            optimizer.zero_grad()
+            log_q = witness(torch.from_numpy(z))
+            (-torch.from_numpy(T).float() * log_q).sum(dim=1).mean().backward()
+            optimizer.step()
+        margins[type(witness)] = margin(T, log_q.detach())
+    assert margins[LinearWitness] < 0.01
+    assert margins[MLPWitness] > 0.9 * teacher_information(T)
+
+
+def test_mlp_witness_certifies_and_without_alignment_stays_constant(small_vae, clusters):
+    certificate = ConstantCollapseCertificate(latent="sample", confidence=0.95)
+    aligned = small_vae(witness="mlp", max_epochs=60).fit(clusters[::2])
+    assert certificate.score(aligned, clusters[1::2]) > 0
+    collapsed = small_vae(witness="mlp", max_epochs=5, alignment_weight=0).fit(clusters[::2])
+    assert certificate.score(collapsed, clusters[1::2]) < 0
+    log_q = collapsed.witness_log_proba(clusters)
+    np.testing.assert_allclose(np.ptp(log_q, axis=0), 0, atol=1e-9)
+
+
+def test_mlp_witness_is_copied_by_a_warm_start_and_forgotten_when_asked(small_vae, clusters):
+    donor = small_vae(witness="mlp", max_epochs=30).fit(clusters)
+    unmoved = {"lr": 1e-12, "max_epochs": 1}
+    kept = rescue(donor, clusters, **unmoved).estimator
+    np.testing.assert_allclose(
+        kept.witness_log_proba(clusters), donor.witness_log_proba(clusters), atol=1e-5
+    )
+    fresh = rescue(donor, clusters, reset_witness=True, **unmoved).estimator
+    constant = np.tile(donor.average_teacher_, (len(clusters), 1))
+    np.testing.assert_allclose(np.exp(fresh.witness_log_proba(clusters)), constant, rtol=1e-4)
+    # A witness of another kind begins where it does without a donor.
+    linear = rescue(donor, clusters, witness="linear", **unmoved).estimator
+    np.testing.assert_allclose(np.exp(linear.witness_log_proba(clusters)), constant, rtol=1e-4)
 
 
 @pytest.mark.parametrize("n_components", [2, 3, 10, 200])
