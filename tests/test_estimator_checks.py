@@ -17,7 +17,7 @@ from skvae import (
 
 ESTIMATORS = [
     TeacherGuidedVAE(),
-    TeacherGuidedVAE(witness="simplex", prefit_epochs=2, guard=0.01),
+    TeacherGuidedVAE(witness="simplex", prefit_epochs=2, guard=0.01, max_epochs=20),
     TeacherGuidedVAE(
         kl_warmup=0.5,
         kl_cycles=2,
@@ -58,7 +58,7 @@ from skvae import (
 
 warnings.simplefilter("ignore")
 for estimator in (
-    TeacherGuidedVAE(),
+    TeacherGuidedVAE(max_epochs=20),
     TeacherGuidedVAE(
         witness="simplex", prefit_epochs=2, guard=0.01, memory=sys.argv[1], max_epochs=20
     ),
