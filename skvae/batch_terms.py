@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["capacity_gap", "floored_rate", "mmd", "total_correlation"]
+__all__ = ["capacity_gap", "floored_rate", "is_aligned", "mmd", "total_correlation"]
 
 
 def floored_rate(kl_per_dimension: Tensor, free_bits: float) -> Tensor:
@@ -72,6 +72,43 @@ def capacity_gap(rate: Tensor, capacity: float) -> Tensor:
     tensor(3.)
     """
     return (rate - capacity).abs()
+
+
+def is_aligned(T: Tensor, alignment: Tensor, target: float) -> Tensor:
+    """Whether the margin of a batch is at or above a share of its teacher information.
+
+    Parameters
+    ----------
+    T : Tensor of shape (n_samples, n_components)
+        Teacher distributions of the batch; exact zeros are allowed.
+    alignment : Tensor of shape (n_samples,)
+        What the witness costs on each row, in nats.
+    target : float
+        The share, in (0, 1).
+
+    Returns
+    -------
+    is_aligned : Tensor of shape (), bool
+        ``I_T - mean(alignment) >= target I_T``, with ``I_T`` and the average teacher of these
+        rows, as the identity behind the margin wants it.
+
+    References
+    ----------
+    arXiv 2605.05813 for the margin. What it decides is skvae's own, see docs/objectives.rst.
+
+    Examples
+    --------
+    Two rows that the teacher is sure of, and tells apart, have ``I_T = log 2``:
+
+    >>> import torch
+    >>> from skvae.batch_terms import is_aligned
+    >>> cost = torch.tensor([0.1, 0.1])
+    >>> is_aligned(torch.eye(2), cost, 0.8), is_aligned(torch.eye(2), cost, 0.9)
+    (tensor(True), tensor(False))
+    """
+    average = T.mean(dim=0)
+    information = torch.xlogy(T, T).sum() / len(T) - torch.xlogy(average, average).sum()
+    return alignment.mean() <= (1 - target) * information
 
 
 def mmd(latent: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from skvae.batch_terms import capacity_gap, floored_rate, mmd, total_correlation
-from skvae.networks import ModuleDecoder, Outputs
+from skvae.batch_terms import capacity_gap, floored_rate, is_aligned, mmd, total_correlation
+from skvae.networks import Outputs, VariationalAutoencoder
 from skvae.objective import alignment, importance_bound, kl, kl_per_dimension
 
 __all__ = ["FURTHER_TERMS", "TERMS", "Criterion"]
@@ -37,6 +37,9 @@ class Criterion(nn.Module):
     ----------
     beta, alignment_weight : float
         Weights of the divergence from the prior and of the alignment, at least 0.
+    alignment_target : float or None, default=None
+        Share of the teacher information of a batch, in (0, 1), from which on its margin
+        no longer moves the code; None moves it always.
     free_bits : float, default=0.0
         Nats that each latent dimension has for free; 0 is off.
     kl_capacity : float or None, default=None
@@ -61,6 +64,7 @@ class Criterion(nn.Module):
         self,
         beta,
         alignment_weight,
+        alignment_target=None,
         free_bits=0.0,
         kl_capacity=None,
         mmd_weight=0.0,
@@ -71,6 +75,7 @@ class Criterion(nn.Module):
         super().__init__()
         self.beta = beta
         self.alignment_weight = alignment_weight
+        self.alignment_target = alignment_target
         self.free_bits = free_bits
         self.kl_capacity = kl_capacity
         self.n_importance_samples = n_importance_samples
@@ -94,15 +99,16 @@ class Criterion(nn.Module):
         return self.beta if self.kl_capacity is not None else self.kl_fraction * self.beta
 
     def forward(
-        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: ModuleDecoder
+        self, x: Tensor, T: Tensor, outputs: Outputs, module: VariationalAutoencoder
     ) -> tuple[Tensor, Tensor]:
         """Mean objective of the batch, and the sum of each of `terms` over its rows."""
-        return self.total(self.sums(x, T, outputs, decoder), len(x))
+        return self.total(self.sums(x, T, outputs, module), len(x))
 
     def sums(
-        self, x: Tensor, T: Tensor, outputs: Outputs, decoder: ModuleDecoder
+        self, x: Tensor, T: Tensor, outputs: Outputs, module: VariationalAutoencoder
     ) -> dict[str, Tensor]:
         """Return sums over a batch, on which no weight that a schedule moves acts."""
+        decoder = module.decoder
         mean, log_variance = outputs.mean, outputs.log_variance
         sums = {}
         if self.divergence == "importance_bound":
@@ -120,13 +126,24 @@ class Criterion(nn.Module):
             sums["floored_rate"] = len(x) * floored_rate(by_dimension, self.free_bits)
         else:
             sums["rate"] = kl(mean, log_variance).sum()
-        sums["alignment"] = alignment(T, outputs.log_witness).sum()
+        sums["alignment"] = self._alignment(T, outputs, module).sum()
         if "mmd" in self.further_weights:
             sums["mmd"] = len(x) * mmd(outputs.latent)
         if "total_correlation" in self.further_weights:
             dependence = total_correlation(outputs.latent, mean, log_variance, self.n_rows)
             sums["total_correlation"] = len(x) * dependence
         return sums
+
+    def _alignment(self, T: Tensor, outputs: Outputs, module: VariationalAutoencoder) -> Tensor:
+        """Cost of the witness; once on target, with a gradient for the witness alone."""
+        cost = alignment(T, outputs.log_witness)
+        if self.alignment_target is None or not self.alignment_weight > 0:
+            return cost
+        first = outputs.latent[0] if self.n_importance_samples > 1 else outputs.latent
+        read = module.shown(outputs.mean, first).detach()
+        # The values are the same. A choice by `if` would wait for the device in every step.
+        apart = alignment(T, module.witness(read))
+        return torch.where(is_aligned(T, cost, self.alignment_target), apart, cost)
 
     def total(self, sums: dict[str, Tensor], n_rows: int) -> tuple[Tensor, Tensor]:
         """Mean objective that these sums over `n_rows` rows make, and each of `terms`."""

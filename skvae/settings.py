@@ -131,10 +131,14 @@ def _has_fractions(rows: NDArray) -> bool:
 
 
 def is_designed_objective(settings: Mapping[str, Any]) -> bool:
-    """Whether beta weighs the rate itself, and nothing else acts on it: what a design needs."""
+    """Whether beta weighs the rate itself, and alignment alone acts against it, throughout.
+
+    That is what a design needs.
+    """
     return (
         settings["free_bits"] == 0
         and settings["kl_capacity"] is None
+        and settings["alignment_target"] is None
         and settings["mmd_weight"] == 0
         and settings["tc_weight"] == 0
         and settings["n_importance_samples"] == 1
@@ -214,6 +218,12 @@ def _check_batch_terms(settings: Mapping[str, Any]) -> None:
                 f"{name}={settings[name]:g} compares the rows of a batch, and batch_size=1 "
                 f"leaves nothing to compare: pass a larger batch_size, or {name}=0."
             )
+    if settings["alignment_target"] is not None and settings["batch_size"] == 1:
+        raise ValueError(
+            f"alignment_target={settings['alignment_target']:g} is a share of the teacher "
+            "information of a batch, and a batch of one row has none: pass a larger "
+            "batch_size, or alignment_target=None."
+        )
     if settings["tc_weight"] > 0 and settings["latent_dim"] == 1:
         raise ValueError(
             f"tc_weight={settings['tc_weight']:g} weighs the dependence between dimensions of "
@@ -249,8 +259,9 @@ def _check_prefit(settings: Mapping[str, Any]) -> None:
     if settings["prefit_alpha"] == "design" and not is_designed_objective(settings):
         raise ValueError(
             'prefit_alpha="design" is where alignment and beta times the rate balance, which '
-            "free_bits, kl_capacity, mmd_weight, tc_weight and n_importance_samples change: "
-            "leave them at their defaults, or pass a number as prefit_alpha."
+            "alignment_target, free_bits, kl_capacity, mmd_weight, tc_weight and "
+            "n_importance_samples change: leave them at their defaults, or pass a number as "
+            "prefit_alpha."
         )
 
 

@@ -105,7 +105,7 @@ class _Objective(nn.Module):
         criterion.beta = beta
         if criterion.alignment_weight != 0:
             criterion.alignment_weight = _PositiveWeight(alignment_weight)
-        return criterion(x, T, self.module(x, noise), self.module.decoder)
+        return criterion(x, T, self.module(x, noise), self.module)
 
 
 class _PositiveWeight:

@@ -46,6 +46,7 @@ COMPILE_MODES = {False: None, True: "default"}
 CRITERION_SETTINGS = (
     "beta",
     "alignment_weight",
+    "alignment_target",
     "free_bits",
     "kl_capacity",
     "mmd_weight",
@@ -301,7 +302,7 @@ class VAENet(NeuralNet):
 def batch_sums(module, criterion, x, T, noise):
     """Return sums of the terms of a batch: all of a step forward worth compiling."""
     outputs = module(x, noise, criterion.n_importance_samples)
-    return criterion.sums(x, T, outputs, module.decoder)
+    return criterion.sums(x, T, outputs, module)
 
 
 def build_net(

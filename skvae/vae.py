@@ -113,6 +113,12 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     alignment_weight : float, default=10.0
         Weight of the alignment, at least 0; 0 is the plain VAE. Where the decoder gains
         nothing from the code, collapse is optimal up to ``alignment_weight = beta``.
+    alignment_target : float or None, default=None
+        Share of the teacher information, in (0, 1), that is margin enough. A batch whose margin
+        is at or above it, at the read trained on, trains the witness and leaves the code to
+        the rest of the objective; one below it pulls at the code with `alignment_weight`.
+        None pulls always. ``history_`` and ``valid_loss`` count the alignment all the same.
+        No effect where `alignment_weight` is 0.
     beta : float, default=1.0
         Weight of the divergence from the prior, at least 0.
     kl_warmup : float, default=0.0
@@ -261,9 +267,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     design_ : Design
         The posterior that the simplex witness was designed for, computed before training.
         With ``witness="simplex"`` and a positive `alignment_weight` only, not where
-        `free_bits`, `kl_capacity`, `mmd_weight`, `tc_weight` or `n_importance_samples` change
-        what the rate costs, and no more once `partial_fit` continues with other weights or
-        another scale.
+        `alignment_target`, `free_bits`, `kl_capacity`, `mmd_weight`, `tc_weight` or
+        `n_importance_samples` change what the rate costs or the alignment is worth, and no
+        more once `partial_fit` continues with other weights or another scale.
     designed_margin_ : float
         Its margin, in nats, at the read trained on; at a sample a lower bound on it. Where
         `design_` is.
@@ -332,6 +338,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "decoder": [callable, StrOptions({"autoregressive"}), None],
         "teacher": [HasMethods(["fit", "predict_proba"]), None],
         "alignment_weight": [Interval(Real, 0, None, closed="left")],
+        "alignment_target": [Interval(Real, 0, 1, closed="neither"), None],
         "beta": [Interval(Real, 0, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
         "kl_cycles": [Interval(Integral, 1, None, closed="left")],
@@ -396,6 +403,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         decoder=None,
         teacher=None,
         alignment_weight=10.0,
+        alignment_target=None,
         beta=1.0,
         kl_warmup=0.0,
         kl_cycles=1,
@@ -440,6 +448,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.decoder = decoder
         self.teacher = teacher
         self.alignment_weight = alignment_weight
+        self.alignment_target = alignment_target
         self.beta = beta
         self.kl_warmup = kl_warmup
         self.kl_cycles = kl_cycles

@@ -1,5 +1,7 @@
 """The criterion: each objective by hand, its records, and no work for a term that is off."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ def generator(seed=0):
 
 @pytest.fixture
 def batch():
-    """Make a batch of rows and teachers, what a model makes of them, and its decoder."""
+    """Make a batch of rows and teachers, what a model makes of them, and the model."""
 
     def make(n_draws=1):
         x = torch.randn(N_ROWS, 4, generator=generator(1))
@@ -35,15 +37,16 @@ def batch():
         parameters = decoder(latent.reshape(-1, LATENT_DIM)).detach()
         log_q = torch.log_softmax(torch.randn(N_ROWS, 3, generator=generator(5)), dim=1)
         T = torch.softmax(torch.randn(N_ROWS, 3, generator=generator(6)), dim=1)
-        return x, T, Outputs(mean, log_variance, parameters, log_q, latent), decoder
+        module = SimpleNamespace(decoder=decoder)
+        return x, T, Outputs(mean, log_variance, parameters, log_q, latent), module
 
     return make
 
 
-def by_hand(x, T, outputs, decoder):
+def by_hand(x, T, outputs, module):
     mean, log_variance = outputs.mean, outputs.log_variance
     return {
-        "reconstruction": decoder.reconstruction(x, outputs.parameters).mean(),
+        "reconstruction": module.decoder.reconstruction(x, outputs.parameters).mean(),
         "rate": kl(mean, log_variance).mean(),
         "alignment": alignment(T, outputs.log_witness).mean(),
         "floored_rate": floored_rate(kl_per_dimension(mean, log_variance), 0.8),
@@ -81,18 +84,18 @@ def test_objective_is_the_weighted_sum_of_its_terms(batch, setting, weights):
 
 
 def test_free_bits_that_no_dimension_needs_change_nothing(batch):
-    x, T, outputs, decoder = batch()
+    x, T, outputs, module = batch()
     outputs = outputs._replace(mean=outputs.mean + 5)
-    plain, _ = Criterion(1.0, 1.0)(x, T, outputs, decoder)
-    floored, _ = Criterion(1.0, 1.0, free_bits=0.5)(x, T, outputs, decoder)
+    plain, _ = Criterion(1.0, 1.0)(x, T, outputs, module)
+    floored, _ = Criterion(1.0, 1.0, free_bits=0.5)(x, T, outputs, module)
     assert floored.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
 def test_many_draws_make_the_importance_bound(batch):
-    x, T, outputs, decoder = batch(n_draws=5)
-    loss, sums = Criterion(1.0, 4.0, n_importance_samples=5)(x, T, outputs, decoder)
+    x, T, outputs, module = batch(n_draws=5)
+    loss, sums = Criterion(1.0, 4.0, n_importance_samples=5)(x, T, outputs, module)
     costs = torch.stack(
-        [decoder.reconstruction(x, decoder(latent)) for latent in outputs.latent]
+        [module.decoder.reconstruction(x, module.decoder(latent)) for latent in outputs.latent]
     ).detach()
     bound = importance_bound(costs, outputs.latent, outputs.mean, outputs.log_variance).mean()
     aligned = alignment(T, outputs.log_witness).mean()
@@ -103,8 +106,8 @@ def test_many_draws_make_the_importance_bound(batch):
 
 
 def test_one_draw_of_the_importance_bound_is_one_draw_of_the_elbo(batch):
-    x, _, outputs, decoder = batch()
-    cost = decoder.reconstruction(x, outputs.parameters)
+    x, _, outputs, module = batch()
+    cost = module.decoder.reconstruction(x, outputs.parameters)
     mean, log_variance = outputs.mean, outputs.log_variance
     bound = importance_bound(cost[None], outputs.latent[None], mean, log_variance)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
@@ -126,11 +129,11 @@ class Operations(TorchDispatchMode):
 
 
 def test_terms_that_are_off_cost_no_operation(batch):
-    x, T, outputs, decoder = batch()
+    x, T, outputs, module = batch()
     with Operations() as found:
-        Criterion(beta=3.0, alignment_weight=4.0)(x, T, outputs, decoder)
+        Criterion(beta=3.0, alignment_weight=4.0)(x, T, outputs, module)
     with Operations() as least:
-        reconstruction = decoder.reconstruction(x, outputs.parameters).sum()
+        reconstruction = module.decoder.reconstruction(x, outputs.parameters).sum()
         rate = kl(outputs.mean, outputs.log_variance).sum()
         aligned = alignment(T, outputs.log_witness).sum()
         objective = (reconstruction + 3.0 * rate + 4.0 * aligned) / len(x)

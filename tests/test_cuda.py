@@ -43,7 +43,7 @@ def test_no_step_of_an_epoch_waits_for_the_device(
     if large:
         monkeypatch.setattr(batches, "MAX_BYTES", 0)
         monkeypatch.setattr(batches, "BLOCK_BYTES", 1024)
-    net = small_vae(device="cuda").fit(clusters).net_
+    net = small_vae(device="cuda", alignment_target=0.5).fit(clusters).net_
     fed = source_of(clusters, on_device).batches(16, "cuda")
     net._set_training(True)
     noise = torch_generator(0, "noise", 1, device=fed.device)

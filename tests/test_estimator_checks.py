@@ -24,6 +24,7 @@ ESTIMATORS = [
         kl_capacity=2.0,
         mmd_weight=10.0,
         witness="mlp",
+        alignment_target=0.5,
         max_epochs=20,
     ),
     TeacherGuidedVAE(

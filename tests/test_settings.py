@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWar
         ({"mmd_weight": 1, "batch_size": 1}, "mmd_weight=1 compares the rows of a batch"),
         ({"tc_weight": 1, "batch_size": 1}, "tc_weight=1 compares the rows of a batch"),
         ({"tc_weight": 1, "latent_dim": 1}, "latent_dim=1 has one"),
+        ({"alignment_target": 0.9, "batch_size": 1}, "a batch of one row has none"),
         ({"likelihood": "poisson", "decoder_variance": 1.0}, '"poisson" has no variance'),
         ({"likelihood": "bernoulli", "decoder_variance": "shared"}, "has no variance"),
         ({"likelihood": "continuous_bernoulli", "decoder_variance": 1.0}, "has no variance"),
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWar
                 'prefit_alpha="design" is where .* pass a number as prefit_alpha',
             )
             for changed in (
+                {"alignment_target": 0.9},
                 {"free_bits": 0.1},
                 {"kl_capacity": 2.0},
                 {"mmd_weight": 1.0},
@@ -49,6 +51,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWar
         ({"kl_warmup": 1.5}, "kl_warmup"),
         ({"kl_warmup": -0.5}, "kl_warmup"),
         ({"kl_cycles": 0}, "kl_cycles"),
+        ({"alignment_target": 0}, "alignment_target"),
+        ({"alignment_target": 1}, "alignment_target"),
         ({"free_bits": -1}, "free_bits"),
         ({"kl_capacity": -1}, "kl_capacity"),
         ({"mmd_weight": -1}, "mmd_weight"),
@@ -76,6 +80,9 @@ def test_contradictions_are_refused(small_vae, clusters, setting, message):
         {"kl_warmup": 0.5, "kl_cycles": 2, "free_bits": 0.1, "mmd_weight": 1.0},
         {"kl_warmup": 0.5, "kl_capacity": 1.0, "tc_weight": 1.0, "aggressive_steps": 1},
         {"n_importance_samples": 3, "aggressive_steps": 1, "early_stopping": True},
+        {"alignment_target": 0.5, "guard": 0.01, "witness": "mlp"},
+        {"alignment_target": 0.5, "kl_capacity": 1.0, "aggressive_steps": 1},
+        {"alignment_target": 0.5, "early_stopping": True, "witness": "simplex"},
         {"guard": 0.01, "free_bits": 0.1, "mmd_weight": 1.0, "tc_weight": 1.0},
         {"beta": 0, "mmd_weight": 1.0, "tc_weight": 1.0},
         {"witness_input": "mean", "n_importance_samples": 3, "precision": "bf16"},
@@ -91,6 +98,7 @@ def test_what_goes_together_trains(small_vae, clusters, setting):
 @pytest.mark.parametrize(
     "changed",
     [
+        {"alignment_target": 0.9},
         {"free_bits": 0.1},
         {"kl_capacity": 2.0},
         {"mmd_weight": 1.0},

@@ -61,8 +61,9 @@ def weights(vae):
         {"likelihood": "bernoulli", "witness_input": "mean"},
         {"witness": "simplex", "prefit_epochs": 2, "hidden_layer_sizes": (8, 12)},
         {"witness": "mlp"},
+        {"witness": "mlp", "alignment_target": 0.6},
     ],
-    ids=["default", "linear", "bernoulli", "simplex", "mlp"],
+    ids=["default", "linear", "bernoulli", "simplex", "mlp", "target"],
 )
 def test_models_end_as_they_would_by_themselves(setting, clusters):
     X = clusters

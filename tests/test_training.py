@@ -1,6 +1,7 @@
 """The net: batches, stopping, interruption, divergence, devices."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_criterion_weighs_the_mean_of_each_term():
         log_witness=torch.log(torch.full((2, 2), 0.5)),
         latent=torch.zeros(2, 1),
     )
-    loss, terms = Criterion(beta=3.0, alignment_weight=5.0)(x, T, outputs, decoder)
+    module = SimpleNamespace(decoder=decoder)
+    loss, terms = Criterion(beta=3.0, alignment_weight=5.0)(x, T, outputs, module)
     log_2pi, log_2 = np.log(2 * np.pi), np.log(2)
     np.testing.assert_allclose(terms, [0.5 + log_2pi, 2.0, 2 * log_2], rtol=1e-6)
     assert loss.item() == pytest.approx((0.5 + log_2pi) / 2 + 3 * 1.0 + 5 * log_2, rel=1e-6)
@@ -58,7 +60,8 @@ def test_a_term_of_weight_zero_cannot_spoil_the_loss():
     zero = torch.zeros(1, 1)
     outputs = Outputs(zero, zero, zero, torch.tensor([[-np.inf, 0.0]]), zero)
     T = torch.tensor([[0.5, 0.5]])
-    loss, _ = Criterion(beta=1.0, alignment_weight=0.0)(torch.zeros(1, 1), T, outputs, decoder)
+    module = SimpleNamespace(decoder=decoder)
+    loss, _ = Criterion(beta=1.0, alignment_weight=0.0)(torch.zeros(1, 1), T, outputs, module)
     assert torch.isfinite(loss)
 
 
@@ -298,7 +301,7 @@ class Elsewhere(TorchDispatchMode):
     [
         {},
         {"witness": "simplex"},
-        {"witness": "mlp"},
+        {"witness": "mlp", "alignment_target": 0.5},
         {"likelihood": "bernoulli"},
         {"likelihood": "continuous_bernoulli"},
         {"decoder_variance": 1.0},
