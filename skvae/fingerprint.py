@@ -103,11 +103,9 @@ def _keys_of(X: NDArray) -> NDArray[np.uint64]:
     for block, words in _word_blocks(X):
         # The second column of a word has a multiplier of its own: where it lies, a product
         # would keep only one bit of a difference in its sign.
-        upper = words >> np.uint64(32)
-        upper *= _multipliers(words.shape[1], 1)
-        words *= _multipliers(words.shape[1], 0)
-        words += upper
-        keys[block] = words.sum(axis=1, dtype=np.uint64)
+        whole = words.dot(_multipliers(words.shape[1], 0))
+        words >>= np.uint64(32)
+        keys[block] = whole + words.dot(_multipliers(words.shape[1], 1))
     return _mix(keys)
 
 
