@@ -350,6 +350,11 @@ def build_net(
     if settings["kl_warmup"] > 0:
         n_steps = max_epochs * math.ceil(n_rows / settings["batch_size"])
         kl_schedule = KLSchedule(n_steps, settings["kl_warmup"], settings["kl_cycles"])
+
+    def undecayed(names: str) -> list[tuple[str, dict[str, float]]]:
+        # Each group costs a step as much as some products: none for nothing.
+        return [(names, {"weight_decay": 0.0})] if settings["weight_decay"] else []
+
     log_variance, log_variance_floor = starting_variances(
         settings["likelihood"], settings["decoder_variance"], units
     )
@@ -377,9 +382,9 @@ def build_net(
                 {"lr": VARIANCE_LR_FACTOR * settings["lr"], "weight_decay": 0.0},
             ),
             # A step of the encoder alone wants its weights in groups of their own.
-            *([("encoder.*.bias", {"weight_decay": 0.0})] if aggressive_steps else []),
+            *(undecayed("encoder.*.bias") if aggressive_steps else []),
             *([("encoder.*", {})] if aggressive_steps else []),
-            ("*.bias", {"weight_decay": 0.0}),
+            *undecayed("*.bias"),
         ],
         lr=settings["lr"],
         max_epochs=max_epochs,
