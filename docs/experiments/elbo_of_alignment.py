@@ -64,6 +64,22 @@ def report(rows):
     return lines
 
 
+def train(data, arms, seeds, n_jobs):
+    """Return the runs of these arms: those that are not in the folder are done."""
+    return protocol.run(
+        (data.data, data.test_data),
+        (data.target, data.test_target),
+        arms=arms,
+        seeds=seeds,
+        teachers="fixed:1",
+        epochs=EPOCHS,
+        device="cpu",
+        setting=SETTING,
+        folder=Path("skvae-results/elbo_of_alignment"),
+        n_jobs=n_jobs,
+    )["runs"]
+
+
 def main():
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     command.add_argument("folder", metavar="FOLDER")
@@ -71,22 +87,11 @@ def main():
     command.add_argument("--out", type=Path, default=Path())
     options = command.parse_args()
     data = load(f"fashion-mnist:{options.folder}")
-    result = protocol.run(
-        (data.data, data.test_data),
-        (data.target, data.test_target),
-        arms=ARMS,
-        seeds=SEEDS,
-        teachers="fixed:1",
-        epochs=EPOCHS,
-        device="cpu",
-        setting=SETTING,
-        folder=Path("skvae-results/elbo_of_alignment"),
-        n_jobs=options.jobs,
-    )
-    lines = report([tables.measures_of(run) for run in result["runs"]])
+    runs = train(data, ARMS, SEEDS, options.jobs)
+    lines = report([tables.measures_of(run) for run in runs])
     print("\n".join(lines))
     (options.out / "elbo_of_alignment.txt").write_text("\n".join(lines) + "\n")
-    (options.out / "elbo_of_alignment.csv").write_text(tables.csv_table(result["runs"]))
+    (options.out / "elbo_of_alignment.csv").write_text(tables.csv_table(runs))
 
 
 if __name__ == "__main__":

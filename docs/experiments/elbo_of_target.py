@@ -15,7 +15,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from elbo_of_alignment import EPOCHS, SEEDS, SETTING
+from elbo_of_alignment import EPOCHS, SEEDS, train
 
 from skvae import protocol, tables
 from skvae.datasets import load
@@ -79,25 +79,16 @@ def main():
     options = command.parse_args()
     data = load(f"fashion-mnist:{options.folder}")
     prone = {"decoder_variance": protocol.collapse_prone_variance(data.data)}
-    runs = []
-    for arms, seeds in (
-        ({"vae": PLAIN}, SEEDS[:1]),
-        ({"target": TARGET}, SEEDS),
-        ({"prone vae": PLAIN | prone, "prone target": TARGET | prone}, PRONE_SEEDS),
-    ):
-        result = protocol.run(
-            (data.data, data.test_data),
-            (data.target, data.test_target),
-            arms=arms,
-            seeds=seeds,
-            teachers="fixed:1",
-            epochs=EPOCHS,
-            device="cpu",
-            setting=SETTING,
-            folder=Path("skvae-results/elbo_of_alignment"),
-            n_jobs=options.jobs,
-        )
-        runs += result["runs"]
+    runs = [
+        *train(data, {"vae": PLAIN}, SEEDS[:1], options.jobs),
+        *train(data, {"target": TARGET}, SEEDS, options.jobs),
+        *train(
+            data,
+            {"prone vae": PLAIN | prone, "prone target": TARGET | prone},
+            PRONE_SEEDS,
+            options.jobs,
+        ),
+    ]
     found = {(run["arm"], run["seed"]): tables.measures_of(run) for run in runs}
     with options.beside.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["arm"] == "vae"]
