@@ -41,17 +41,24 @@ class ModuleEncoder(nn.Module):
     layers : nn.Module
         From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
         tuple of both halves.
+    sees_logs : bool
+        Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers, sees_logs=False):
         super().__init__()
         self.layers = layers
+        self.sees_logs = sees_logs
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log variances, each of shape (n_samples, latent_dim)."""
-        made = self.layers(x.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND))
+        made = self.layers(self.seen(x))
         mean, log_variance = made if isinstance(made, tuple) else made.chunk(2, dim=1)
         return mean, log_variance
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Rows as the layers are shown them."""
+        return _seen(x, self.sees_logs)
 
 
 class Encoder(ModuleEncoder):
@@ -65,11 +72,13 @@ class Encoder(ModuleEncoder):
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
+    sees_logs : bool
+        As in `ModuleEncoder`.
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator):
+    def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator, sees_logs=False):
         sizes = [n_features, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(sizes, generator))
+        super().__init__(multilayer_perceptron(sizes, generator), sees_logs)
 
 
 class ModuleDecoder(nn.Module):
@@ -138,7 +147,7 @@ class AutoregressiveDecoder(ModuleDecoder):
     likelihood : Likelihood
         Distribution of a column given what the layers say.
     sees_logs : bool
-        Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
+        As in `ModuleEncoder`.
     """
 
     def __init__(self, layers, likelihood, sees_logs=False):
@@ -152,8 +161,7 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        seen = torch.log1p(x) if self.sees_logs else x
-        return self.layers(latent, seen.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND))
+        return self.layers(latent, _seen(x, self.sees_logs))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -188,11 +196,6 @@ class Outputs(NamedTuple):
     parameters: Tensor
     log_witness: Tensor
     latent: Tensor
-
-
-def log_counts(encoder: nn.Module, rows: tuple[Tensor]) -> tuple[Tensor]:
-    """Show an encoder ``log(1 + x)`` of counts, which spread too far for it."""
-    return (torch.log1p(rows[0]),)
 
 
 class VariationalAutoencoder(nn.Module):
@@ -264,19 +267,20 @@ class VariationalAutoencoder(nn.Module):
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
+        sees_logs = likelihood == "poisson"
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
         if encoder is not None:
             module = own_module(encoder, "encoder", shape, latent_dim, seed)
-            self.encoder = ModuleEncoder(nn.Sequential(nn.Unflatten(1, shape), module))
+            layers = nn.Sequential(nn.Unflatten(1, shape), module)
+            self.encoder = ModuleEncoder(layers, sees_logs)
         elif architecture == "conv":
             layers = convolutional_encoder(shape, latent_dim, channels, generator)
-            self.encoder = ModuleEncoder(layers)
+            self.encoder = ModuleEncoder(layers, sees_logs)
         else:
-            self.encoder = Encoder(n_features, latent_dim, hidden_layer_sizes, generator)
-        if likelihood == "poisson":
-            # A hook, whatever the encoder is made of.
-            self.encoder.register_forward_pre_hook(log_counts)
+            self.encoder = Encoder(
+                n_features, latent_dim, hidden_layer_sizes, generator, sees_logs
+            )
         generator = torch_generator(seed, "decoder")
         distribution = LIKELIHOODS[likelihood](
             log_variance, log_variance_floor, is_variance_shared
@@ -288,7 +292,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
-                sees_logs=likelihood == "poisson",
+                sees_logs,
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)
@@ -348,6 +352,22 @@ def draw_latent(
     else:
         noise = standard_normal(mean.shape, generator)
     return mean + torch.exp(0.5 * log_variance) * noise.to(mean.device)
+
+
+def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of mean and log variance, given that of the codes that `draw_latent` drew.
+
+    Both have the shape of `mean`; several draws of a row add up.
+    """
+    of_log_variance = 0.5 * gradient * (latent - mean)
+    if gradient.ndim > mean.ndim:
+        return gradient.sum(dim=0), of_log_variance.sum(dim=0)
+    return gradient, of_log_variance
+
+
+def _seen(x: Tensor, as_logs: bool) -> Tensor:
+    shown = torch.log1p(x) if as_logs else x
+    return shown.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND)
 
 
 def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -59,7 +59,8 @@ def gaussian_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Te
     """
     n_features = x.shape[1]
     # One product with the precisions, in place of passes over all entries.
-    weighted = torch.mv((x - mean).square(), torch.exp(-log_variance).expand(n_features))
+    squares = functional.mse_loss(mean.expand_as(x), x, reduction="none")
+    weighted = torch.mv(squares, torch.exp(-log_variance).expand(n_features))
     constant = (log_variance + math.log(2 * math.pi)).expand(n_features).sum()
     return 0.5 * (weighted + constant)
 

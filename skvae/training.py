@@ -18,6 +18,8 @@ from torch.amp import GradScaler
 from skvae.aggressive import AggressivePhase, with_encoder_steps
 from skvae.batches import TrainingRows, filled_up, without_single_row
 from skvae.criterion import FURTHER_TERMS, TERMS, Criterion
+from skvae.denormals import without_denormals
+from skvae.dense_step import DenseStep
 from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
 from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
@@ -91,6 +93,7 @@ class VAENet(NeuralNet):
     is_aggressive_: bool
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
+    _dense_step: DenseStep | None = None
 
     def __init__(
         self,
@@ -135,11 +138,14 @@ class VAENet(NeuralNet):
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
+        elif DenseStep.is_for(self.module_):
+            self._dense_step = DenseStep(self.module_, self.criterion_)
         try:
             with (
                 one_thread_if(self.is_small()),
                 memory_explained(self.batch_size, self.device),
                 single_row_explained(),
+                without_denormals(),
             ):
                 return super().fit_loop(X, y, epochs, **fit_params)
         except StopTraining:
@@ -151,7 +157,7 @@ class VAENet(NeuralNet):
                 self.history.pop()
         finally:
             self.optimizer_.release()
-            self._compiled = None
+            self._compiled = self._dense_step = None
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -201,11 +207,21 @@ class VAENet(NeuralNet):
             self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
             self.n_steps_ += 1
         self.optimizer_.zero_grad()
-        loss, terms = self._evaluate(batch, generator)
-        # Leaves all as it is unless the products are in float16.
-        self.scaler_.scale(loss).backward()
-        self.scaler_.step(self.optimizer_)
-        self.scaler_.update()
+        dense_step = self._dense_step
+        # The scaler leaves all as it is unless the products are in float16.
+        if dense_step is None:
+            loss, terms = self._evaluate(batch, generator)
+            self.scaler_.scale(loss).backward()
+        else:
+            x, T = batch
+            outputs, sums = dense_step.evaluate(x, T, self._noise(x, generator))
+            loss, terms = self.criterion_.total(sums, len(x))
+            dense_step.backward(self.scaler_.scale(loss), x, T, outputs)
+        if self.scaler_.is_enabled():
+            self.scaler_.step(self.optimizer_)
+            self.scaler_.update()
+        else:
+            self.optimizer_.update()
         return terms
 
     def encoder_step(self, batch, generator):
@@ -227,12 +243,15 @@ class VAENet(NeuralNet):
 
     def _evaluate(self, batch, generator):
         x, T = batch
+        sums = self._compiled if self.module_.training and self._compiled else batch_sums
+        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator))
+        return self.criterion_.total(found, len(x))
+
+    def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
         n_draws = self.criterion_.n_importance_samples
         shape = (len(x), self.module_.latent_dim)
         noise = standard_normal(shape if n_draws == 1 else (n_draws, *shape), generator)
-        sums = self._compiled if self.module_.training and self._compiled else batch_sums
-        found = sums(self.module_, self.criterion_, x, T, noise.to(x.device))
-        return self.criterion_.total(found, len(x))
+        return noise.to(x.device)
 
     def _record(self, terms: dict[str, float], information: float, training: bool) -> None:
         epoch = self.history[-1, "epoch"]

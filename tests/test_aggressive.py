@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skvae.aggressive import is_aggressive
+from skvae.criterion import Criterion
 from skvae.training import VAENet
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
@@ -138,14 +139,13 @@ def test_the_encoder_is_stepped_at_the_weight_of_the_step_that_follows(
     small_vae, clusters, monkeypatch
 ):
     seen = []
-    evaluate = VAENet._evaluate
+    total = Criterion.total
 
-    def watched(self, batch, generator):
-        if self.module_.training:
-            seen.append(self.criterion_.kl_fraction)
-        return evaluate(self, batch, generator)
+    def watched(self, sums, n_rows):
+        seen.append(self.kl_fraction)
+        return total(self, sums, n_rows)
 
-    monkeypatch.setattr(VAENet, "_evaluate", watched)
+    monkeypatch.setattr(Criterion, "total", watched)
     setting = {"alignment_weight": 0, "max_epochs": 1, "batch_size": 60}
     small_vae(aggressive_steps=2, kl_warmup=1.0, **setting).fit(clusters)
     assert seen == [0, 0, 0, *[seen[3]] * 3, *[seen[6]] * 3]

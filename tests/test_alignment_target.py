@@ -110,8 +110,12 @@ def test_a_decoder_that_gains_nothing_leaves_the_margin_near_the_target(small_va
 def test_a_target_that_decides_nothing_changes_nothing(small_vae, clusters, changed):
     with_target = small_vae(**{"alignment_target": 0.999, **changed})
     without = small_vae(**{**changed, "alignment_target": None})
-    np.testing.assert_array_equal(
-        with_target.fit(clusters).transform(clusters), without.fit(clusters).transform(clusters)
+    # But for rounding: without a target the gradients have a closed form.
+    np.testing.assert_allclose(
+        with_target.fit(clusters).transform(clusters),
+        without.fit(clusters).transform(clusters),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 

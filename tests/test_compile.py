@@ -62,9 +62,12 @@ def test_without_a_short_batch_the_training_is_the_same(small_vae, clusters, wat
         for choice in (False, "reduce-overhead")
     )
     assert watched["settings"][0]["mode"] == "reduce-overhead"
-    np.testing.assert_array_equal(compiled.transform(clusters), plain.transform(clusters))
+    # But for rounding: a step that is not compiled adds up its gradients in another order.
+    np.testing.assert_allclose(
+        compiled.transform(clusters), plain.transform(clusters), rtol=1e-4, atol=1e-5
+    )
     for one, other in zip(compiled.history_, plain.history_, strict=True):
-        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=1e-4)
 
 
 def test_rows_met_twice_count_twice_in_the_history(small_vae, clusters, watched):

@@ -33,12 +33,12 @@ def groups(net):
     return [{"params": biases, "weight_decay": 0.0}, {"params": []}, {"params": weights}]
 
 
-def train(net, optimizer, n_steps):
+def train(net, optimizer, n_steps, step="step"):
     generator = torch.Generator().manual_seed(0)
     for _ in range(n_steps):
         optimizer.zero_grad()
         net(torch.randn(8, 1, 4, 4, generator=generator)).square().sum().backward()
-        optimizer.step()
+        getattr(optimizer, step)()
 
 
 def assert_same(one, other, **tolerance):
@@ -50,6 +50,15 @@ def assert_same(one, other, **tolerance):
 def small_entries(request, monkeypatch):
     """Join all weights, some, and none."""
     monkeypatch.setattr(skvae.optimizer, "SMALL_ENTRIES", request.param)
+
+
+@pytest.mark.usefixtures("small_entries")
+@pytest.mark.parametrize("fused", [True, False])
+def test_updates_are_steps_to_the_bit(fused):
+    one, other = model(), model()
+    train(one, FlatAdamW(groups(one), fused=fused, **SETTINGS), 5, "update")
+    train(other, FlatAdamW(groups(other), fused=fused, **SETTINGS), 5)
+    assert_same(one, other, rtol=0, atol=0)
 
 
 @pytest.mark.usefixtures("small_entries")

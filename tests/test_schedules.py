@@ -63,16 +63,16 @@ def test_history_has_the_weight_of_the_last_step(small_vae, clusters, warmup, n_
 
 
 def test_weights_of_single_steps_reach_the_criterion(small_vae, clusters, monkeypatch):
-    from skvae.training import VAENet
+    from skvae.criterion import Criterion
 
     seen = []
-    evaluate = VAENet._evaluate
+    total = Criterion.total
 
-    def watched(self, batch, generator):
-        seen.append(self.criterion_.effective_beta)
-        return evaluate(self, batch, generator)
+    def watched(self, sums, n_rows):
+        seen.append(self.effective_beta)
+        return total(self, sums, n_rows)
 
-    monkeypatch.setattr(VAENet, "_evaluate", watched)
+    monkeypatch.setattr(Criterion, "total", watched)
     small_vae(kl_warmup=0.5, kl_cycles=2, max_epochs=4, batch_size=90).fit(clusters)
     assert seen == pytest.approx([0, 0.5, 1, 1, 0, 0.5, 1, 1])
 

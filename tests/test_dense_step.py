@@ -1,0 +1,167 @@
+"""A step without autograd's bookkeeping has the objective and the gradients of one with it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skvae.criterion import Criterion
+from skvae.dense_pass import DensePass
+from skvae.dense_step import DenseStep
+from skvae.layers import multilayer_perceptron
+from skvae.networks import VariationalAutoencoder
+from skvae.training import batch_sums
+
+LATENT_DIM = 3
+N_FEATURES = 5
+N_COMPONENTS = 4
+USUAL = {"beta": 0.7, "alignment_weight": 5.0}
+
+# Settings of the module and of the criterion, and whether they have a closed form.
+CASES = {
+    "usual": ({}, {}, True),
+    "witness reads the mean": ({"witness_input": "mean"}, {}, True),
+    "learned variances": ({"log_variance_floor": np.full(N_FEATURES, -4.0)}, {}, True),
+    "shared variance": (
+        {"log_variance_floor": np.full(N_FEATURES, -4.0), "is_variance_shared": True},
+        {},
+        True,
+    ),
+    "no hidden layers": ({"hidden_layer_sizes": ()}, {}, True),
+    "no alignment": ({}, {"alignment_weight": 0.0}, True),
+    "beta of zero": ({}, {"beta": 0.0}, True),
+    "mlp witness": ({"witness": "mlp"}, {}, False),
+    "simplex witness": ({"witness": "simplex"}, {}, False),
+    "laplace": ({"likelihood": "laplace"}, {}, False),
+    "bernoulli": ({"likelihood": "bernoulli"}, {}, False),
+    "poisson": ({"likelihood": "poisson"}, {}, False),
+    "target": ({}, {"alignment_target": 0.5}, False),
+    "free bits": ({}, {"free_bits": 0.1}, False),
+    "capacity": ({}, {"kl_capacity": 3.0}, False),
+    "mmd": ({}, {"mmd_weight": 2.0}, False),
+    "total correlation": ({}, {"tc_weight": 2.0, "n_rows": 100}, False),
+    "importance weights": ({}, {"n_importance_samples": 3}, False),
+    "float16": ({"precision": "fp16"}, {}, False),
+    "bfloat16": ({"precision": "bf16"}, {}, True),
+}
+
+
+def net(**settings):
+    has_variance = settings.get("likelihood", "gaussian") in ("gaussian", "laplace")
+    return VariationalAutoencoder(
+        **{
+            "n_features": N_FEATURES,
+            "latent_dim": LATENT_DIM,
+            "hidden_layer_sizes": (8, 6),
+            "likelihood": "gaussian",
+            "log_variance": np.linspace(-1, 1, N_FEATURES) if has_variance else None,
+            "log_variance_floor": None,
+            "average_teacher": np.full(N_COMPONENTS, 1 / N_COMPONENTS),
+            "witness": "linear",
+            "witness_scale": 2.0,
+            "witness_input": "sample",
+            "precision": "fp32",
+            "seed": 0,
+            **settings,
+        }
+    )
+
+
+def batch(n_rows, n_draws=1):
+    generator = torch.Generator().manual_seed(n_rows)
+    x = torch.rand(n_rows, N_FEATURES, generator=generator)
+    T = torch.softmax(2 * torch.randn(n_rows, N_COMPONENTS, generator=generator), dim=1)
+    shape = (n_rows, LATENT_DIM) if n_draws == 1 else (n_draws, n_rows, LATENT_DIM)
+    return x, T, torch.randn(shape, generator=generator)
+
+
+def off_the_boundary(module):
+    """Take the witness to where the code has a gradient."""
+    generator = torch.Generator().manual_seed(5)
+    for parameter in module.witness.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_autograd(case):
+    of_module, of_criterion, has_closed_form = CASES[case]
+    module = net(**of_module).train()
+    off_the_boundary(module)
+    criterion = Criterion(**{**USUAL, **of_criterion})
+    criterion.kl_fraction = 0.5
+    step = DenseStep(module, criterion)
+    assert DenseStep.is_for(module)
+    assert step.has_closed_form is has_closed_form
+    is_half = module.precision != "fp32"
+    tolerance = {"rtol": 3e-2, "atol": 3e-2} if is_half else {"rtol": 1e-4, "atol": 1e-6}
+
+    # Room is made for the larger ones, and parts of it are taken.
+    for n_rows in (7, 4, 4, 9, 1):
+        x, T, noise = batch(n_rows, criterion.n_importance_samples)
+        module.zero_grad()
+        expected, expected_terms = criterion.total(
+            batch_sums(module, criterion, x, T, noise), n_rows
+        )
+        expected.backward()
+        by_autograd = {
+            name: torch.zeros_like(each) if each.grad is None else each.grad.clone()
+            for name, each in module.named_parameters()
+        }
+        module.zero_grad()
+        outputs, sums = step.evaluate(x, T, noise)
+        loss, terms = criterion.total(sums, n_rows)
+        step.backward(loss, x, T, outputs)
+        torch.testing.assert_close(loss, expected, **tolerance, check_dtype=False)
+        torch.testing.assert_close(terms, expected_terms, **tolerance)
+        for name, parameter in module.named_parameters():
+            found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            torch.testing.assert_close(found, by_autograd[name], **tolerance, msg=name)
+
+
+def test_gradient_of_the_input():
+    layers = multilayer_perceptron([4, 6, 3], torch.Generator().manual_seed(0))
+    x, gradient = torch.linspace(-1, 1, 20).view(5, 4), torch.linspace(0, 2, 15).view(5, 3)
+    leaf = x.clone().requires_grad_()
+    layers(leaf).backward(gradient)
+    dense = DensePass(layers, torch.float32)
+    dense.forward(x)
+    torch.testing.assert_close(dense.backward(gradient, needs_input=True), leaf.grad)
+
+
+def test_gradients_go_where_they_are_wanted():
+    layers = nn.Sequential(nn.Linear(4, 2))
+    kept = {name: torch.full_like(each, 7.0) for name, each in layers.named_parameters()}
+    for name, parameter in layers.named_parameters():
+        parameter.grad = kept[name]
+    dense = DensePass(layers, torch.float32)
+    dense.forward(torch.ones(3, 4))
+    dense.backward(torch.ones(3, 2), needs_input=False)
+    assert layers[0].weight.grad is kept["0.weight"]
+    torch.testing.assert_close(kept["0.weight"], torch.full((2, 4), 3.0))
+    torch.testing.assert_close(kept["0.bias"], torch.full((2,), 3.0))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"decoder": "autoregressive"},
+        {"architecture": "conv", "image_shape": (1, 8, 8), "n_features": 64, "channels": (4,)},
+        {"encoder": lambda shape, latent_dim: nn.Linear(shape[0], 2 * latent_dim)},
+    ],
+    ids=["autoregressive", "conv", "own"],
+)
+def test_other_nets_are_left_to_autograd(settings):
+    n_features = settings.get("n_features", N_FEATURES)
+    assert not DenseStep.is_for(net(log_variance=np.zeros(n_features), **settings))
+
+
+def test_frozen_weights_are_left_to_autograd():
+    module = net()
+    module.encoder.layers[0].weight.requires_grad_(False)
+    assert not DenseStep.is_for(module)
+
+
+def test_nothing_of_it_outlives_a_fit(small_vae, clusters):
+    vae = small_vae(max_epochs=2).fit(clusters)
+    assert vae.net_._dense_step is None
+    assert all(parameter.grad is None for parameter in vae.net_.module_.parameters())
