@@ -13,6 +13,7 @@ from skvae import criterion
 from skvae.batches import InMemoryBatches
 from skvae.course import split_rows
 from skvae.criterion import Criterion
+from skvae.dense_step import DenseStep
 from skvae.exceptions import DivergenceError, InterruptedFitWarning, SlowPrecisionWarning
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import Decoder, Outputs
@@ -326,6 +327,17 @@ def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clus
     assert loss.device.type == terms.device.type == "meta"
     # Noise is drawn where its generator is: in training on the device, here on the CPU.
     assert set(elsewhere.operations) == {"aten.randn.generator"}
+
+    step, noise = (
+        DenseStep(net.module_, net.criterion_),
+        net._noise(batch[0], torch.Generator()),
+    )
+    with Elsewhere() as elsewhere:
+        outputs, sums = step.evaluate(*batch, noise)
+        loss, terms = net.criterion_.total(sums, 8)
+        step.backward(loss, *batch, outputs)
+    assert loss.device.type == terms.device.type == "meta"
+    assert elsewhere.operations == []
 
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
