@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skvae.finite import require_finite
 from skvae.networks import draw_latent, standard_normal
 from skvae.objective import importance_bound, kl, kl_per_dimension
 from skvae.randomness import torch_generator
@@ -73,25 +74,28 @@ class Inference:
         From the units of the data to those of the net.
     seed : int
         Seed of the estimator, from which the fixed draws of the ELBO derive.
+    owner : str
+        Name of the estimator, for errors about rows that are not finite.
     """
 
     net: VAENet
     units: Standardization
     seed: int
+    owner: str
 
     def encode(self, rows: NDArray) -> NDArray[np.float32]:
         """Posterior means, of shape (n_samples, latent_dim)."""
-        return self._map(lambda x: self.net.module_.encoder(x)[0], rows)
+        return self._map(lambda x: self._encoded(x)[0], rows)
 
     def posterior(self, rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior means and log variances, each of shape (n_samples, latent_dim)."""
-        joined = self._map(lambda x: torch.cat(self.net.module_.encoder(x), dim=1), rows)
+        joined = self._map(lambda x: torch.cat(self._encoded(x), dim=1), rows)
         latent_dim = self.net.module_.latent_dim
         return joined[:, :latent_dim], joined[:, latent_dim:]
 
     def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
         """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
-        return self._map(lambda x: kl_per_dimension(*self.net.module_.encoder(x)), rows)
+        return self._map(lambda x: kl_per_dimension(*self._encoded(x)), rows)
 
     def log_witness(
         self, rows: NDArray, generator: torch.Generator | None
@@ -100,7 +104,7 @@ class Inference:
         module = self.net.module_
 
         def read(x: Tensor) -> Tensor:
-            mean, log_variance = module.encoder(x)
+            mean, log_variance = self._encoded(x)
             if generator is None:
                 return module.witness.logits(mean)
             return module.witness.logits(draw_latent(mean, log_variance, generator))
@@ -112,7 +116,7 @@ class Inference:
         module = self.net.module_
 
         def read_all(x: Tensor) -> tuple[Tensor, ...]:
-            mean, log_variance = module.encoder(x)
+            mean, log_variance = self._encoded(x)
             noise = [standard_normal(mean.shape, generator) for generator in generators]
             draws = draw_latent(mean, log_variance, torch.stack(noise)) if noise else ()
             logits = [module.witness.logits(latent) for latent in (mean, *draws)]
@@ -189,6 +193,11 @@ class Inference:
         )
         return self._decode(codes.numpy(), lambda latent: decoder.draw(latent, generator))
 
+    def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior of a chunk that nothing else is read of afterwards."""
+        mean, log_variance = self.net.module_.encoder(x, overwrite=True)
+        return mean, log_variance
+
     def _decode(
         self, codes: NDArray, function: Callable[[Tensor], Tensor]
     ) -> NDArray[np.float64]:
@@ -221,8 +230,11 @@ class Inference:
         joined: list[NDArray[np.float32]] = []
         n_rows = CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
         with one_thread_if(self.net.is_small()):
+            buffer = np.empty((min(n_rows, len(rows)), *rows.shape[1:]), dtype=np.float32)
             for start in range(0, len(rows), n_rows):
-                chunk = (units or self.units).apply(rows[start : start + n_rows])
+                block = rows[start : start + n_rows]
+                chunk = (units or self.units).apply(block, out=buffer[: len(block)])
+                require_finite(block, self.owner, derived=chunk)
                 results = function(torch.from_numpy(chunk).to(self.net.device))
                 if start == 0:
                     joined = [

@@ -50,15 +50,18 @@ class ModuleEncoder(nn.Module):
         self.layers = layers
         self.sees_logs = sees_logs
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log variances, each of shape (n_samples, latent_dim)."""
-        made = self.layers(self.seen(x))
+    def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
+        """Means and log variances, each of shape (n_samples, latent_dim).
+
+        With `overwrite` the rows need not be what they were afterwards.
+        """
+        made = self.layers(self.seen(x, overwrite))
         mean, log_variance = made if isinstance(made, tuple) else made.chunk(2, dim=1)
         return mean, log_variance
 
-    def seen(self, x: Tensor) -> Tensor:
+    def seen(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """Rows as the layers are shown them."""
-        return _seen(x, self.sees_logs)
+        return _seen(x, self.sees_logs, overwrite)
 
 
 class Encoder(ModuleEncoder):
@@ -365,9 +368,11 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     return gradient, of_log_variance
 
 
-def _seen(x: Tensor, as_logs: bool) -> Tensor:
+def _seen(x: Tensor, as_logs: bool, overwrite: bool = False) -> Tensor:
     shown = torch.log1p(x) if as_logs else x
-    return shown.clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND)
+    # In place it takes a third of the time where a chunk just fits in the cache.
+    clamp = shown.clamp_ if overwrite else shown.clamp
+    return clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND)
 
 
 def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

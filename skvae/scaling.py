@@ -95,9 +95,9 @@ class Standardization:
         """Log determinant of the scaling: takes log densities back to the units of X."""
         return float(np.log(self.scale).sum())
 
-    def apply(self, X: NDArray) -> NDArray[np.float32]:
-        """Return a standardised copy of X, made a block of rows at a time."""
-        standardised = np.empty(X.shape, dtype=np.float32)
+    def apply(self, X: NDArray, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return X standardised, a block of rows at a time, in `out` where it is given."""
+        standardised = np.empty(X.shape, dtype=np.float32) if out is None else out
         if X.dtype == np.float32 and self._suits_float32:
             self._apply_in_float32(X, standardised)
             return standardised

@@ -111,6 +111,8 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
 
 def check_support(likelihood: str, rows: NDArray) -> None:
     """Refuse rows that the likelihood gives no density."""
+    if likelihood in WITH_VARIANCE:
+        return
     low, high = rows.min(), rows.max()
     if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
         raise ValueError(

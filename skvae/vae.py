@@ -36,21 +36,18 @@ from skvae.advice import (
 )
 from skvae.course import train
 from skvae.fingerprint import RowFingerprint
+from skvae.finite import require_finite
 from skvae.images import flatten_images
 from skvae.inference import CodeReadings, Inference
-from skvae.likelihoods import LIKELIHOODS
+from skvae.likelihoods import LIKELIHOODS, WITH_VARIANCE
 from skvae.randomness import draw_seed, torch_generator
 from skvae.scaling import Standardization
-from skvae.settings import (
-    check_support,
-)
+from skvae.settings import check_support
 from skvae.simplex import Design
 from skvae.sources import as_rows
 from skvae.teacher_fits import teacher_distributions
 from skvae.training import VAENet
-from skvae.warm_start import (
-    resolve_donor,
-)
+from skvae.warm_start import resolve_donor
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -764,10 +761,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         if self.teacher_sees_ == "X":
-            # A teacher gives reconstructions a distribution too, which may be no counts.
-            rows = self._check_rows(X, supported=False)
+            rows = self._check_shape(X)
+            require_finite(rows, type(self).__name__)
             X = X if hasattr(X, "iloc") else rows
-            # Whether they are finite was looked at just now.
+            # Whether they are finite was looked at just now, and reconstructions, which have
+            # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
                 return teacher_distributions(self.teacher_, X, len(rows))
         X = as_rows(X)
@@ -824,19 +822,27 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         generators = [self._generator("witness", state) for state in random_states]
         return self._inference.read(rows, generators)
 
-    def _check_rows(self, X: Any, supported: bool = True) -> NDArray:
+    def _check_rows(self, X: Any) -> NDArray:
+        """Return rows to be read; that all are finite is seen to as they are read."""
+        rows = self._check_shape(X)
+        likelihood = self.net_.module__likelihood
+        if likelihood not in WITH_VARIANCE:
+            require_finite(rows, type(self).__name__)
+            check_support(likelihood, rows)
+        return rows
+
+    def _check_shape(self, X: Any) -> NDArray:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = flatten_images(as_rows(X), self.image_shape_)
-            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        if supported:
-            check_support(self.net_.module__likelihood, rows)
-        return rows
+            return validate_data(
+                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
+            )
 
     @property
     def _inference(self) -> Inference:
         check_is_fitted(self)
-        return Inference(self.net_, self._units, self._seed)
+        return Inference(self.net_, self._units, self._seed, type(self).__name__)
 
     def _generator(
         self, stream: str, random_state: int | np.random.RandomState | None
