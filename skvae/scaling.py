@@ -142,7 +142,9 @@ class Standardization:
 
     def restore(self, standardised: NDArray) -> NDArray[np.float64]:
         """Take standardised rows back to the units of X."""
-        return standardised * self.scale + self.center
+        restored = standardised * self.scale
+        restored += self.center
+        return restored
 
 
 def fit_scaler(

@@ -25,7 +25,7 @@ __all__ = [
     "least_log_e_value",
 ]
 
-# Log e-values are found to within this; the bound is then found to far less.
+# Log e-values are found to within this.
 TOLERANCE = 1e-5
 MOST_PASSES = 60
 # Returns that are multiplied before a logarithm is taken, which costs more than all the
@@ -92,6 +92,7 @@ def least_log_e_value(
     m: float,
     average: NDArray[np.float64],
     threshold: float | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Payoff:
     """Minimise the log e-value over all averages, or until its side of the threshold is known.
 
@@ -101,7 +102,7 @@ def least_log_e_value(
     best = certified = _payoff(blocks, bets, m, average)
     step = 1.0
     for _ in range(MOST_PASSES):
-        enough = max(TOLERANCE / 4, certified.rounding)
+        enough = max(tolerance / 4, certified.rounding)
         if threshold is not None:
             enough = max(enough, abs(best.value - threshold) / 10)
         if best.gap <= enough:

@@ -36,6 +36,8 @@ __all__ = ["MarginBound", "bound_of_checked", "margin_lower_bound"]
 # not known beforehand: the capital is spread over these, most of it where it mostly lies.
 _BET_SPREADS = np.array([0.12, 0.3, 0.6, 1.2, 2.4])
 _BET_SHARES = np.array([0.1, 0.35, 0.35, 0.15, 0.05])
+# The bound is found to within so many nats.
+PRECISION = 2e-7
 # Share of the reference in the mixed witness.
 MIXING = 0.02
 
@@ -215,11 +217,12 @@ def _e_value_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
     average = average_of(T for _, T in rows)
     margin, spread = _margin_and_spread(rows, average)
     rejected, accepted = -np.inf, margin
+    tolerance = TOLERANCE
     m = max(floor, margin - 3 * spread / np.sqrt(n_samples))
     for _ in range(MOST_PASSES):
         largest = 1 / (m + 1 - floor)
         bets = Bets(np.minimum(wanted, largest), _BET_SHARES)
-        least = least_log_e_value(rows, bets, m, average, threshold)
+        least = least_log_e_value(rows, bets, m, average, threshold, tolerance)
         average = least.average
         excess = least.certified - threshold
         if excess >= 0:
@@ -227,10 +230,13 @@ def _e_value_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
         else:
             accepted = m
         lowest = max(rejected, floor)
-        if 0 <= excess <= TOLERANCE or accepted - lowest <= 1e-12:
+        if 0 <= excess <= tolerance or accepted - lowest <= 1e-12:
             break
         fall = np.where(wanted < largest, least.rows_left, n_samples)
-        m += (excess - TOLERANCE / 2) / float(least.capital @ (bets.sizes * fall))
+        slope = float(least.capital @ (bets.sizes * fall))
+        # The more rows, the steeper: a log e-value to five digits would be a bound to ten.
+        tolerance = max(TOLERANCE, PRECISION * slope)
+        m += (excess - tolerance / 2) / slope
         if m <= floor and rejected < floor:
             m = floor
         elif not lowest < m < accepted:
