@@ -23,7 +23,7 @@ from skvae.training import VAENet
 __all__ = ["CodeReadings", "Inference"]
 
 # Rows that go through the net together, and images, whose feature maps are larger.
-CHUNK_ROWS = 512
+CHUNK_ROWS = 1024
 CHUNK_IMAGES = 256
 # Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
 # score of a row does not depend on the rows beside it.
