@@ -1,9 +1,11 @@
-"""Seconds an epoch of a convolutional net on colour patches against a loop by hand.
+"""Seconds an epoch of a convolutional net on colour patches against loops by hand.
 
     python tests/benchmarks/conv.py --out FOLDER
 
-The layers of the loop are those of the estimator: what is compared is all around them. What
-products a convolution comes down to is its library's choice, so there is no floor here.
+The layers of the loops are those of the estimator. One loop leaves images in the memory
+layout that PyTorch makes them in; the other, like the estimator, puts channels last: what is
+compared then is all around the layers. What products a convolution comes down to is its
+library's choice, so there is no floor here.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from timing import Session, parser, time_of_an_epoch
 from torch import nn
 
 from skvae import GaussianMixtureTeacher
-from skvae.convolutions import convolutional_decoder, convolutional_encoder
+from skvae.convolutions import AsImages, convolutional_decoder, convolutional_encoder
 from skvae.datasets import patches
 from skvae.scaling import Standardization
 
@@ -32,14 +34,18 @@ LATENT_DIM = 16
 DECODER_VARIANCE = 0.01
 
 
-def model_by_hand(n_features, n_components, image_shape):
+def model_by_hand(n_features, n_components, image_shape, channels_last):
     generator = torch.Generator().manual_seed(0)
     model = HandWrittenVAE(n_features, n_components, (), LATENT_DIM)
     layers = (image_shape, LATENT_DIM, CHANNELS, generator)
-    model.encoder = convolutional_encoder(*layers).to(memory_format=torch.channels_last)
-    model.decoder = nn.Sequential(convolutional_decoder(*layers), nn.Flatten()).to(
-        memory_format=torch.channels_last
-    )
+    model.encoder = convolutional_encoder(*layers)
+    model.decoder = nn.Sequential(*convolutional_decoder(*layers), nn.Flatten())
+    if channels_last:
+        return model.to(memory_format=torch.channels_last)
+    for part in (model.encoder, model.decoder):
+        for place, layer in enumerate(part):
+            if isinstance(layer, AsImages):
+                part[place] = nn.Unflatten(1, layer.image_shape)
     return model
 
 
@@ -63,19 +69,26 @@ def main():
         "latent_dim": LATENT_DIM,
         "decoder_variance": DECODER_VARIANCE,
     }
-    make_model = partial(model_by_hand, rows.shape[1], targets.shape[1], data.image_shape)
+    sizes = (rows.shape[1], targets.shape[1], data.image_shape)
+    loops = {
+        "loop by hand": partial(model_by_hand, *sizes, channels_last=False),
+        "loop by hand, channels last": partial(model_by_hand, *sizes, channels_last=True),
+    }
     for batch_size in options.batch_sizes:
         settings["batch_size"] = batch_size
         trainings = {
             "skvae": ours(data.data, teacher, **settings),
-            "loop by hand": by_hand(make_model, rows, targets, variance, batch_size),
+            **{
+                name: by_hand(make_model, rows, targets, variance, batch_size)
+                for name, make_model in loops.items()
+            },
         }
         if gains_by_bf16(batch_size):
             trainings["skvae, bf16"] = ours(data.data, teacher, precision="bf16", **settings)
         session.compare(
             f"patches, {len(rows):,} x {rows.shape[1]}, batch {batch_size}",
             trainings,
-            ("loop by hand",),
+            tuple(loops),
             partial(time_of_an_epoch, n_epochs=EPOCHS_MORE),
         )
     session.close()
