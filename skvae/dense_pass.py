@@ -96,8 +96,7 @@ class DensePass:
                 return None
             of_input = torch.mm(gradient, self._weights[number], out=self._taken[number][1])
             if number > 0:
-                # A rectifier lets through the gradient of what it left above zero.
-                rectifier_backward(of_input, x, 0, grad_input=of_input)
+                _through_rectifier(of_input, x)
             gradient = of_input
         return gradient
 
@@ -118,3 +117,14 @@ class DensePass:
                 self._gradients[parameter] = torch.empty_like(parameter)
             parameter.grad = self._gradients[parameter]
         return parameter.grad
+
+
+def _through_rectifier(gradient: Tensor, rectified: Tensor) -> None:
+    """Let through the gradient of what a rectifier left above zero, in place."""
+    if gradient.dtype is torch.float32 or gradient.device.type != "cpu":
+        rectifier_backward(gradient, rectified, 0, grad_input=gradient)
+        return
+    # On a CPU the same in half precision takes four times as long as in float32, and whole
+    # numbers of 16 bits none of it: the bits of a number above zero are one above zero.
+    is_positive = rectified.view(torch.int16).clamp(0, 1)
+    gradient.view(torch.int16).mul_(is_positive)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skvae.criterion import Criterion
-from skvae.dense_pass import DensePass
+from skvae.dense_pass import DensePass, _through_rectifier
 from skvae.dense_step import DenseStep
 from skvae.layers import multilayer_perceptron
 from skvae.networks import VariationalAutoencoder
@@ -165,3 +165,16 @@ def test_nothing_of_it_outlives_a_fit(small_vae, clusters):
     vae = small_vae(max_epochs=2).fit(clusters)
     assert vae.net_._dense_step is None
     assert all(parameter.grad is None for parameter in vae.net_.module_.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_rectifier_lets_through_what_torch_does_to_the_bit(dtype):
+    generator = torch.Generator().manual_seed(0)
+    made = torch.randn(40, 9, generator=generator).to(dtype)
+    made[0, :4] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf])
+    gradient = torch.randn(40, 9, generator=generator).to(dtype)
+    gradient[1, :4] = torch.tensor([torch.nan, -torch.inf, -0.0, torch.inf])
+    rectified = made.relu_()
+    expected = torch.ops.aten.threshold_backward(gradient, rectified, 0)
+    _through_rectifier(gradient, rectified)
+    np.testing.assert_array_equal(gradient.float().numpy(), expected.float().numpy())
