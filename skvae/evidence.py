@@ -25,7 +25,7 @@ __all__ = ["Evidence"]
 # (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
 # Rows that are reconstructed for a report: the decoder takes as long as the encoder.
-RECONSTRUCTED_ROWS = 4096
+RECONSTRUCTED_ROWS = 2048
 # Variance of codes, as a share of their squares, that may be rounding.
 ROUNDING = 1e-12
 

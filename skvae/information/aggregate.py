@@ -147,7 +147,12 @@ class RowSample:
 
     def update(self, *arrays: NDArray) -> None:
         """Offer more rows: arrays of equal length, as many at every call."""
-        self._keys = np.concatenate([self._keys, self._generator.random(len(arrays[0]))])
+        keys = self._generator.random(len(arrays[0]))
+        if len(self._keys) == self.max_rows:
+            # Of a long stream most rows are passed over, and need not be copied first.
+            is_candidate = keys < self._keys.max()
+            keys, arrays = keys[is_candidate], tuple(array[is_candidate] for array in arrays)
+        self._keys = np.concatenate([self._keys, keys])
         joined = arrays
         if self.arrays:
             joined = tuple(map(np.concatenate, zip(self.arrays, arrays, strict=True)))
