@@ -15,7 +15,8 @@ class DensePass:
 
     The products are those of autograd. What it spends beside them is not: nothing is
     recorded, from the second batch on no memory is asked for, and the gradients of the
-    weights are written where the optimiser reads them.
+    weights are written where the optimiser reads them. What `forward` made is gone after
+    `backward`.
 
     Parameters
     ----------
@@ -39,31 +40,30 @@ class DensePass:
     """
 
     def __init__(self, layers: nn.Sequential, dtype: torch.dtype):
-        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        self.parameters = [(layer.weight, layer.bias) for layer in linear]
+        self.parameters: list[tuple[Tensor, Tensor]] = [
+            (layer.weight, layer.bias) for layer in layers if isinstance(layer, nn.Linear)
+        ]
         self.dtype = dtype
-        self._weights: list[Tensor] = []
         self._inputs: list[Tensor] = []
         # Of each layer: what it makes, and the gradient of what it is given. There is room
         # for the largest batch so far, of which a batch takes a part.
         self._room: list[tuple[Tensor, Tensor]] = []
         self._taken: list[tuple[Tensor, Tensor]] = []
         self._gradients: dict[Tensor, Tensor] = {}
+        # In half precision: the parameters as the products have them, and their gradients.
+        is_full = dtype is torch.float32
+        self._halves = [] if is_full else self._like_parameters()
+        self._half_gradients = [] if is_full else self._like_parameters()
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layers make of rows; the next call writes over it."""
-        is_full = self.dtype is torch.float32
-        x = x if is_full else x.to(self.dtype)
+        x = x.to(self.dtype)
         self._take_room(x)
-        self._inputs, self._weights = [], []
+        self._inputs = []
         last = len(self.parameters) - 1
-        for number, parameters in enumerate(self.parameters):
-            weight, bias = (
-                parameters if is_full else (each.to(self.dtype) for each in parameters)
-            )
+        for number, (weight, bias) in enumerate(self._lowered()):
             self._inputs.append(x)
-            self._weights.append(weight)
             x = self._taken[number][0]
             torch.addmm(bias, self._inputs[number], weight.t(), out=x)
             if number < last:
@@ -81,24 +81,41 @@ class DensePass:
         needs_input : bool
             Whether the gradient of the rows is needed.
         """
-        is_full = self.dtype is torch.float32
-        gradient = gradient if is_full else gradient.to(self.dtype)
-        for number in reversed(range(len(self.parameters))):
-            weight, bias = map(self._gradient_of, self.parameters[number])
+        gradient = gradient.to(self.dtype)
+        parameters = self._halves or self.parameters
+        whole = [
+            (self._gradient_of(weight), self._gradient_of(bias))
+            for weight, bias in self.parameters
+        ]
+        gradients = self._half_gradients or whole
+        for number in reversed(range(len(parameters))):
+            of_weight, of_bias = gradients[number]
             x = self._inputs[number]
-            if is_full:
-                torch.mm(gradient.t(), x, out=weight)
-                torch.sum(gradient, 0, out=bias)
-            else:
-                weight.copy_(torch.mm(gradient.t(), x))
-                bias.copy_(torch.sum(gradient, 0))
+            torch.mm(gradient.t(), x, out=of_weight)
+            torch.sum(gradient, 0, out=of_bias)
             if number == 0 and not needs_input:
-                return None
-            of_input = torch.mm(gradient, self._weights[number], out=self._taken[number][1])
+                break
+            of_input = self._taken[number][1]
+            torch.mm(gradient, parameters[number][0], out=of_input)
             if number > 0:
                 _through_rectifier(of_input, x)
             gradient = of_input
-        return gradient
+        if self._half_gradients:
+            _copy(gradients, whole)
+        return gradient if needs_input else None
+
+    def _like_parameters(self) -> list[tuple[Tensor, Tensor]]:
+        def like(each: Tensor) -> Tensor:
+            return torch.empty_like(each, dtype=self.dtype)
+
+        return [(like(weight), like(bias)) for weight, bias in self.parameters]
+
+    def _lowered(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases in the precision of the products."""
+        if not self._halves:
+            return self.parameters
+        _copy(self.parameters, self._halves)
+        return self._halves
 
     def _take_room(self, x: Tensor) -> None:
         n_rows = len(x)
@@ -119,12 +136,21 @@ class DensePass:
         return parameter.grad
 
 
+def _copy(pairs: list[tuple[Tensor, Tensor]], to: list[tuple[Tensor, Tensor]]) -> None:
+    for pair, copies in zip(pairs, to, strict=True):
+        for each, copy in zip(pair, copies, strict=True):
+            copy.copy_(each)
+
+
 def _through_rectifier(gradient: Tensor, rectified: Tensor) -> None:
-    """Let through the gradient of what a rectifier left above zero, in place."""
+    """Let through the gradient of what a rectifier left above zero, in place.
+
+    What the rectifier left may be written over.
+    """
     if gradient.dtype is torch.float32 or gradient.device.type != "cpu":
         rectifier_backward(gradient, rectified, 0, grad_input=gradient)
         return
     # On a CPU the same in half precision takes four times as long as in float32, and whole
     # numbers of 16 bits none of it: the bits of a number above zero are one above zero.
-    is_positive = rectified.view(torch.int16).clamp(0, 1)
+    is_positive = rectified.view(torch.int16).clamp_(0, 1)
     gradient.view(torch.int16).mul_(is_positive)
