@@ -62,3 +62,23 @@ def train_epoch(
         optimizer.step()
         total += len(x) * loss.item()
     return total / len(rows)
+
+
+@torch.inference_mode()
+def encode(model, rows, center, scale, batch_size=1024):
+    """Return the codes of rows in the units of the data: their means and log variances."""
+    read = [model.encoder((batch - center) / scale) for batch in rows.split(batch_size)]
+    return torch.cat(read).chunk(2, dim=1)
+
+
+@torch.inference_mode()
+def margin(model, rows, center, scale, T, n_draws=4):
+    """Return the margin of the sample at draws of the code, without checks or a bound."""
+    mean, log_variance = encode(model, rows, center, scale)
+    information = functional.kl_div(T.mean(dim=0).log(), T, reduction="sum") / len(rows)
+    costs = []
+    for _ in range(n_draws):
+        latent = mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape)
+        log_witness = torch.log_softmax(model.witness(latent), dim=1)
+        costs.append(functional.kl_div(log_witness, T, reduction="batchmean"))
+    return float(information - sum(costs) / n_draws)

@@ -1,4 +1,4 @@
-"""Reading a trained model against the matrix products of one read of its encoder.
+"""Reading a trained model by hand, and against the products of one read of its encoder.
 
 python tests/benchmarks/inference.py --fashion-mnist FOLDER --out FOLDER
 """
@@ -8,14 +8,21 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import torch
+from hand_loop import HandWrittenVAE, encode, margin
 from products import HIDDEN, LATENT_DIM, encoder_read, net_read
 from tables import many_rows
 from timing import Session, parser
 
 from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
+from skvae.scaling import Standardization
 
 # What is read does not depend on how well the model was trained.
 TRAINING_ROWS = 5_000
+
+
+def _in_float32(values):
+    return torch.as_tensor(values, dtype=torch.float32)
 
 
 def main():
@@ -33,17 +40,27 @@ def main():
         random_state=0,
     ).fit(X[:TRAINING_ROWS])
     certificate = ConstantCollapseCertificate(latent="sample", confidence=0.95)
+    units = Standardization.of(X)
+    net = HandWrittenVAE(X.shape[1], vae.teacher_.n_components, HIDDEN, LATENT_DIM)
+    rows = (torch.from_numpy(X), *map(_in_float32, (units.center, units.scale)))
+
+    def margin_by_hand():
+        T = vae.teacher_.pipeline_.predict_proba(X)
+        return margin(net, *rows, torch.as_tensor(T, dtype=torch.float32))
+
     session.compare(
         f"{name}, {X.shape[0]:,} x {X.shape[1]}",
         {
             "forward products of the encoder": encoder_read(*X.shape),
             "forward products of the net": net_read(*X.shape),
+            "encoding by hand": lambda: encode(net, *rows),
+            "margin by hand": margin_by_hand,
             "transform": lambda: vae.transform(X),
             "teacher_proba": lambda: vae.teacher_proba(X),
             "score": lambda: certificate.score(vae, X),
             "certify": lambda: certificate.certify(vae, X),
         },
-        ("forward products of the encoder", "forward products of the net"),
+        ("forward products of the encoder", "encoding by hand"),
     )
     session.close()
 
