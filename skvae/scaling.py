@@ -111,7 +111,9 @@ class Standardization:
             scaled[...] = rows
             scaled -= self.center
             scaled *= reciprocal
-            standardised[start : start + BLOCK_ROWS] = scaled
+            # What is too large for float32 becomes infinite; the encoder has a bound for it.
+            with np.errstate(over="ignore"):
+                standardised[start : start + BLOCK_ROWS] = scaled
         return standardised
 
     def _apply_in_float32(self, X: NDArray, standardised: NDArray) -> None:

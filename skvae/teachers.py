@@ -200,12 +200,28 @@ class GaussianMixtureTeacher(BaseEstimator):
         -------
         T : ndarray of shape (n_samples, n_components)
             One distribution a row; no entry is below ``floor / n_components``.
+
+        Raises
+        ------
+        ValueError
+            If a row (which is named) lies so far from the mixture that its distance is no
+            number of the precision of X.
         """
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
             # predict_proba would underflow before the temperature could lift it.
-            scores = self.pipeline_[-1]._estimate_weighted_log_prob(self._project(rows))
+            with np.errstate(over="ignore", invalid="ignore"):
+                scores = self.pipeline_[-1]._estimate_weighted_log_prob(self._project(rows))
+        # Far from one component is a probability of zero; far from all is none.
+        is_finite = np.isfinite(scores.max(axis=1))
+        if not is_finite.all():
+            row = int(np.argmin(is_finite))
+            raise ValueError(
+                f"Row {row} of X is too far from the mixture: its distance is not a finite "
+                f"{rows.dtype}. Its entries reach {np.abs(rows[row]).max():.3g}; clip them, "
+                "or leave the row out."
+            )
         return _temper(scores, self.temperature, self.floor)
 
     def _project(self, rows: NDArray) -> NDArray:

@@ -148,6 +148,16 @@ def test_variance_that_overflows_is_refused_by_its_column(small_vae, clusters):
         small_vae().fit(X)
 
 
+def test_entry_beyond_float32_has_a_code_and_no_density(fitted, clusters):
+    X = clusters[:5].astype(np.float64)
+    X[2, 0] = 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codes, densities = fitted.transform(X), fitted.score_samples(X)
+    assert np.isfinite(codes).all()
+    np.testing.assert_array_equal(np.isneginf(densities), np.arange(5) == 2)
+
+
 def test_bernoulli_wants_the_unit_interval_and_no_variance(small_vae, clusters):
     with pytest.raises(ValueError, match=r"X in \[0, 1\].*values from.*gaussian"):
         small_vae(likelihood="bernoulli").fit(clusters)

@@ -108,6 +108,15 @@ def test_units_and_column_order_of_names_matter_as_they_should(wine):
         teacher.predict_proba(frame[frame.columns[::-1]])
 
 
+@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e30), (np.float64, 1e300)])
+def test_row_at_no_finite_distance_is_refused_by_its_number(wine, dtype, far):
+    X = wine.astype(dtype)
+    teacher = GaussianMixtureTeacher(random_state=0).fit(X)
+    X[3, 1] = far
+    with pytest.raises(ValueError, match=r"Row 3 of X is too far from the mixture.*clip"):
+        teacher.predict_proba(X)
+
+
 def test_fewer_rows_than_components_are_refused(wine):
     with pytest.raises(ValueError, match=r"n_components=10.*n_samples=5.*fewer components"):
         GaussianMixtureTeacher().fit(wine[:5])
