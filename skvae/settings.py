@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -234,7 +235,8 @@ def _check_batch_terms(settings: Mapping[str, Any]) -> None:
 
 
 def _widths(settings: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    widths = tuple(settings[name])
+    given = settings[name]
+    widths = (given,) if isinstance(given, Integral) else tuple(given)
     if not all(
         isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width > 0
         for width in widths

@@ -80,7 +80,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ----------
     latent_dim : int, default=16
         Dimensions of the latent code.
-    hidden_layer_sizes : sequence of int, default=(256, 256)
+    hidden_layer_sizes : int or sequence of int, default=(256, 256)
         Widths of the encoder's hidden layers; the decoder has them in reverse. Empty
         makes both linear. Of the dense architecture.
     architecture : {"dense", "conv"}, default="dense"
@@ -90,7 +90,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Says that the rows are images: X may then have four dimensions, and the columns of
         a channel share one centre and one scale. None takes it from an X of four
         dimensions where the architecture is "conv".
-    channels : sequence of int, default=(16, 32)
+    channels : int or sequence of int, default=(16, 32)
         Of the conv architecture: widths of the stages of the encoder, each of which halves
         height and width; the decoder has them in reverse.
     encoder : nn.Module, callable or None, default=None
@@ -327,10 +327,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     _parameter_constraints: ClassVar[dict] = {
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": ["array-like", Integral],
         "architecture": [StrOptions({"dense", "conv"})],
         "image_shape": ["array-like", None],
-        "channels": ["array-like"],
+        "channels": ["array-like", Integral],
         "encoder": [callable, None],
         "decoder": [callable, StrOptions({"autoregressive"}), None],
         "teacher": [HasMethods(["fit", "predict_proba"]), None],

@@ -1,5 +1,6 @@
 """Settings that contradict each other are refused, by name, before anything is changed."""
 
+import numpy as np
 import pytest
 
 from skvae.exceptions import WeakAlignmentWarning
@@ -127,3 +128,12 @@ def test_weak_alignment_is_no_trap_where_the_rate_is_free(
 ):
     small_vae(alignment_weight=0.5, **setting).fit(clusters)
     assert not [w for w in recwarn if issubclass(w.category, WeakAlignmentWarning)]
+
+
+@pytest.mark.parametrize("width", [7, np.int64(7)])
+def test_one_hidden_layer_may_be_given_by_its_width(small_vae, clusters, width):
+    vae = small_vae(hidden_layer_sizes=width).fit(clusters)
+    alike = small_vae(hidden_layer_sizes=(7,)).fit(clusters)
+    np.testing.assert_array_equal(vae.transform(clusters), alike.transform(clusters))
+    with pytest.raises(ValueError, match="hidden_layer_sizes must hold positive integers"):
+        small_vae(hidden_layer_sizes=0).fit(clusters)
