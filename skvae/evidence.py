@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array
 
 from skvae.information import BoundaryStatistics
 from skvae.information.aggregate import PosteriorSample, RowSample
-from skvae.information.boundary import check_student, check_teacher
+from skvae.information.boundary import check_student, check_teacher, rows_counted_from
 from skvae.information.statistics import TeacherBlock
 from skvae.spool import RowSpool
 
@@ -71,7 +71,8 @@ class Evidence:
         self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
         self._code_origin: NDArray | None = None
         for number, (X, X_teacher) in enumerate(subject.blocks()):
-            T, codes = self._add(number, X, X_teacher, latents, whole)
+            with rows_counted_from(self.n_samples):
+                T, codes = self._add(number, X, X_teacher, latents, whole)
             if has_reconstruction:
                 to_reconstruct.update(T, np.asarray(codes.transformed))
                 last_rows = X

@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils.validation import check_memory
 
 from skvae._version import __version__
-from skvae.information.boundary import check_teacher
+from skvae.information.boundary import check_teacher, rows_counted_from
 from skvae.randomness import seed_unset_random_states
 from skvae.teachers import GaussianMixtureTeacher
 from skvae.threads import is_small_table, one_thread_if
@@ -60,7 +60,8 @@ def teacher_distributions(
             return _taught(teacher, X, n_samples).astype(dtype, copy=False)
         T: NDArray = np.empty((n_samples, 0), dtype=dtype)
         for rows in gen_batches(n_samples, BLOCK_ROWS):
-            block = _taught(teacher, _safe_indexing(X, rows), rows.stop - rows.start)
+            with rows_counted_from(rows.start):
+                block = _taught(teacher, _safe_indexing(X, rows), rows.stop - rows.start)
             if rows.start == 0:
                 T = np.empty((n_samples, block.shape[1]), dtype=dtype)
             T[rows] = block

@@ -803,3 +803,14 @@ def test_two_rows_are_too_few_to_call_a_model_broken(small_vae, clusters):
     for seed in range(60):
         certificate = ConstantCollapseCertificate(latent="sample", n_draws=1, random_state=seed)
         assert not certificate.certify(vae, clusters[[0, 100]]).certified
+
+
+def test_row_that_cannot_be_taught_is_counted_from_the_first_of_the_table(small_vae, clusters):
+    vae = small_vae().fit(clusters)
+    rows = np.resize(clusters, (4200, clusters.shape[1]))
+    rows[4099, 0] = 1e300
+    message = "Counting rows from row 4096: Row 3 of X is too far"
+    with pytest.raises(ValueError, match=message):
+        ConstantCollapseCertificate().certify(vae, rows)
+    with pytest.raises(ValueError, match=r"^Row 4099 of X is too far"):
+        vae.teacher_proba(rows)

@@ -14,6 +14,7 @@ holds for one set of rows only.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -217,10 +218,20 @@ def _teacher_blocks(T: ArrayLike) -> Iterator[NDArray[np.float64]]:
         yield check_teacher(T)
         return
     for start in range(0, len(T), _BLOCK_ROWS):
-        try:
-            yield check_teacher(T[start : start + _BLOCK_ROWS])
-        except ValueError as error:
-            raise ValueError(f"Counting rows from row {start}: {error}") from error
+        with rows_counted_from(start):
+            block = check_teacher(T[start : start + _BLOCK_ROWS])
+        yield block
+
+
+@contextmanager
+def rows_counted_from(start: int) -> Iterator[None]:
+    """Say in an error that names a row of a block where in the table the block begins."""
+    try:
+        yield
+    except ValueError as error:
+        if start == 0 or not str(error).startswith("Row "):
+            raise
+        raise ValueError(f"Counting rows from row {start}: {error}") from error
 
 
 def check_informative(T: NDArray) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skvae.information.boundary import check_pair
+from skvae.information.boundary import check_pair, rows_counted_from
 
 __all__ = ["BoundaryStatistics", "TeacherBlock"]
 
@@ -233,10 +233,8 @@ def checked_blocks(
         return
     for start in range(0, len(T), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
-        try:
+        with rows_counted_from(start):
             checked = check_pair(T[block], log_q[block])
-        except ValueError as error:
-            raise ValueError(f"Counting rows from row {start}: {error}") from error
         yield checked
 
 
