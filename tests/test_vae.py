@@ -357,7 +357,7 @@ def test_parameters_are_kept_as_given_and_searchable():
         {"hidden_layer_sizes": (8, 0)},
         {"hidden_layer_sizes": (8.0,)},
         {"hidden_layer_sizes": (True,)},
-        {"hidden_layer_sizes": 8},
+        {"hidden_layer_sizes": 8.0},
         {"alignment_weight": -1},
         {"beta": -0.1},
         {"likelihood": "binomial"},
