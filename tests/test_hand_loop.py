@@ -1,10 +1,11 @@
-"""Training takes the steps of a loop written by hand, which the benchmarks time it against."""
+"""The benchmarks time this library against the same work, written by hand."""
 
 import numpy as np
 import pytest
 import torch
-from benchmarks.hand_loop import HandWrittenVAE, optimizer_of, train_epoch
+from benchmarks.hand_loop import HandWrittenVAE, encode, margin, optimizer_of, train_epoch
 
+from skvae import information
 from skvae.networks import VariationalAutoencoder
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
@@ -84,3 +85,21 @@ def pairs(model, module):
         (model.decoder, module.decoder.layers),
         (model.witness, module.witness.head),
     ]
+
+
+def test_margin_by_hand_is_that_of_the_rows(clusters):
+    net = HandWrittenVAE(clusters.shape[1], 3, (8,), latent_dim=2)
+    with torch.no_grad():
+        # Without noise a draw of the code is its mean.
+        net.encoder[-1].bias[2:] = -200.0
+    units = Standardization.of(clusters)
+    rows = torch.tensor(clusters, dtype=torch.float32)
+    center, scale = (
+        torch.as_tensor(each, dtype=torch.float32) for each in (units.center, units.scale)
+    )
+    T = torch.as_tensor(np.random.default_rng(0).dirichlet(np.ones(3), len(rows))).float()
+    with torch.no_grad():
+        codes = encode(net, rows, center, scale, batch_size=7)[0]
+        log_witness = torch.log_softmax(net.witness(codes), dim=1)
+    expected = information.margin(T.numpy(), log_witness.numpy())
+    assert margin(net, rows, center, scale, T) == pytest.approx(expected, abs=1e-5)
