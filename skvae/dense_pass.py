@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DensePass"]
+__all__ = ["DensePass", "through_rectifier"]
 
 rectifier_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -98,7 +98,7 @@ class DensePass:
             of_input = self._taken[number][1]
             torch.mm(gradient, parameters[number][0], out=of_input)
             if number > 0:
-                _through_rectifier(of_input, x)
+                through_rectifier(of_input, x)
             gradient = of_input
         if self._half_gradients:
             _copy(gradients, whole)
@@ -142,7 +142,7 @@ def _copy(pairs: list[tuple[Tensor, Tensor]], to: list[tuple[Tensor, Tensor]]) -
             copy.copy_(each)
 
 
-def _through_rectifier(gradient: Tensor, rectified: Tensor) -> None:
+def through_rectifier(gradient: Tensor, rectified: Tensor) -> None:
     """Let through the gradient of what a rectifier left above zero, in place.
 
     What the rectifier left may be written over.

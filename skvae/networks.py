@@ -19,6 +19,8 @@ from skvae.witnesses import begin_witness
 
 __all__ = [
     "AutoregressiveDecoder",
+    "ConvolutionalDecoder",
+    "ConvolutionalEncoder",
     "Decoder",
     "Encoder",
     "ModuleDecoder",
@@ -84,6 +86,23 @@ class Encoder(ModuleEncoder):
         super().__init__(multilayer_perceptron(sizes, generator), sees_logs)
 
 
+class ConvolutionalEncoder(ModuleEncoder):
+    """Posterior of convolutional layers.
+
+    Parameters
+    ----------
+    image_shape, latent_dim, channels, generator
+        As in `convolutional_encoder`.
+    sees_logs : bool
+        As in `ModuleEncoder`.
+    """
+
+    def __init__(self, image_shape, latent_dim, channels, generator, sees_logs=False):
+        super().__init__(
+            convolutional_encoder(image_shape, latent_dim, channels, generator), sees_logs
+        )
+
+
 class ModuleDecoder(nn.Module):
     """Likelihood p(x|z): codes to the parameters of a distribution of the rows.
 
@@ -138,6 +157,23 @@ class Decoder(ModuleDecoder):
     def __init__(self, n_features, latent_dim, hidden_layer_sizes, likelihood, generator):
         sizes = [latent_dim, *reversed(hidden_layer_sizes), n_features]
         super().__init__(multilayer_perceptron(sizes, generator), likelihood)
+
+
+class ConvolutionalDecoder(ModuleDecoder):
+    """Likelihood of convolutional layers.
+
+    Parameters
+    ----------
+    image_shape, latent_dim, channels, generator
+        As in `convolutional_decoder`.
+    likelihood : Likelihood
+        Distribution of the rows given what the layers make of the code.
+    """
+
+    def __init__(self, image_shape, latent_dim, channels, likelihood, generator):
+        super().__init__(
+            convolutional_decoder(image_shape, latent_dim, channels, generator), likelihood
+        )
 
 
 class AutoregressiveDecoder(ModuleDecoder):
@@ -278,8 +314,9 @@ class VariationalAutoencoder(nn.Module):
             layers = nn.Sequential(nn.Unflatten(1, shape), module)
             self.encoder = ModuleEncoder(layers, sees_logs)
         elif architecture == "conv":
-            layers = convolutional_encoder(shape, latent_dim, channels, generator)
-            self.encoder = ModuleEncoder(layers, sees_logs)
+            self.encoder = ConvolutionalEncoder(
+                shape, latent_dim, channels, generator, sees_logs
+            )
         else:
             self.encoder = Encoder(
                 n_features, latent_dim, hidden_layer_sizes, generator, sees_logs
@@ -301,8 +338,9 @@ class VariationalAutoencoder(nn.Module):
             module = own_module(decoder, "decoder", shape, latent_dim, seed)
             self.decoder = ModuleDecoder(module, distribution)
         elif architecture == "conv":
-            layers = convolutional_decoder(shape, latent_dim, channels, generator)
-            self.decoder = ModuleDecoder(layers, distribution)
+            self.decoder = ConvolutionalDecoder(
+                shape, latent_dim, channels, distribution, generator
+            )
         else:
             self.decoder = Decoder(
                 n_features, latent_dim, hidden_layer_sizes, distribution, generator

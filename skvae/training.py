@@ -19,8 +19,8 @@ from skvae.aggressive import AggressivePhase, with_encoder_steps
 from skvae.batches import TrainingRows, filled_up, without_single_row
 from skvae.criterion import FURTHER_TERMS, TERMS, Criterion
 from skvae.denormals import without_denormals
-from skvae.dense_step import DenseStep
 from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
+from skvae.direct_step import DirectStep
 from skvae.exceptions import DivergenceError
 from skvae.guard import Guard
 from skvae.likelihoods import starting_variances
@@ -101,7 +101,7 @@ class VAENet(NeuralNet):
     is_aggressive_: bool
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
-    _dense_step: DenseStep | None = None
+    _direct_step: DirectStep | None = None
 
     def __init__(
         self,
@@ -146,8 +146,8 @@ class VAENet(NeuralNet):
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
-        elif DenseStep.is_for(self.module_):
-            self._dense_step = DenseStep(self.module_, self.criterion_)
+        elif DirectStep.is_for(self.module_):
+            self._direct_step = DirectStep(self.module_, self.criterion_)
         try:
             with (
                 one_thread_if(self.is_small()),
@@ -165,7 +165,7 @@ class VAENet(NeuralNet):
                 self.history.pop()
         finally:
             self.optimizer_.release()
-            self._compiled = self._dense_step = None
+            self._compiled = self._direct_step = None
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -215,16 +215,16 @@ class VAENet(NeuralNet):
             self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
             self.n_steps_ += 1
         self.optimizer_.zero_grad()
-        dense_step = self._dense_step
+        direct_step = self._direct_step
         # The scaler leaves all as it is unless the products are in float16.
-        if dense_step is None:
+        if direct_step is None:
             loss, terms = self._evaluate(batch, generator)
             self.scaler_.scale(loss).backward()
         else:
             x, T = batch
-            outputs, sums = dense_step.evaluate(x, T, self._noise(x, generator))
+            outputs, sums = direct_step.evaluate(x, T, self._noise(x, generator))
             loss, terms = self.criterion_.total(sums, len(x))
-            dense_step.backward(self.scaler_.scale(loss), x, T, outputs)
+            direct_step.backward(self.scaler_.scale(loss), x, T, outputs)
         if self.scaler_.is_enabled():
             self.scaler_.step(self.optimizer_)
             self.scaler_.update()

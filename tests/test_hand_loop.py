@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.hand_loop import HandWrittenVAE, encode, margin, optimizer_of, train_epoch
+from torch import nn
 
 from skvae import information
+from skvae.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.networks import VariationalAutoencoder
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
@@ -16,25 +18,40 @@ WEIGHTS = {"beta": 0.7, "alignment_weight": 5.0}
 DECODER_VARIANCE = 0.4
 
 
+HIDDEN = (16, 8)
+LATENT_DIM = 3
+# Columns are pixels; a code of one place is upsampled twice, and cut in between.
+IMAGES = {"architecture": "conv", "image_shape": (1, 2, 2), "channels": (3, 5)}
+
+
+@pytest.mark.parametrize("architecture", [{}, IMAGES], ids=["dense", "conv"])
 @pytest.mark.parametrize("steps_an_epoch", [1, 5])
-def test_fifty_steps_are_those_of_the_loop_by_hand(small_vae, clusters, steps_an_epoch):
+def test_fifty_steps_are_those_of_the_loop_by_hand(
+    small_vae, clusters, steps_an_epoch, architecture
+):
     n_epochs, batch_size = STEPS // steps_an_epoch, -(-len(clusters) // steps_an_epoch)
     vae = small_vae(
-        latent_dim=3,
-        hidden_layer_sizes=(16, 8),
+        latent_dim=LATENT_DIM,
+        hidden_layer_sizes=HIDDEN,
         decoder_variance=DECODER_VARIANCE,
         max_epochs=n_epochs,
         batch_size=batch_size,
         lr=1e-3,
         random_state=SEED,
         **WEIGHTS,
+        **architecture,
     ).fit(clusters)
 
     T = vae.teacher_.predict_proba(clusters)
     units = Standardization.of(clusters)
+    model = HandWrittenVAE(4, 3, hidden=HIDDEN, latent_dim=LATENT_DIM)
+    if architecture:
+        units = units.pooled(1)
+        layers = (IMAGES["image_shape"], LATENT_DIM, IMAGES["channels"], torch.Generator())
+        model.encoder = convolutional_encoder(*layers)
+        model.decoder = nn.Sequential(*convolutional_decoder(*layers), nn.Flatten())
     variance = torch.as_tensor(DECODER_VARIANCE / units.scale**2, dtype=torch.float32)
-    model = HandWrittenVAE(4, 3, hidden=(16, 8), latent_dim=3)
-    copy_initial_weights(model, vae, T, variance)
+    copy_initial_weights(model, vae, T, variance, architecture)
     optimizer = optimizer_of(model, lr=1e-3)
     losses = [
         train_epoch(
@@ -60,7 +77,7 @@ def test_fifty_steps_are_those_of_the_loop_by_hand(small_vae, clusters, steps_an
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def copy_initial_weights(model, vae, T, variance):
+def copy_initial_weights(model, vae, T, variance, architecture):
     begun = VariationalAutoencoder(
         n_features=vae.n_features_in_,
         latent_dim=vae.latent_dim,
@@ -74,6 +91,7 @@ def copy_initial_weights(model, vae, T, variance):
         witness_input="sample",
         precision="fp32",
         seed=SEED,
+        **architecture,
     )
     for by_hand, layers in pairs(model, begun):
         by_hand.load_state_dict(layers.state_dict())

@@ -13,7 +13,7 @@ from skvae import criterion
 from skvae.batches import InMemoryBatches
 from skvae.course import split_rows
 from skvae.criterion import Criterion
-from skvae.dense_step import DenseStep
+from skvae.direct_step import DirectStep
 from skvae.exceptions import DivergenceError, InterruptedFitWarning, SlowPrecisionWarning
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import Decoder, Outputs
@@ -329,7 +329,7 @@ def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clus
     assert set(elsewhere.operations) == {"aten.randn.generator"}
 
     step, noise = (
-        DenseStep(net.module_, net.criterion_),
+        DirectStep(net.module_, net.criterion_),
         net._noise(batch[0], torch.Generator()),
     )
     with Elsewhere() as elsewhere:

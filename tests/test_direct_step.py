@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from skvae.convolution_pass import ConvolutionPass
+from skvae.convolutions import (
+    FEW_CHANNELS,
+    ResidualBlock,
+    convolutional_decoder,
+    convolutional_encoder,
+    upsampled,
+)
 from skvae.criterion import Criterion
-from skvae.dense_pass import DensePass, _through_rectifier
-from skvae.dense_step import DenseStep
+from skvae.dense_pass import DensePass, through_rectifier
+from skvae.direct_step import DirectStep
 from skvae.layers import multilayer_perceptron
 from skvae.networks import VariationalAutoencoder
 from skvae.training import batch_sums
@@ -15,6 +24,14 @@ from skvae.training import batch_sums
 LATENT_DIM = 3
 N_FEATURES = 5
 N_COMPONENTS = 4
+# An uneven size is cut; transposed convolutions to 2 and to 9 channels go different ways.
+IMAGE_SHAPE = (2, 5, 6)
+CONVOLUTIONS = {
+    "architecture": "conv",
+    "image_shape": IMAGE_SHAPE,
+    "n_features": 60,
+    "channels": (9, 4),
+}
 USUAL = {"beta": 0.7, "alignment_weight": 5.0}
 
 # Settings of the module and of the criterion, and whether they have a closed form.
@@ -43,18 +60,24 @@ CASES = {
     "importance weights": ({}, {"n_importance_samples": 3}, False),
     "float16": ({"precision": "fp16"}, {}, False),
     "bfloat16": ({"precision": "bf16"}, {}, True),
+    "convolutions": (CONVOLUTIONS, {}, True),
+    "convolutions, one stage": ({**CONVOLUTIONS, "channels": (3,)}, {}, True),
+    "convolutions, laplace": ({**CONVOLUTIONS, "likelihood": "laplace"}, {}, False),
+    "convolutions, bfloat16": ({**CONVOLUTIONS, "precision": "bf16"}, {}, True),
+    "convolutions, importance weights": (CONVOLUTIONS, {"n_importance_samples": 3}, False),
 }
 
 
 def net(**settings):
     has_variance = settings.get("likelihood", "gaussian") in ("gaussian", "laplace")
+    n_features = settings.get("n_features", N_FEATURES)
     return VariationalAutoencoder(
         **{
-            "n_features": N_FEATURES,
+            "n_features": n_features,
             "latent_dim": LATENT_DIM,
             "hidden_layer_sizes": (8, 6),
             "likelihood": "gaussian",
-            "log_variance": np.linspace(-1, 1, N_FEATURES) if has_variance else None,
+            "log_variance": np.linspace(-1, 1, n_features) if has_variance else None,
             "log_variance_floor": None,
             "average_teacher": np.full(N_COMPONENTS, 1 / N_COMPONENTS),
             "witness": "linear",
@@ -67,19 +90,21 @@ def net(**settings):
     )
 
 
-def batch(n_rows, n_draws=1):
+def batch(n_rows, n_features=N_FEATURES, n_draws=1):
     generator = torch.Generator().manual_seed(n_rows)
-    x = torch.rand(n_rows, N_FEATURES, generator=generator)
+    x = torch.rand(n_rows, n_features, generator=generator)
     T = torch.softmax(2 * torch.randn(n_rows, N_COMPONENTS, generator=generator), dim=1)
     shape = (n_rows, LATENT_DIM) if n_draws == 1 else (n_draws, n_rows, LATENT_DIM)
     return x, T, torch.randn(shape, generator=generator)
 
 
 def off_the_boundary(module):
-    """Take the witness to where the code has a gradient."""
+    """Take the witness to where the code has a gradient, and residual blocks from zero."""
     generator = torch.Generator().manual_seed(5)
-    for parameter in module.witness.parameters():
-        parameter.data += torch.randn(parameter.shape, generator=generator)
+    blocks = [layer.second for layer in module.modules() if isinstance(layer, ResidualBlock)]
+    for part, size in [(module.witness, 1.0), *((block, 0.1) for block in blocks)]:
+        for parameter in part.parameters():
+            parameter.data += size * torch.randn(parameter.shape, generator=generator)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -89,15 +114,16 @@ def test_gradients_are_those_of_autograd(case):
     off_the_boundary(module)
     criterion = Criterion(**{**USUAL, **of_criterion})
     criterion.kl_fraction = 0.5
-    step = DenseStep(module, criterion)
-    assert DenseStep.is_for(module)
+    step = DirectStep(module, criterion)
+    assert DirectStep.is_for(module)
     assert step.has_closed_form is has_closed_form
+    n_features = of_module.get("n_features", N_FEATURES)
     is_half = module.precision != "fp32"
     tolerance = {"rtol": 3e-2, "atol": 3e-2} if is_half else {"rtol": 1e-4, "atol": 1e-6}
 
     # Room is made for the larger ones, and parts of it are taken.
     for n_rows in (7, 4, 4, 9, 1):
-        x, T, noise = batch(n_rows, criterion.n_importance_samples)
+        x, T, noise = batch(n_rows, n_features, criterion.n_importance_samples)
         module.zero_grad()
         expected, expected_terms = criterion.total(
             batch_sums(module, criterion, x, T, noise), n_rows
@@ -128,6 +154,51 @@ def test_gradient_of_the_input():
     torch.testing.assert_close(dense.backward(gradient, needs_input=True), leaf.grad)
 
 
+@pytest.mark.parametrize("n_out", [1, 3, FEW_CHANNELS, 9])
+@pytest.mark.parametrize("size", [(1, 2), (3, 4), (8, 5)])
+def test_few_channels_are_upsampled_as_a_transposed_convolution_does(n_out, size):
+    generator = torch.Generator().manual_seed(n_out)
+    x = torch.randn(4, 5, *size, generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(5, n_out, 4, 4, generator=generator)
+    bias = torch.randn(n_out, generator=generator)
+    expected = functional.conv_transpose2d(x, weight, bias, stride=2, padding=1)
+    made = upsampled(x, weight, bias)
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_gradient_of_a_code_through_convolutions():
+    generator = torch.Generator().manual_seed(0)
+    layers = convolutional_decoder(IMAGE_SHAPE, LATENT_DIM, (9, 4), generator)
+    latent = torch.randn(5, LATENT_DIM, generator=generator)
+    gradient = torch.randn(5, 60, generator=generator)
+    leaf = latent.clone().requires_grad_()
+    layers(leaf).flatten(1).backward(gradient)
+    convolutions = ConvolutionPass(layers, torch.float32)
+    convolutions.forward(latent)
+    found = convolutions.backward(gradient, needs_input=True)
+    torch.testing.assert_close(found, leaf.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pass_writes_over_nothing_that_it_is_given():
+    generator = torch.Generator().manual_seed(0)
+    layers = convolutional_encoder(IMAGE_SHAPE, LATENT_DIM, (4,), generator)
+    rows, gradient = torch.randn(5, 60), torch.randn(5, 2 * LATENT_DIM)
+    before = rows.clone(), gradient.clone()
+    convolutions = ConvolutionPass(layers, torch.float32)
+    convolutions.forward(rows)
+    convolutions.backward(gradient, needs_input=False)
+    assert torch.equal(rows, before[0])
+    assert torch.equal(gradient, before[1])
+
+
+def test_convolutions_are_left_to_autograd_elsewhere_than_on_a_cpu():
+    module = net(**CONVOLUTIONS)
+    assert DirectStep.is_for(module)
+    assert not DirectStep.is_for(module.to("meta"))
+
+
 def test_gradients_go_where_they_are_wanted():
     layers = nn.Sequential(nn.Linear(4, 2))
     kept = {name: torch.full_like(each, 7.0) for name, each in layers.named_parameters()}
@@ -145,25 +216,24 @@ def test_gradients_go_where_they_are_wanted():
     "settings",
     [
         {"decoder": "autoregressive"},
-        {"architecture": "conv", "image_shape": (1, 8, 8), "n_features": 64, "channels": (4,)},
+        {**CONVOLUTIONS, "decoder": "autoregressive"},
         {"encoder": lambda shape, latent_dim: nn.Linear(shape[0], 2 * latent_dim)},
     ],
-    ids=["autoregressive", "conv", "own"],
+    ids=["autoregressive", "autoregressive convolutions", "own"],
 )
 def test_other_nets_are_left_to_autograd(settings):
-    n_features = settings.get("n_features", N_FEATURES)
-    assert not DenseStep.is_for(net(log_variance=np.zeros(n_features), **settings))
+    assert not DirectStep.is_for(net(**settings))
 
 
 def test_frozen_weights_are_left_to_autograd():
     module = net()
     module.encoder.layers[0].weight.requires_grad_(False)
-    assert not DenseStep.is_for(module)
+    assert not DirectStep.is_for(module)
 
 
 def test_nothing_of_it_outlives_a_fit(small_vae, clusters):
     vae = small_vae(max_epochs=2).fit(clusters)
-    assert vae.net_._dense_step is None
+    assert vae.net_._direct_step is None
     assert all(parameter.grad is None for parameter in vae.net_.module_.parameters())
 
 
@@ -176,5 +246,5 @@ def test_a_rectifier_lets_through_what_torch_does_to_the_bit(dtype):
     gradient[1, :4] = torch.tensor([torch.nan, -torch.inf, -0.0, torch.inf])
     rectified = made.relu_()
     expected = torch.ops.aten.threshold_backward(gradient, rectified, 0)
-    _through_rectifier(gradient, rectified)
+    through_rectifier(gradient, rectified)
     np.testing.assert_array_equal(gradient.float().numpy(), expected.float().numpy())

@@ -1,4 +1,4 @@
-"""A step of training of a net whose layers are dense, without most of autograd's work."""
+"""A step of training of a net of the library's own layers, without most of autograd's work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from skvae.convolution_pass import ConvolutionPass
 from skvae.criterion import TERMS, Criterion
 from skvae.dense_pass import DensePass
 from skvae.gradients import (
@@ -19,6 +20,8 @@ from skvae.gradients import (
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import (
     HALF_PRECISIONS,
+    ConvolutionalDecoder,
+    ConvolutionalEncoder,
     Decoder,
     Encoder,
     Outputs,
@@ -28,15 +31,23 @@ from skvae.networks import (
 )
 from skvae.witnesses import LinearWitness
 
-__all__ = ["DenseStep"]
+__all__ = ["DirectStep"]
+
+PASSES: dict[type, type[DensePass] | type[ConvolutionPass]] = {
+    Encoder: DensePass,
+    Decoder: DensePass,
+    ConvolutionalEncoder: ConvolutionPass,
+    ConvolutionalDecoder: ConvolutionPass,
+}
 
 
-class DenseStep:
-    """Objective of a batch and its gradients, for a net whose layers are dense.
+class DirectStep:
+    """Objective of a batch and its gradients, for a net of the library's own layers.
 
-    Layers are passed through by `DensePass`. What lies between and behind them, the witness,
-    the likelihood and the terms of the objective, is left to autograd, but for the usual
-    objective: there `skvae.gradients` has all that is needed.
+    Layers are passed through by `DensePass` and, on a CPU, `ConvolutionPass`. What lies
+    between and behind them, the witness, the likelihood and the terms of the objective, is
+    left to autograd, but for the usual objective: there `skvae.gradients` has all that is
+    needed.
 
     Parameters
     ----------
@@ -50,8 +61,9 @@ class DenseStep:
         self.module = module
         self.criterion = criterion
         dtype = HALF_PRECISIONS.get(module.precision, torch.float32)
-        self.encoder = DensePass(module.encoder.layers, dtype)
-        self.decoder = DensePass(module.decoder.layers, dtype)
+        self.encoder, self.decoder = (
+            PASSES[type(part)](part.layers, dtype) for part in (module.encoder, module.decoder)
+        )
         self.has_closed_form = (
             criterion.terms == TERMS
             and criterion.alignment_target is None
@@ -63,11 +75,14 @@ class DenseStep:
 
     @staticmethod
     def is_for(module: VariationalAutoencoder) -> bool:
-        """Whether encoder and decoder are dense layers, and all of the net is trained."""
+        """Whether a pass through both parts is known, and all of the net is trained."""
+        passes = [PASSES.get(type(part)) for part in (module.encoder, module.decoder)]
+        parameters = list(module.parameters())
         return (
-            isinstance(module.encoder, Encoder)
-            and isinstance(module.decoder, Decoder)
-            and all(parameter.requires_grad for parameter in module.parameters())
+            None not in passes
+            # Elsewhere memory is at hand, and kernels wait for none of autograd's work.
+            and (ConvolutionPass not in passes or parameters[0].device.type == "cpu")
+            and all(parameter.requires_grad for parameter in parameters)
         )
 
     def evaluate(
