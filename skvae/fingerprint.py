@@ -14,8 +14,12 @@ __all__ = ["RowFingerprint"]
 
 # Rows kept: 64 kB, exact for up to this many rows and a sample of them beyond.
 MAX_KEYS = 4096
-# Rows hashed at a time.
-BLOCK_ROWS = 128
+# Numbers hashed at a time: small enough for a processor's cache.
+BLOCK_NUMBERS = 2**16
+# Columns in the middle of a row that most rows are told apart by, at a share of the cost.
+HEAD_COLUMNS = 32
+HALF_BITS = np.uint64(32)
+LOWER_HALF = np.uint64(2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,9 @@ class RowFingerprint:
 
     A row whose key is below the largest one kept was in the set exactly if its key is kept
     with its hash, but for collisions, which have odds of about 1 in 10^15 a row. Keys take
-    little time and are alike for some rows that are not; hashes are taken of few rows.
+    little time and are alike for some rows that are not; hashes are taken of few rows. The
+    upper half of a key is the row's head, a key of some columns: in the order of keys, and
+    in most rows that are not in the set, it decides alone.
 
     Parameters
     ----------
@@ -56,13 +62,17 @@ class RowFingerprint:
     def of(cls, X: ArrayLike) -> RowFingerprint:
         """Take the fingerprint of the rows of X."""
         X = _as_matrix(X)
-        distinct, first = np.unique(_keys_of(X), return_index=True)
-        kept = first[:MAX_KEYS]
+        heads = _heads_of(X)
+        smallest = np.unique(heads)[:MAX_KEYS]
+        rows = np.flatnonzero(heads <= smallest[-1])
+        distinct, first = np.unique(_keys_of(X, heads, rows), return_index=True)
+        is_complete = len(distinct) <= MAX_KEYS and len(rows) == len(X)
+        kept = rows[first[:MAX_KEYS]]
         # Sorted, so that a file is read from one end to the other.
         order = np.argsort(kept)
         hashes = np.empty(len(kept), dtype=np.uint64)
-        hashes[order] = _hash_rows(X[kept[order]])
-        return cls(distinct[:MAX_KEYS].copy(), hashes, len(distinct) <= MAX_KEYS)
+        hashes[order] = _hash_rows(X, kept[order])
+        return cls(distinct[:MAX_KEYS].copy(), hashes, is_complete)
 
     def __or__(self, other: RowFingerprint) -> RowFingerprint:
         """Fingerprint of the rows of either."""
@@ -79,11 +89,20 @@ class RowFingerprint:
     def tell(self, X: ArrayLike) -> tuple[int, int]:
         """Count the rows of X that can be told, and those of them that are in the set."""
         X = _as_matrix(X)
-        keys = _keys_of(X)
-        n_told = len(keys) if self.complete else int((keys <= self.keys[-1]).sum())
-        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        alike = np.flatnonzero(self.keys[place] == keys)
-        return n_told, int((_hash_rows(X[alike]) == self.hashes[place[alike]]).sum())
+        heads = _heads_of(X)
+        rows = np.flatnonzero(_found(heads, self.keys >> HALF_BITS)[0])
+        keys = _keys_of(X, heads, rows)
+        if self.complete:
+            n_told = len(X)
+        else:
+            largest = self.keys[-1]
+            is_last = heads[rows] == largest >> HALF_BITS
+            n_told = int(
+                (heads < largest >> HALF_BITS).sum() + (keys[is_last] <= largest).sum()
+            )
+        is_alike, place = _found(keys, self.keys)
+        hashes = self.hashes[place[is_alike]]
+        return n_told, int((_hash_rows(X, rows[is_alike]) == hashes).sum())
 
     def share_of(self, X: ArrayLike) -> float:
         """Share of the rows of X that are in the set; NaN where none can be told."""
@@ -97,41 +116,67 @@ def _as_matrix(X: ArrayLike) -> NDArray:
     return X.reshape(len(X), math.prod(X.shape[1:]))
 
 
-def _keys_of(X: NDArray) -> NDArray[np.uint64]:
-    """Take a number of each row that is seldom the same for two."""
-    keys = np.empty(len(X), dtype=np.uint64)
-    for block, words in _word_blocks(X):
+def _found(
+    values: NDArray[np.uint64], among: NDArray[np.uint64]
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Tell which values are among sorted ones, and the place of each that is."""
+    place = np.searchsorted(among, values).clip(max=len(among) - 1)
+    return among[place] == values, place
+
+
+def _heads_of(X: NDArray) -> NDArray[np.uint64]:
+    """Take a number of each row, less than two to the 32nd, by the columns in its middle."""
+    start = max(X.shape[1] - HEAD_COLUMNS, 0) // 2
+    return _sums_of(X[:, start : start + HEAD_COLUMNS]) >> HALF_BITS
+
+
+def _keys_of(
+    X: NDArray, heads: NDArray[np.uint64], rows: NDArray[np.intp]
+) -> NDArray[np.uint64]:
+    """Take a number of each of these rows that is seldom the same for two."""
+    return heads[rows] << HALF_BITS | _sums_of(X, rows) & LOWER_HALF
+
+
+def _sums_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+    """Sum up each row, or each of these, to a number that is seldom the same for two."""
+    sums = np.empty(len(X) if rows is None else len(rows), dtype=np.uint64)
+    for block, words in _word_blocks(X, rows):
         # The second column of a word has a multiplier of its own: where it lies, a product
         # would keep only one bit of a difference in its sign.
         whole = _weighted_sums(words, stream=0)
-        words >>= np.uint64(32)
-        keys[block] = whole + _weighted_sums(words, stream=1)
-    return _mix(keys)
+        words >>= HALF_BITS
+        sums[block] = whole + _weighted_sums(words, stream=1)
+    return _mix(sums)
 
 
-def _hash_rows(X: NDArray) -> NDArray[np.uint64]:
-    """Hash each row so well that no two are likely to have the same."""
-    hashes = np.empty(len(X), dtype=np.uint64)
-    for block, words in _word_blocks(X):
+def _hash_rows(X: NDArray, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Hash each of these rows so well that no two are likely to have the same."""
+    hashes = np.empty(len(rows), dtype=np.uint64)
+    for block, words in _word_blocks(X, rows):
         words *= _multipliers(words.shape[1], 0)
         hashes[block] = _mix(words).sum(axis=1, dtype=np.uint64)
     return _mix(hashes)
 
 
-def _word_blocks(X: NDArray) -> Iterator[tuple[slice, NDArray[np.uint64]]]:
+def _word_blocks(
+    X: NDArray, rows: NDArray[np.intp] | None
+) -> Iterator[tuple[slice, NDArray[np.uint64]]]:
     """Yield pairs of columns as 64-bit words, in the precision that all dtypes share.
 
     The next block is written over the one before.
     """
+    n_rows = len(X) if rows is None else len(rows)
     n_words = (X.shape[1] + 1) // 2
-    buffer = np.empty((min(BLOCK_ROWS, len(X)), 2 * n_words), dtype=np.float32)
-    for start in range(0, len(X), BLOCK_ROWS):
-        rows = X[start : start + BLOCK_ROWS]
-        padded = buffer[: len(rows)]
+    n_block = max(BLOCK_NUMBERS // (2 * n_words), 1)
+    buffer = np.empty((min(n_block, n_rows), 2 * n_words), dtype=np.float32)
+    for start in range(0, n_rows, n_block):
+        block = slice(start, start + n_block)
+        chosen = X[block] if rows is None else X[rows[block]]
+        padded = buffer[: len(chosen)]
         padded[:, X.shape[1] :] = 0
         # Adding zero makes the negative zero positive.
-        np.add(rows, 0, out=padded[:, : X.shape[1]], dtype=np.float32, casting="same_kind")
-        yield slice(start, start + BLOCK_ROWS), padded.view(np.uint64)
+        np.add(chosen, 0, out=padded[:, : X.shape[1]], dtype=np.float32, casting="same_kind")
+        yield block, padded.view(np.uint64)
 
 
 def _weighted_sums(words: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]:
