@@ -59,15 +59,7 @@ class ConvolutionPass:
 
     @torch.no_grad()
     def backward(self, gradient: Tensor, needs_input: bool) -> Tensor | None:
-        """Set the gradients of all weights; return that of the input if it is needed.
-
-        Parameters
-        ----------
-        gradient : Tensor of shape (n_rows, n_outputs)
-            Of what the last `forward` returned.
-        needs_input : bool
-            Whether the gradient of the rows is needed.
-        """
+        """Set the gradients of all weights, as `DensePass.backward` does."""
         for part in reversed(self._parts[self._first_with_weights + 1 :]):
             gradient = cast(Tensor, part.backward(gradient, needs_input=True))
         # Before it only the order of a row's columns changes.
@@ -229,7 +221,7 @@ class _Room:
 def _part(layer: Any, dtype: torch.dtype) -> _Part:
     match layer:
         case nn.Linear():
-            return cast(_Part, DensePass(nn.Sequential(layer), dtype))
+            return DensePass(nn.Sequential(layer), dtype)
         case nn.Conv2d():
             return _Convolution(layer, dtype)
         case ResidualBlock():

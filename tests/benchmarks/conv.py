@@ -2,10 +2,10 @@
 
     python tests/benchmarks/conv.py --out FOLDER
 
-The layers of the loops are those of the estimator. One loop leaves images in the memory
-layout that PyTorch makes them in; the other, like the estimator, puts channels last: what is
-compared then is all around the layers. What products a convolution comes down to is its
-library's choice, so there is no floor here.
+The layers of the loops are those of the estimator, passed through by autograd. One loop
+leaves images in the memory layout that PyTorch makes them in; the other, like the estimator,
+puts channels last. What products a convolution comes down to is its library's choice, so
+there is no floor here.
 """
 
 from __future__ import annotations
