@@ -108,6 +108,7 @@ class Upsampling(nn.Module):
         """Feature maps of the size wanted."""
         height, width = self.size
         if torch.is_grad_enabled():
+            # Autograd's way back through the other one takes longer.
             made = self.layer(x)
         else:
             made = upsampled(x, self.layer.weight, self.layer.bias)
@@ -138,8 +139,9 @@ def upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     n_in, n_out = weight.shape[:2]
     if x.device.type != "cpu" or n_out >= FEW_CHANNELS:
         return functional.conv_transpose2d(x, weight, bias, stride=2, padding=1)
-    # An even row of the result is made of a row of x and the one before, by the last and
-    # the second weight of a kernel; an odd one of the next and a row, by the third and first.
+    # An even row of the result is made of the row of x before its own and of its own, by the
+    # fourth and the second weights of a kernel; an odd one of its own and the next, by the
+    # third and the first.
     kernels = weight.flip(2, 3).unflatten(3, (2, 2)).unflatten(2, (2, 2))
     kernels = kernels.permute(3, 5, 1, 0, 2, 4).reshape(4 * n_out, n_in, 2, 2)
     kernels = kernels.contiguous(memory_format=torch.channels_last)
