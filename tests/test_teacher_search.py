@@ -404,7 +404,9 @@ def test_teacher_with_zeros_loses_and_is_told_of_a_floor(clusters):
     assert "TemperedTeacher" in search.results_["problem"][0]
     with pytest.raises(ValueError, match=r"exactly 0.*TemperedTeacher"):
         TeacherSearch(tree, random_state=0).fit(clusters, LABELS)
-    by_information = TeacherSearch(tree, scoring=lambda row: row["teacher_information"])
+    by_information = TeacherSearch(
+        tree, scoring=lambda row: row["teacher_information"], random_state=0
+    )
     assert by_information.fit(clusters, LABELS).best_score_ == pytest.approx(
         np.log(3), rel=0.05
     )
