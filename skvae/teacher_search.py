@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
-import operator
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -17,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
@@ -28,11 +24,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skvae.exceptions import ConstantTeacherError
 from skvae.randomness import derive_seed, draw_seed
 from skvae.teacher_candidates import Candidate, check_labels, list_candidates, shared_fits
+from skvae.teacher_choice import give_scores, scorer, warn_of_failures, winner
 from skvae.teacher_fits import fit_teacher, teacher_distributions
-from skvae.teacher_measures import CONSTANT, NO_MEASURES, SCORES, net_worth, teacher_measures
+from skvae.teacher_measures import NO_MEASURES, SCORES, teacher_measures
 from skvae.threads import one_thread_if
 
 __all__ = ["TeacherSearch"]
@@ -255,9 +251,9 @@ class TeacherSearch(BaseEstimator):
             check_labels(candidates, y)
             fit = functools.partial(fit_teacher, memory=self.memory)
             table = self._measure(fit, candidates, plans, seen, y)
-            winners = [_winner(search) for search in table]
+            winners = [winner(search) for search in table]
             everything = list(itertools.chain(*table))
-            _warn_of_failures(everything)
+            warn_of_failures(everything)
             teachers = [
                 candidates[winner].finish(
                     fit(candidates[winner].stripped, seen, y, plan.final_seed)
@@ -328,7 +324,7 @@ class TeacherSearch(BaseEstimator):
                 }
                 for index, candidate in enumerate(candidates)
             ]
-            _score(rows, _scorer(self.scoring))
+            give_scores(rows, scorer(self.scoring))
             table.append(rows)
         return table
 
@@ -393,61 +389,3 @@ def _measure_together(
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         return [{**NO_MEASURES, "problem": problem} for _ in candidates]
-
-
-def _scorer(scoring: Any) -> Callable[[dict[str, Any]], float]:
-    if scoring is None:
-        return net_worth
-    return operator.itemgetter(scoring) if isinstance(scoring, str) else scoring
-
-
-def _score(rows: list[dict[str, Any]], scoring: Callable[[dict[str, Any]], float]) -> None:
-    """Give each row of one search its score and its rank; NaN and -inf cannot win."""
-    for row in rows:
-        if math.isnan(row["teacher_information"]) or row["problem"] == CONSTANT:
-            row["score"] = math.nan
-            continue
-        row["score"] = float(scoring(dict(row)))
-        if not row["score"] > -math.inf and not row["problem"]:
-            row["problem"] = f"Its score is {row['score']}."
-    scores = np.array([row["score"] for row in rows])
-    scores[np.isnan(scores)] = -np.inf
-    for row, score in zip(rows, scores, strict=True):
-        row["rank"] = 1 + int(np.sum(scores > score))
-
-
-def _winner(rows: list[dict[str, Any]]) -> int:
-    """Index of the best row of one search; the first of equals."""
-    for index, row in enumerate(rows):
-        if row["rank"] == 1 and row["score"] > -math.inf:
-            return index
-    if all(row["problem"] == CONSTANT for row in rows):
-        raise ConstantTeacherError(
-            f"Every candidate is constant: none of the {len(rows)} tells the held-out rows "
-            "apart, so none could certify anything. Give candidates with two or more "
-            "components, or rows that differ, and more of them where they are few."
-        )
-    raise ValueError(f"No candidate can win the search.\n{_list_problems(rows)}")
-
-
-def _warn_of_failures(rows: list[dict[str, Any]]) -> None:
-    failed = [row for row in rows if math.isnan(row["teacher_information"])]
-    if failed:
-        warnings.warn(
-            f"{len(failed)} of {len(rows)} candidates could not be fitted, and cannot win.\n"
-            f"{_list_problems(failed)}",
-            FitFailedWarning,
-            stacklevel=4,
-        )
-
-
-def _list_problems(rows: list[dict[str, Any]]) -> str:
-    """Each problem once, with the first candidate that has it."""
-    having: dict[str, list[str]] = {}
-    for row in rows:
-        name = f"candidate {row['candidate']}, {row['teacher']}"
-        having.setdefault(row["problem"], []).append(name)
-    return "\n".join(
-        f"- {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {problem}"
-        for problem, names in having.items()
-    )
