@@ -20,8 +20,8 @@ class ConvolutionPass:
     """Passes forward and backward through the layers of `skvae.convolutions`.
 
     The convolutions are those of autograd. Between them nothing is recorded, and where
-    autograd makes a tensor the one before is written over: a feature map in memory that the
-    system has just given costs as much as one in memory at hand and a convolution.
+    autograd makes a tensor the one before is written over: to fill memory that the system
+    has just given takes several times as long as to write over a feature map at hand.
 
     Parameters
     ----------

@@ -96,10 +96,9 @@ class RowFingerprint:
             n_told = len(X)
         else:
             largest = self.keys[-1]
-            is_last = heads[rows] == largest >> HALF_BITS
-            n_told = int(
-                (heads < largest >> HALF_BITS).sum() + (keys[is_last] <= largest).sum()
-            )
+            head = largest >> HALF_BITS
+            is_at_it = heads[rows] == head
+            n_told = int((heads < head).sum() + (keys[is_at_it] <= largest).sum())
         is_alike, place = _found(keys, self.keys)
         hashes = self.hashes[place[is_alike]]
         return n_told, int((_hash_rows(X, rows[is_alike]) == hashes).sum())
