@@ -9,7 +9,8 @@ Nothing here knows how a model was trained. A model with a witness of its own ha
 and for all of a report also ``transform``, ``posterior``, ``posterior_kl``,
 ``inverse_transform``, ``average_teacher_`` and ``fingerprint_``. One that has
 ``read_codes(X, random_states)`` too is read by it, in one pass of its encoder in place of
-one for each of these. Any other encoder is certified with a teacher that is given and a
+one for each of these; where its ``can_read_in_threads`` is true, by several threads at a
+time. Any other encoder is certified with a teacher that is given and a
 probe that is fitted to its codes.
 """
 
@@ -30,7 +31,7 @@ from skvae.probes import SoftmaxProbe
 from skvae.reports import CertificateReport, SimultaneousReport
 from skvae.sources import as_rows
 from skvae.subjects import Reading, Subject
-from skvae.threads import is_small_table, one_thread_if
+from skvae.threads import is_small_table, n_threads, one_thread_if, side_by_side
 
 __all__ = ["ConstantCollapseCertificate"]
 
@@ -259,10 +260,13 @@ class ConstantCollapseCertificate(BaseEstimator):
             latent: subject.read(latent, evidence) for latent in {*latents, self.latent}
         }
         confidence = self._report_confidence()
-        bounds = {
-            latent: reading.bound(confidence, self.method)
-            for latent, reading in readings.items()
-        }
+        with side_by_side(n_threads()) as call:
+            waiting = {
+                latent: call(reading.bound, confidence, self.method)
+                for latent, reading in readings.items()
+            }
+            mutual_information = call(evidence.posterior.mutual_information)
+            bounds = {latent: bound() for latent, bound in waiting.items()}
         if "sample" in readings and evidence.rate is not None:
             _check_chain(readings["sample"], evidence)
         at_mean = readings["mean"]
@@ -284,7 +288,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             confidence=float(confidence),
             method=self.method,
             rate=evidence.rate,
-            mutual_information=evidence.posterior.mutual_information,
+            mutual_information=mutual_information(),
             kl_per_dimension=evidence.kl_per_dimension,
             active_units=None if evidence.rate is None else evidence.active_units,
             margin_reconstruction=evidence.margin_reconstruction,

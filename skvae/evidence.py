@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from skvae.information.aggregate import PosteriorSample, RowSample
 from skvae.information.boundary import check_student, check_teacher, rows_counted_from
 from skvae.information.statistics import TeacherBlock
 from skvae.spool import RowSpool
+from skvae.threads import n_threads, side_by_side
 
 if TYPE_CHECKING:
     from skvae.subjects import Subject
@@ -70,12 +73,14 @@ class Evidence:
         self.other_view = BoundaryStatistics()
         self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
         self._code_origin: NDArray | None = None
-        for number, (X, X_teacher) in enumerate(subject.blocks()):
-            with rows_counted_from(self.n_samples):
-                T, codes = self._add(number, X, X_teacher, latents, whole)
-            if has_reconstruction:
-                to_reconstruct.update(T, np.asarray(codes.transformed))
-                last_rows = X
+        # An error's traceback would keep the threads waiting.
+        with closing(_read_ahead(subject, latents)) as blocks:
+            for number, (X, X_teacher, read) in enumerate(blocks):
+                with rows_counted_from(self.n_samples):
+                    T, codes = self._add(number, X, X_teacher, read, latents, whole)
+                if has_reconstruction:
+                    to_reconstruct.update(T, np.asarray(codes.transformed))
+                    last_rows = X
         if self.n_samples == 0:
             raise ValueError("There are no rows to certify: got an empty stream.")
         if has_reconstruction:
@@ -130,14 +135,20 @@ class Evidence:
         return "training" if self.n_seen == self.n_told else "mixed"
 
     def _add(
-        self, number: int, X: Any, X_teacher: Any, latents: tuple[str, ...], whole: bool
+        self,
+        number: int,
+        X: Any,
+        X_teacher: Any,
+        read: Callable[[], Any],
+        latents: tuple[str, ...],
+        whole: bool,
     ) -> tuple[NDArray[np.float64], Any]:
         """Add a block; return the teacher and the codes of its rows."""
         subject = self.subject
         T = subject.teach(X_teacher)
         self.T.append(T)
         self.n_samples += len(T)
-        codes = _read(subject, number, X, latents)
+        codes = read()
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -210,6 +221,28 @@ class Evidence:
         if (of_decoded == 0).any():
             return None
         return BoundaryStatistics().update(T, np.log(of_decoded)).margin
+
+
+def _read_ahead(
+    subject: Subject, latents: tuple[str, ...]
+) -> Generator[tuple[Any, Any, Callable[[], Any]]]:
+    """Yield the blocks of the subject, each with what returns its codes.
+
+    Where the model allows it, threads read the codes of the blocks that come next. All else,
+    the teacher and what rows go through first, is left to the caller's thread: it may be
+    anyone's, and need not bear several.
+    """
+    in_threads = getattr(subject.model, "can_read_in_threads", False) and subject.is_long
+    n_workers = n_threads() if in_threads else 1
+    # While the caller is busy with a block there is another for each thread.
+    n_ahead = n_workers if n_workers > 1 else 0
+    with side_by_side(n_workers) as call:
+        waiting: deque[tuple[Any, Any, Callable[[], Any]]] = deque()
+        for number, (X, X_teacher) in enumerate(subject.blocks()):
+            waiting.append((X, X_teacher, call(_read, subject, number, X, latents)))
+            if len(waiting) > n_ahead:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skvae.finite import require_finite
-from skvae.networks import draw_latent, standard_normal
+from skvae.networks import ModuleDecoder, ModuleEncoder, draw_latent, standard_normal
 from skvae.objective import importance_bound, kl, kl_per_dimension
 from skvae.randomness import torch_generator
 from skvae.scaling import Standardization
-from skvae.threads import one_thread_if
+from skvae.threads import n_threads, one_thread_if, side_by_side
 from skvae.training import VAENet
 
 __all__ = ["CodeReadings", "Inference"]
@@ -83,15 +84,22 @@ class Inference:
     seed: int
     owner: str
 
+    @property
+    def is_thread_safe(self) -> bool:
+        """Whether several threads may read rows at a time: through the library's own layers."""
+        module = self.net.module_
+        parts = type(module.encoder), type(module.decoder)
+        is_own = ModuleEncoder not in parts and ModuleDecoder not in parts
+        return is_own and torch.device(self.net.device).type == "cpu"
+
     def encode(self, rows: NDArray) -> NDArray[np.float32]:
         """Posterior means, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: self._encoded(x)[0], rows)
 
     def posterior(self, rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior means and log variances, each of shape (n_samples, latent_dim)."""
-        joined = self._map(lambda x: torch.cat(self._encoded(x), dim=1), rows)
-        latent_dim = self.net.module_.latent_dim
-        return joined[:, :latent_dim], joined[:, latent_dim:]
+        mean, log_variance = self._map_all(self._encoded, rows)
+        return mean, log_variance
 
     def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
         """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
@@ -101,29 +109,26 @@ class Inference:
         self, rows: NDArray, generator: torch.Generator | None
     ) -> NDArray[np.float64]:
         """Log probabilities of the witness at the mean, or at a draw from `generator`."""
-        module = self.net.module_
 
-        def read(x: Tensor) -> Tensor:
-            mean, log_variance = self._encoded(x)
-            if generator is None:
-                return module.witness.logits(mean)
-            return module.witness.logits(draw_latent(mean, log_variance, generator))
+        def latents(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, ...]:
+            return (mean if generator is None else draw_latent(mean, log_variance, generator),)
 
-        return _normalised(self._map(read, rows))
+        (log_q,) = self._witnessed(self.posterior(rows), latents)
+        return log_q
 
     def read(self, rows: NDArray, generators: Sequence[torch.Generator]) -> CodeReadings:
         """Posterior, divergence and witness, at the mean and at a draw of each generator."""
-        module = self.net.module_
 
-        def read_all(x: Tensor) -> tuple[Tensor, ...]:
-            mean, log_variance = self._encoded(x)
+        def encode(x: Tensor) -> tuple[Tensor, ...]:
+            posterior = self._encoded(x)
+            return *posterior, kl_per_dimension(*posterior)
+
+        def latents(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, ...]:
             noise = [standard_normal(mean.shape, generator) for generator in generators]
-            draws = draw_latent(mean, log_variance, torch.stack(noise)) if noise else ()
-            logits = [module.witness.logits(latent) for latent in (mean, *draws)]
-            return mean, log_variance, kl_per_dimension(mean, log_variance), *logits
+            return mean, *(draw_latent(mean, log_variance, torch.stack(noise)) if noise else ())
 
-        mean, log_variance, kl, *logits = self._map_all(read_all, rows)
-        at_mean, *at_samples = map(_normalised, logits)
+        mean, log_variance, kl = self._map_all(encode, rows)
+        at_mean, *at_samples = self._witnessed((mean, log_variance), latents)
         return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
 
     def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
@@ -183,7 +188,9 @@ class Inference:
 
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
         """Return the decoder means of codes, in the units of the data."""
-        return self._decode(codes, self.net.module_.decoder.expectation)
+        unscaled = Standardization.identity(codes.shape[1])
+        decoder = self.net.module_.decoder
+        return self.units.restore(self._map(decoder.expectation, codes, unscaled))
 
     def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:
         """Draws from the model, in the units of the data."""
@@ -191,18 +198,26 @@ class Inference:
         codes = torch.randn(
             n_samples, self.net.module_.latent_dim, generator=generator, dtype=torch.float32
         )
-        return self._decode(codes.numpy(), lambda latent: decoder.draw(latent, generator))
+        (rows,) = self._in_turn(lambda latent: (decoder.draw(latent, generator),), codes)
+        return self.units.restore(rows)
 
     def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior of a chunk that nothing else is read of afterwards."""
         mean, log_variance = self.net.module_.encoder(x, overwrite=True)
         return mean, log_variance
 
-    def _decode(
-        self, codes: NDArray, function: Callable[[Tensor], Tensor]
-    ) -> NDArray[np.float64]:
-        unscaled = Standardization.identity(codes.shape[1])
-        return self.units.restore(self._map(function, codes, unscaled))
+    def _witnessed(
+        self,
+        codes: Sequence[NDArray[np.float32]],
+        latents: Callable[..., tuple[Tensor, ...]],
+    ) -> list[NDArray[np.float64]]:
+        """Log probabilities of the witness at each of the latents that chunks of codes give."""
+        witness = self.net.module_.witness
+        read = self._in_turn(
+            lambda *chunk: tuple(map(witness.logits, latents(*chunk))),
+            *map(torch.from_numpy, codes),
+        )
+        return list(map(_normalised, read))
 
     def _map(
         self,
@@ -214,7 +229,6 @@ class Inference:
         (joined,) = self._map_all(lambda x: (function(x),), rows, units)
         return joined
 
-    @torch.inference_mode()
     def _map_all(
         self,
         function: Callable[[Tensor], tuple[Tensor, ...]],
@@ -223,27 +237,67 @@ class Inference:
     ) -> list[NDArray[np.float32]]:
         """Apply a function of several results to standardised chunks; join each of them.
 
-        A chunk is written where it belongs as it comes: a list of them to be joined at the
-        end would take twice the memory.
+        It must draw nothing: where the net bears it, threads take a share of the chunks each.
         """
         self.net.module_.eval()
-        joined: list[NDArray[np.float32]] = []
-        n_rows = CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
+        joined = _Joined(len(rows))
+        n_rows = self._chunk_rows
+        of_thread = threading.local()
+
+        @torch.inference_mode()
+        def read(start: int) -> None:
+            block = rows[start : start + n_rows]
+            if not hasattr(of_thread, "buffer"):
+                of_thread.buffer = np.empty(block.shape, dtype=np.float32)
+            chunk = (units or self.units).apply(block, out=of_thread.buffer[: len(block)])
+            require_finite(block, self.owner, derived=chunk)
+            joined.write(start, function(torch.from_numpy(chunk).to(self.net.device)))
+
+        starts = range(0, len(rows), n_rows)
+        n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
+        with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
+            for chunk in [call(read, start) for start in starts]:
+                chunk()
+        return joined.arrays
+
+    @torch.inference_mode()
+    def _in_turn(
+        self, function: Callable[..., tuple[Tensor, ...]], *codes: Tensor
+    ) -> list[NDArray[np.float32]]:
+        """Apply a function that may draw to chunks of codes, in order; join the results."""
+        self.net.module_.eval()
+        joined = _Joined(len(codes[0]))
         with one_thread_if(self.net.is_small()):
-            buffer = np.empty((min(n_rows, len(rows)), *rows.shape[1:]), dtype=np.float32)
-            for start in range(0, len(rows), n_rows):
-                block = rows[start : start + n_rows]
-                chunk = (units or self.units).apply(block, out=buffer[: len(block)])
-                require_finite(block, self.owner, derived=chunk)
-                results = function(torch.from_numpy(chunk).to(self.net.device))
-                if start == 0:
-                    joined = [
-                        np.empty((len(rows), *result.shape[1:]), dtype=np.float32)
-                        for result in results
-                    ]
-                for whole, result in zip(joined, results, strict=True):
-                    whole[start : start + n_rows] = result.numpy(force=True)
-        return joined
+            for start in range(0, len(codes[0]), self._chunk_rows):
+                chunk = [each[start : start + self._chunk_rows] for each in codes]
+                joined.write(start, function(*(each.to(self.net.device) for each in chunk)))
+        return joined.arrays
+
+    @property
+    def _chunk_rows(self) -> int:
+        return CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
+
+
+class _Joined:
+    """Results of chunks, each written where it belongs as it comes.
+
+    A list of them to be joined at the end would take twice the memory.
+    """
+
+    def __init__(self, n_rows: int):
+        self.arrays: list[NDArray[np.float32]] = []
+        self._n_rows = n_rows
+        self._lock = threading.Lock()
+
+    def write(self, start: int, results: tuple[Tensor, ...]) -> None:
+        """Write what the chunk that begins at a row gave; threads may, at a time."""
+        with self._lock:
+            self.arrays = self.arrays or [
+                np.empty((self._n_rows, *result.shape[1:]), dtype=np.float32)
+                for result in results
+            ]
+        for whole, result in zip(self.arrays, results, strict=True):
+            whole[start : start + len(result)] = result.numpy(force=True)
 
 
 def _normalised(witness_logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -199,6 +199,11 @@ class Subject:
         return other
 
     @property
+    def is_long(self) -> bool:
+        """Whether the rows, as far as they can be counted, are more than one block."""
+        return not _is_stream(self.X) and _num_samples(self.X) > BLOCK_ROWS
+
+    @property
     def latents(self) -> tuple[str, ...]:
         """The reads there are: bare codes have no posterior to draw from."""
         return ("mean", "sample") if self.has_witness or self.has_posterior else ("mean",)

@@ -1,9 +1,10 @@
-"""Small work on one thread, so that its bits do not depend on how many there are.
+"""Work on one thread, so that its bits do not depend on how many there are.
 
 A sum split over two threads is added up in another order, and a worker process of
 joblib has fewer threads than its parent: without this rule a grid search would give
-other last digits with ``n_jobs=2`` than with ``n_jobs=1``. Work too large for the rule
-keeps the threads it is given, and repeats to the bit under the same number of them.
+other last digits with ``n_jobs=2`` than with ``n_jobs=1``. Small work runs on one thread;
+large work that falls into independent pieces runs a piece a thread, side by side. Other
+work keeps the threads it is given, and repeats to the bit under the same number of them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["is_small_table", "one_thread_if"]
+__all__ = ["is_small_table", "n_threads", "one_thread_if", "side_by_side"]
 
 # Entries of a table below which linear algebra gains little from a second thread.
 SMALL_TABLE = 2**22
@@ -34,18 +36,55 @@ def one_thread_if(small: bool) -> Iterator[None]:
     if not small:
         yield
         return
-    # Where torch was never imported it has no threads, and need not be imported for this.
-    torch = sys.modules.get("torch")
-    n_threads = torch.get_num_threads() if torch else 1
+    before = n_threads()
     # OpenMP and torch count threads for each caller, a BLAS for the whole process.
     with _one_blas_thread(), _controller().limit(limits=1, user_api="openmp"):
-        if torch:
-            torch.set_num_threads(1)
+        _set_threads_of_torch(1)
         try:
             yield
         finally:
-            if torch:
-                torch.set_num_threads(n_threads)
+            _set_threads_of_torch(before)
+
+
+@contextmanager
+def side_by_side(n_workers: int) -> Iterator[Callable[..., Callable[[], Any]]]:
+    """Yield what has a function called by one of so many threads, each on one thread of torch.
+
+    It takes the function and its arguments, and returns a function that waits for the result,
+    or raises what the call raised. With less than two workers the call is made when its
+    result is asked for, by who asks, with the threads at hand.
+
+    Examples
+    --------
+    >>> from skvae.threads import side_by_side
+    >>> with side_by_side(2) as call:
+    ...     powers = [call(pow, base, 2) for base in (3, 4)]
+    ...     [power() for power in powers]
+    [9, 16]
+    """
+    if n_workers < 2:
+        yield functools.partial
+        return
+    workers = ThreadPoolExecutor(n_workers, initializer=_set_threads_of_torch, initargs=(1,))
+    with one_thread_if(True):
+        try:
+            yield lambda *call: workers.submit(*call).result
+        finally:
+            # After an error or an interrupt nobody wants the rest.
+            workers.shutdown(cancel_futures=True)
+
+
+def n_threads() -> int:
+    """Return the number of threads that torch may use for the caller; 1 without torch."""
+    # Where torch was never imported it has no threads, and need not be imported for this.
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else 1
+
+
+def _set_threads_of_torch(number: int) -> None:
+    torch = sys.modules.get("torch")
+    if torch:
+        torch.set_num_threads(number)
 
 
 def is_small_table(X: Any) -> bool:

@@ -851,6 +851,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return torch_generator(seed, stream)
 
     @property
+    def can_read_in_threads(self) -> bool:
+        """Whether several threads may call `read_codes` at a time, which a net may not bear."""
+        return self._inference.is_thread_safe
+
+    @property
     def device_(self) -> str:
         return str(self.net_.device)
 

@@ -34,10 +34,10 @@ def test_sample_of_a_stream_is_uniform_and_does_not_depend_on_its_batches():
     np.testing.assert_array_equal(whole.mean, cut.mean)
     assert len(whole.mean) == 2000
     assert whole.mean.mean() == pytest.approx(2500, abs=150)
-    assert PosteriorSample().mutual_information is None
+    assert PosteriorSample().mutual_information() is None
     small = PosteriorSample(max_rows=50)
     small.update(100 * means, 0 * means)
-    assert small.mutual_information == pytest.approx(np.log(50))
+    assert small.mutual_information() == pytest.approx(np.log(50))
 
 
 def test_arrays_of_a_sample_hold_the_same_rows_in_their_order():

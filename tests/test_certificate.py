@@ -1,6 +1,7 @@
 """The certificate: what it computes, what it takes, and what it refuses."""
 
 import copy
+import threading
 import warnings
 
 import numpy as np
@@ -22,6 +23,7 @@ from skvae import (
     ConstantCollapseCertificate,
     GaussianMixtureTeacher,
     PrecomputedTeacher,
+    TeacherGuidedVAE,
     spool,
 )
 from skvae.exceptions import BrokenBoundError, ConstantTeacherError
@@ -814,3 +816,45 @@ def test_row_that_cannot_be_taught_is_counted_from_the_first_of_the_table(small_
         ConstantCollapseCertificate().certify(vae, rows)
     with pytest.raises(ValueError, match=r"^Row 4099 of X is too far"):
         vae.teacher_proba(rows)
+
+
+class RememberingTeacher(GaussianMixtureTeacher):
+    """A teacher that knows which threads asked it, as one may that keeps what it made."""
+
+    def predict_proba(self, X):
+        self.asked_by = {*getattr(self, "asked_by", ()), threading.get_ident()}
+        return super().predict_proba(X)
+
+
+def test_number_of_threads_does_not_change_a_bit_of_a_report(small_vae, monkeypatch):
+    # More rows than two blocks, and a table too large for the rule of one thread.
+    X = np.random.default_rng(0).standard_normal((9000, 500), dtype=np.float32)
+    X[:4500, :250] += 1
+    teacher = RememberingTeacher(n_components=3)
+    vae = small_vae(max_epochs=30, teacher=teacher).fit(X[::45])
+    read_codes = TeacherGuidedVAE.read_codes
+    read_by = set()
+
+    def remember(*arguments):
+        read_by.add(threading.get_ident())
+        return read_codes(*arguments)
+
+    monkeypatch.setattr(TeacherGuidedVAE, "read_codes", remember)
+    certificate = ConstantCollapseCertificate(latent="sample")
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            read_by.clear()
+            report = certificate.certify(vae, X)
+            assert (threading.get_ident() in read_by) == (n == 1)
+            found.append((report, certificate.score(vae, X)))
+            assert torch.get_num_threads() == n
+            with pytest.raises(ValueError, match="Input X contains NaN"):
+                certificate.score(vae, np.concatenate([X, np.full_like(X[:1], np.nan)]))
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+    assert vae.teacher_.asked_by == {threading.get_ident()}

@@ -1,8 +1,11 @@
-"""The importance-weighted score against a model whose log density is known."""
+"""Reading a trained net: the importance-weighted score where it is known, and the threads."""
+
+import threading
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from skvae import TeacherGuidedVAE
 
@@ -97,3 +100,86 @@ def test_score_of_a_row_does_not_depend_on_the_rows_beside_it(fitted, clusters):
 def test_number_of_draws_is_checked(fitted, clusters, bad):
     with pytest.raises(ValueError, match="n_importance_samples must be None or a whole number"):
         fitted.score_samples(clusters, n_importance_samples=bad)
+
+
+@pytest.fixture(scope="module")
+def many_rows():
+    """Make more than four chunks, the last of them short."""
+    return np.random.default_rng(0).standard_normal((4500, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def threads_of_torch():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_number_of_threads_does_not_change_a_bit_of_what_is_read(
+    fitted, many_rows, threads_of_torch
+):
+    def read_all():
+        codes = fitted.transform(many_rows)
+        readings = fitted.read_codes(many_rows, [3, None])
+        return [
+            codes,
+            *fitted.posterior(many_rows),
+            fitted.posterior_kl(many_rows),
+            fitted.score_samples(many_rows),
+            fitted.score_samples(many_rows, n_importance_samples=3),
+            fitted.inverse_transform(codes),
+            fitted.sample(4500, random_state=0),
+            fitted.witness_log_proba(many_rows),
+            fitted.witness_log_proba(many_rows, latent="sample", random_state=3),
+            readings.mean,
+            *readings.log_witness_samples,
+        ]
+
+    threads_of_torch(1)
+    alone = read_all()
+    for n in (2, 3):
+        threads_of_torch(n)
+        for one, other in zip(alone, read_all(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert torch.get_num_threads() == n
+
+
+class Remembering(nn.Module):
+    """A layer that knows which threads went through it, as one may that keeps what it made."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.seen_by = set()
+
+    def forward(self, x):
+        self.seen_by.add(threading.get_ident())
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_module_of_the_users_own_is_called_by_the_callers_thread_alone(
+    small_vae, many_rows, threads_of_torch, part
+):
+    module = nn.Linear(3, 4) if part == "decoder" else nn.Linear(4, 6)
+    vae = small_vae(max_epochs=1, **{part: Remembering(module)}).fit(many_rows[:100])
+    threads_of_torch(3)
+    vae.inverse_transform(vae.transform(many_rows))
+    vae.score_samples(many_rows)
+    own = getattr(vae.net_.module_, part).layers
+    remembering = own if part == "decoder" else own[1]
+    assert remembering.seen_by == {threading.get_ident()}
+    assert not vae.can_read_in_threads
+
+
+@pytest.mark.parametrize("row", [0, 2000, 4499])
+def test_row_that_is_not_finite_is_refused_by_any_number_of_threads(
+    fitted, many_rows, threads_of_torch, row
+):
+    rows = many_rows.copy()
+    rows[row, 1] = np.nan
+    for n in (1, 3):
+        threads_of_torch(n)
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            fitted.transform(rows)
+        assert torch.get_num_threads() == n

@@ -201,7 +201,6 @@ class PosteriorSample:
         """Offer the posteriors of more rows."""
         self._sample.update(mean, log_variance)
 
-    @property
     def mutual_information(self) -> float | None:
         """Estimate of `mutual_information` from the rows kept; None before the first."""
         if self.mean is None or self.log_variance is None:
