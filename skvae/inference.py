@@ -194,11 +194,15 @@ class Inference:
 
     def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:
         """Draws from the model, in the units of the data."""
+        shape = n_samples, self.net.module_.latent_dim
+        return self.draw_given(standard_normal(shape, generator).numpy(), generator)
+
+    def draw_given(self, codes: NDArray, generator: torch.Generator) -> NDArray[np.float64]:
+        """Draws from the decoder at these codes, in the units of the data."""
         decoder = self.net.module_.decoder
-        codes = torch.randn(
-            n_samples, self.net.module_.latent_dim, generator=generator, dtype=torch.float32
+        (rows,) = self._in_turn(
+            lambda latent: (decoder.draw(latent, generator),), torch.from_numpy(codes)
         )
-        (rows,) = self._in_turn(lambda latent: (decoder.draw(latent, generator),), codes)
         return self.units.restore(rows)
 
     def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:

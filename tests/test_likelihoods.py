@@ -144,8 +144,7 @@ def test_estimator_learns_draws_and_decodes(small_vae, rows_of, likelihood, conv
     assert vae.history_[-1]["loss"] < vae.history_[0]["loss"] - 0.5
     codes = np.repeat(vae.transform(X[:1]), 20_000, axis=0)
     expected = vae.inverse_transform(codes[:1])[0]
-    noise, decoder = generator(), vae.net_.module_.decoder
-    drawn = vae._inference._decode(codes, lambda z: decoder.draw(z, noise))
+    drawn = vae._inference.draw_given(codes, generator())
     tolerance = 5 * drawn.std(axis=0) / 20_000**0.5 + 1e-6
     assert (abs(drawn.mean(axis=0) - expected) < tolerance).all()
     sampled = vae.sample(500)
