@@ -244,6 +244,26 @@ def test_the_certified_minimum_is_the_minimum(n_components, n_samples, m):
     assert found - 1e-3 <= certified <= found + 1e-9
 
 
+class CountedPasses(list):
+    n_passes = 0
+
+    def __iter__(self):
+        self.n_passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_minimum_is_found_to_the_last_digits_in_a_few_passes(seed):
+    T, log_q = _clusters(np.random.default_rng(seed), 2000, noise=2.0)
+    mixture = betting.Mixture(_uniform(10), 0.02)
+    blocks = CountedPasses([(mixture.score(T, log_q), T)])
+    bets = betting.Bets(np.array([0.02, 0.05, 0.13]), np.full(3, 1 / 3))
+    found = betting.least_log_e_value(blocks, bets, 0.0, T.mean(axis=0), tolerance=0.0)
+    assert found.gap <= found.rounding < 1e-8
+    # Steps by slopes that are rounding took up to 60.
+    assert blocks.n_passes <= 8
+
+
 def test_what_is_certified_is_below_the_minimum_however_early_it_stops():
     T, log_q = _clusters(np.random.default_rng(0), 200, 4)
     mixture = betting.Mixture(_uniform(4), 0.02)

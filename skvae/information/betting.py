@@ -113,7 +113,10 @@ def least_log_e_value(
         # two bets return the same: the secant of the slopes at both ends says by how much.
         move = trial.average - best.average
         before, after = float(best.gradient @ move), float(trial.gradient @ move)
-        step = float(np.clip(step * before / (before - after), 0.1, 3)) if before < after else 1
+        # Slopes that are rounding say nothing: a step by them may go anywhere.
+        if -before > best.rounding:
+            secant = step * before / (before - after) if before < after else 1.0
+            step = float(np.clip(secant, 0.1, 3))
         if trial.value <= best.value + best.rounding:
             best = trial
     return certified

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from hand_loop import HandWrittenVAE, encode, margin
 from products import HIDDEN, LATENT_DIM, encoder_read, net_read
-from tables import many_rows
+from tables import clusters, many_rows
 from timing import Session, parser
 
 from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
@@ -25,13 +25,7 @@ def _in_float32(values):
     return torch.as_tensor(values, dtype=torch.float32)
 
 
-def main():
-    command = parser(__doc__)
-    command.add_argument("--fashion-mnist", type=Path, metavar="FOLDER")
-    options = command.parse_args()
-    session = Session("inference", options)
-    warnings.simplefilter("ignore")
-    name, X = many_rows(options.fashion_mnist)
+def measure(name, X, session):
     vae = TeacherGuidedVAE(
         hidden_layer_sizes=HIDDEN,
         latent_dim=LATENT_DIM,
@@ -62,6 +56,16 @@ def main():
         },
         ("forward products of the encoder", "encoding by hand"),
     )
+
+
+def main():
+    command = parser(__doc__)
+    command.add_argument("--fashion-mnist", type=Path, metavar="FOLDER")
+    options = command.parse_args()
+    session = Session("inference", options)
+    warnings.simplefilter("ignore")
+    measure(*many_rows(options.fashion_mnist), session)
+    measure("synthetic", clusters(200_000, 32), session)
     session.close()
 
 
