@@ -73,7 +73,7 @@ class Evidence:
         self.other_view = BoundaryStatistics()
         self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
         self._code_origin: NDArray | None = None
-        # An error's traceback would keep the threads waiting.
+        # Closed here, or the traceback of an error would hold on to the threads.
         with closing(_read_ahead(subject, latents)) as blocks:
             for number, (X, X_teacher, read) in enumerate(blocks):
                 with rows_counted_from(self.n_samples):
@@ -232,8 +232,9 @@ def _read_ahead(
     the teacher and what rows go through first, is left to the caller's thread: it may be
     anyone's, and need not bear several.
     """
-    in_threads = getattr(subject.model, "can_read_in_threads", False) and subject.is_long
-    n_workers = n_threads() if in_threads else 1
+    in_threads = getattr(subject.model, "can_read_in_threads", False)
+    is_worth_it = _is_read_at_once(subject) and subject.is_long
+    n_workers = n_threads() if in_threads and is_worth_it else 1
     # While the caller is busy with a block there is another for each thread.
     n_ahead = n_workers if n_workers > 1 else 0
     with side_by_side(n_workers) as call:
@@ -249,9 +250,13 @@ def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> An
     """Read the codes of a block: at once where the model can, else one by one as asked."""
     stream = np.random.SeedSequence(subject.random_state, spawn_key=(number,))
     seeds = stream.generate_state(subject.n_draws).tolist() if "sample" in latents else []
-    if subject.has_witness and hasattr(subject.model, "read_codes"):
+    if _is_read_at_once(subject):
         return subject.model.read_codes(X, seeds)
     return _OneByOne(subject, X, seeds)
+
+
+def _is_read_at_once(subject: Subject) -> bool:
+    return subject.has_witness and hasattr(subject.model, "read_codes")
 
 
 class _OneByOne:

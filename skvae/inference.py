@@ -260,8 +260,9 @@ class Inference:
         starts = range(0, len(rows), n_rows)
         n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
         with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
-            for chunk in [call(read, start) for start in starts]:
-                chunk()
+            readings = [call(read, start) for start in starts]
+            for reading in readings:
+                reading()
         return joined.arrays
 
     @torch.inference_mode()

@@ -819,10 +819,11 @@ def test_row_that_cannot_be_taught_is_counted_from_the_first_of_the_table(small_
 
 
 class RememberingTeacher(GaussianMixtureTeacher):
-    """A teacher that knows which threads asked it, as one may that keeps what it made."""
+    """A teacher that knows which threads asked it, and with how many of torch."""
 
     def predict_proba(self, X):
-        self.asked_by = {*getattr(self, "asked_by", ()), threading.get_ident()}
+        asked_by = threading.get_ident(), torch.get_num_threads()
+        self.asked_by = {*getattr(self, "asked_by", ()), asked_by}
         return super().predict_proba(X)
 
 
@@ -854,7 +855,11 @@ def test_number_of_threads_does_not_change_a_bit_of_a_report(small_vae, monkeypa
             with pytest.raises(ValueError, match="Input X contains NaN"):
                 certificate.score(vae, np.concatenate([X, np.full_like(X[:1], np.nan)]))
             assert torch.get_num_threads() == n
+        given = RememberingTeacher(n_components=3).fit(X[::45])
+        ConstantCollapseCertificate(teacher=given).score(vae, X)
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
-    assert vae.teacher_.asked_by == {threading.get_ident()}
+    assert {thread for thread, _ in vae.teacher_.asked_by} == {threading.get_ident()}
+    # No threads read beside it: it has all of them.
+    assert given.asked_by == {(threading.get_ident(), 3)}
