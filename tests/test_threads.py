@@ -58,11 +58,12 @@ def test_one_worker_is_the_caller_when_it_asks():
 
 
 def test_an_error_is_raised_where_the_result_is_asked_for_and_ends_the_rest():
-    n_alive = threading.active_count()
     begun = []
+    workers = set()
 
     def work(number):
         begun.append(number)
+        workers.add(threading.current_thread())
         if number == 1:
             raise ValueError("the second call failed")
         time.sleep(0.1)
@@ -75,7 +76,8 @@ def test_an_error_is_raised_where_the_result_is_asked_for_and_ends_the_rest():
     with pytest.raises(ValueError, match="the second call failed"):
         all_work()
     assert len(begun) < 100
-    assert threading.active_count() == n_alive
+    assert len(workers) == 2
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_one_thread_holds_for_the_caller_alone():
