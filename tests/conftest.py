@@ -3,6 +3,7 @@
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from sklearn.datasets import load_iris, load_wine
 
@@ -13,6 +14,14 @@ matplotlib.use("Agg")
 # A busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture
+def set_threads():
+    """Set torch's number of threads; what it was before comes back after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -827,7 +827,9 @@ class RememberingTeacher(GaussianMixtureTeacher):
         return super().predict_proba(X)
 
 
-def test_number_of_threads_does_not_change_a_bit_of_a_report(small_vae, monkeypatch):
+def test_number_of_threads_does_not_change_a_bit_of_a_report(
+    small_vae, monkeypatch, set_threads
+):
     # More rows than two blocks, and a table too large for the rule of one thread.
     X = np.random.default_rng(0).standard_normal((9000, 500), dtype=np.float32)
     X[:4500, :250] += 1
@@ -842,23 +844,19 @@ def test_number_of_threads_does_not_change_a_bit_of_a_report(small_vae, monkeypa
 
     monkeypatch.setattr(TeacherGuidedVAE, "read_codes", remember)
     certificate = ConstantCollapseCertificate(latent="sample")
-    before = torch.get_num_threads()
     found = []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            read_by.clear()
-            report = certificate.certify(vae, X)
-            assert (threading.get_ident() in read_by) == (n == 1)
-            found.append((report, certificate.score(vae, X)))
-            assert torch.get_num_threads() == n
-            with pytest.raises(ValueError, match="Input X contains NaN"):
-                certificate.score(vae, np.concatenate([X, np.full_like(X[:1], np.nan)]))
-            assert torch.get_num_threads() == n
-        given = RememberingTeacher(n_components=3).fit(X[::45])
-        ConstantCollapseCertificate(teacher=given).score(vae, X)
-    finally:
-        torch.set_num_threads(before)
+    for n in (1, 2, 3):
+        set_threads(n)
+        read_by.clear()
+        report = certificate.certify(vae, X)
+        assert (threading.get_ident() in read_by) == (n == 1)
+        found.append((report, certificate.score(vae, X)))
+        assert torch.get_num_threads() == n
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            certificate.score(vae, np.concatenate([X, np.full_like(X[:1], np.nan)]))
+        assert torch.get_num_threads() == n
+    given = RememberingTeacher(n_components=3).fit(X[::45])
+    ConstantCollapseCertificate(teacher=given).score(vae, X)
     assert found[0] == found[1] == found[2]
     assert {thread for thread, _ in vae.teacher_.asked_by} == {threading.get_ident()}
     # No threads read beside it: it has all of them.

@@ -238,17 +238,15 @@ def test_constant_pixels_and_outliers_stay_finite(conv_vae, images):
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_same_seed_same_bits_whatever_the_threads(conv_vae, images, likelihood, precision):
+def test_same_seed_same_bits_whatever_the_threads(
+    conv_vae, images, set_threads, likelihood, precision
+):
     X = (images - images.min()) / np.ptp(images)
     before = torch.get_rng_state()
     setting = {"likelihood": likelihood, "precision": precision}
     first = conv_vae(**setting).fit(X)
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        second = conv_vae(**setting).fit(X)
-    finally:
-        torch.set_num_threads(n_threads)
+    set_threads(2)
+    second = conv_vae(**setting).fit(X)
     np.testing.assert_array_equal(first.transform(X), second.transform(X))
     assert torch.equal(torch.get_rng_state(), before)
 

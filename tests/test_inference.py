@@ -108,15 +108,8 @@ def many_rows():
     return np.random.default_rng(0).standard_normal((4500, 4)).astype(np.float32)
 
 
-@pytest.fixture
-def threads_of_torch():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_number_of_threads_does_not_change_a_bit_of_what_is_read(
-    fitted, many_rows, threads_of_torch
+    fitted, many_rows, set_threads
 ):
     def read_all():
         codes = fitted.transform(many_rows)
@@ -135,10 +128,10 @@ def test_number_of_threads_does_not_change_a_bit_of_what_is_read(
             *readings.log_witness_samples,
         ]
 
-    threads_of_torch(1)
+    set_threads(1)
     alone = read_all()
     for n in (2, 3):
-        threads_of_torch(n)
+        set_threads(n)
         for one, other in zip(alone, read_all(), strict=True):
             np.testing.assert_array_equal(one, other)
         assert torch.get_num_threads() == n
@@ -159,11 +152,11 @@ class Remembering(nn.Module):
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_module_of_the_users_own_is_called_by_the_callers_thread_alone(
-    small_vae, many_rows, threads_of_torch, part
+    small_vae, many_rows, set_threads, part
 ):
     module = nn.Linear(3, 4) if part == "decoder" else nn.Linear(4, 6)
     vae = small_vae(max_epochs=1, **{part: Remembering(module)}).fit(many_rows[:100])
-    threads_of_torch(3)
+    set_threads(3)
     vae.inverse_transform(vae.transform(many_rows))
     vae.score_samples(many_rows)
     own = getattr(vae.net_.module_, part).layers
@@ -174,12 +167,12 @@ def test_module_of_the_users_own_is_called_by_the_callers_thread_alone(
 
 @pytest.mark.parametrize("row", [0, 2000, 4499])
 def test_row_that_is_not_finite_is_refused_by_any_number_of_threads(
-    fitted, many_rows, threads_of_torch, row
+    fitted, many_rows, set_threads, row
 ):
     rows = many_rows.copy()
     rows[row, 1] = np.nan
     for n in (1, 3):
-        threads_of_torch(n)
+        set_threads(n)
         with pytest.raises(ValueError, match="Input X contains NaN"):
             fitted.transform(rows)
         assert torch.get_num_threads() == n

@@ -13,12 +13,10 @@ PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
-def _three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
+def _three_threads(set_threads):
+    set_threads(3)
     yield
     assert torch.get_num_threads() == 3
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("n_workers", [-1, 0, 1, 2, 5])

@@ -176,16 +176,12 @@ def test_same_seed_same_weights_and_history_to_the_bit(small_vae, clusters):
     assert not np.array_equal(other.transform(clusters), first.transform(clusters))
 
 
-def test_number_of_threads_does_not_change_a_bit(small_vae, digit_images):
-    n_threads = torch.get_num_threads()
+def test_number_of_threads_does_not_change_a_bit(small_vae, digit_images, set_threads):
     codes = []
-    try:
-        for n in (1, 2):
-            torch.set_num_threads(n)
-            codes.append(small_vae(teacher=None).fit(digit_images).transform(digit_images))
-            assert torch.get_num_threads() == n
-    finally:
-        torch.set_num_threads(n_threads)
+    for n in (1, 2):
+        set_threads(n)
+        codes.append(small_vae(teacher=None).fit(digit_images).transform(digit_images))
+        assert torch.get_num_threads() == n
     np.testing.assert_array_equal(*codes)
 
 
