@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from skvae.convolutions import AsImages, ResidualBlock, Upsampling, upsampled
 from skvae.dense_pass import DensePass, through_rectifier
+from skvae.room import Room
 
 __all__ = ["ConvolutionPass"]
 
@@ -176,8 +177,8 @@ class _AsImages:
 
     def __init__(self, layer: AsImages, dtype: torch.dtype):
         self.image_shape = layer.image_shape
-        self._images = _Room(dtype, torch.channels_last)
-        self._rows = _Room(dtype, torch.contiguous_format)
+        self._images = Room(dtype, torch.channels_last)
+        self._rows = Room(dtype, torch.contiguous_format)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._images.filled(x.unflatten(1, self.image_shape))
@@ -190,8 +191,8 @@ class _AsRows:
     """Images to rows of one dtype; their gradient is of another."""
 
     def __init__(self, dtype: torch.dtype, gradient_dtype: torch.dtype):
-        self._rows = _Room(dtype, torch.contiguous_format)
-        self._images = _Room(gradient_dtype, torch.channels_last)
+        self._rows = Room(dtype, torch.contiguous_format)
+        self._images = Room(gradient_dtype, torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         self._image_shape = x.shape[1:]
@@ -199,23 +200,6 @@ class _AsRows:
 
     def backward(self, gradient: Tensor, needs_input: bool) -> Tensor:
         return self._images.filled(gradient.unflatten(1, self._image_shape))
-
-
-class _Room:
-    """Memory that stays, for the largest batch so far, of which a batch takes a part."""
-
-    def __init__(self, dtype: torch.dtype, memory_format: torch.memory_format):
-        self.dtype = dtype
-        self.memory_format = memory_format
-        self._whole: Tensor | None = None
-
-    def filled(self, x: Tensor) -> Tensor:
-        """Return a copy of `x` in this memory."""
-        if self._whole is None or len(self._whole) < len(x):
-            self._whole = torch.empty_like(
-                x, dtype=self.dtype, memory_format=self.memory_format
-            )
-        return self._whole[: len(x)].copy_(x)
 
 
 def _part(layer: Any, dtype: torch.dtype) -> _Part:

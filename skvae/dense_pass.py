@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skvae.room import Room
+
 __all__ = ["DensePass", "through_rectifier"]
 
 rectifier_backward = torch.ops.aten.threshold_backward.grad_input
@@ -45,10 +47,9 @@ class DensePass:
         ]
         self.dtype = dtype
         self._inputs: list[Tensor] = []
-        # Of each layer: what it makes, and the gradient of what it is given. There is room
-        # for the largest batch so far, of which a batch takes a part.
-        self._room: list[tuple[Tensor, Tensor]] = []
-        self._taken: list[tuple[Tensor, Tensor]] = []
+        # Of each layer: what it makes, and the gradient of what it is given.
+        self._made = [Room(dtype) for _ in self.parameters]
+        self._of_input = [Room(dtype) for _ in self.parameters]
         self._gradients: dict[Tensor, Tensor] = {}
         # In half precision: the parameters as the products have them, and their gradients.
         is_full = dtype is torch.float32
@@ -59,13 +60,12 @@ class DensePass:
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layers make of rows; the next call writes over it."""
         x = x.to(self.dtype)
-        self._take_room(x)
         self._inputs = []
         last = len(self.parameters) - 1
         for number, (weight, bias) in enumerate(self._lowered()):
             self._inputs.append(x)
-            x = self._taken[number][0]
-            torch.addmm(bias, self._inputs[number], weight.t(), out=x)
+            made = self._made[number].like(x, weight.shape[0])
+            x = torch.addmm(bias, x, weight.t(), out=made)
             if number < last:
                 x.relu_()
         return x
@@ -95,7 +95,7 @@ class DensePass:
             torch.sum(gradient, 0, out=of_bias)
             if number == 0 and not needs_input:
                 break
-            of_input = self._taken[number][1]
+            of_input = self._of_input[number].like(x)
             torch.mm(gradient, parameters[number][0], out=of_input)
             if number > 0:
                 through_rectifier(of_input, x)
@@ -116,17 +116,6 @@ class DensePass:
             return self.parameters
         _copy(self.parameters, self._halves)
         return self._halves
-
-    def _take_room(self, x: Tensor) -> None:
-        n_rows = len(x)
-        if not self._room or len(self._room[0][0]) < n_rows:
-            self._room = [
-                (x.new_empty(n_rows, weight.shape[0]), x.new_empty(n_rows, weight.shape[1]))
-                for weight, _ in self.parameters
-            ]
-            self._taken = self._room
-        elif len(self._taken[0][0]) != n_rows:
-            self._taken = [(made[:n_rows], given[:n_rows]) for made, given in self._room]
 
     def _gradient_of(self, parameter: Tensor) -> Tensor:
         if parameter.grad is None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from skvae.convolution_pass import ConvolutionPass
-from skvae.criterion import TERMS, Criterion
+from skvae.criterion import Criterion
 from skvae.dense_pass import DensePass
-from skvae.gradients import (
-    alignment_gradient,
-    gaussian_gradient,
-    gaussian_variance_gradient,
-    kl_gradient,
-)
-from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import (
     HALF_PRECISIONS,
     ConvolutionalDecoder,
@@ -29,7 +22,7 @@ from skvae.networks import (
     draw_latent,
     through_draw,
 )
-from skvae.witnesses import LinearWitness
+from skvae.room import Room
 
 __all__ = ["DirectStep"]
 
@@ -46,8 +39,7 @@ class DirectStep:
 
     Layers are passed through by `DensePass` and, on a CPU, `ConvolutionPass`. What lies
     between and behind them, the witness, the likelihood and the terms of the objective, is
-    left to autograd, but for the usual objective: there `skvae.gradients` has all that is
-    needed.
+    left to autograd.
 
     Parameters
     ----------
@@ -57,6 +49,9 @@ class DirectStep:
         The objective.
     """
 
+    # Whether the gradients are to be zero beforehand.
+    adds_to_gradients = True
+
     def __init__(self, module: VariationalAutoencoder, criterion: Criterion):
         self.module = module
         self.criterion = criterion
@@ -64,17 +59,10 @@ class DirectStep:
         self.encoder, self.decoder = (
             PASSES[type(part)](part.layers, dtype) for part in (module.encoder, module.decoder)
         )
-        self.has_closed_form = (
-            criterion.terms == TERMS
-            and criterion.alignment_target is None
-            and type(module.witness) is LinearWitness
-            and isinstance(module.decoder.likelihood, GaussianLikelihood)
-            # A loss that is scaled up for the gradients' sake has to go through autograd.
-            and dtype is not torch.float16
-        )
+        self._seen = Room()
 
-    @staticmethod
-    def is_for(module: VariationalAutoencoder) -> bool:
+    @classmethod
+    def is_for(cls, module: VariationalAutoencoder, criterion: Criterion) -> bool:
         """Whether a pass through both parts is known, and all of the net is trained."""
         passes = [PASSES.get(type(part)) for part in (module.encoder, module.decoder)]
         parameters = list(module.parameters())
@@ -85,10 +73,14 @@ class DirectStep:
             and all(parameter.requires_grad for parameter in parameters)
         )
 
-    def evaluate(
-        self, x: Tensor, T: Tensor, noise: Tensor
-    ) -> tuple[Outputs, dict[str, Tensor]]:
-        """Return what the net makes of a batch, and sums of the terms of the objective.
+    def take(
+        self,
+        x: Tensor,
+        T: Tensor,
+        noise: Tensor,
+        scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
+    ) -> Tensor:
+        """Set the gradients of all weights; return the sum of each term over the batch.
 
         Parameters
         ----------
@@ -98,93 +90,44 @@ class DirectStep:
             Their teacher distributions.
         noise : Tensor of shape (n_rows, latent_dim) or (n_draws, n_rows, latent_dim)
             What the codes are drawn with.
+        scaled : callable, default=as it is
+            From the mean objective of the batch to what the gradients are of.
+
+        Returns
+        -------
+        terms : Tensor of shape (n_terms,)
+            As `Criterion.total` orders them.
         """
         module = self.module
         with torch.no_grad():
-            made = self.encoder.forward(module.encoder.seen(x)).float()
-            mean, log_variance = made.chunk(2, dim=1)
+            mean, log_variance = self._encoded(x).chunk(2, dim=1)
             latent = draw_latent(mean.expand(noise.shape), log_variance, noise)
             decoded = self.decoder.forward(latent.flatten(0, -2))
             # A new tensor: the memory is used again, its gradient is not.
             parameters = decoded.detach().float()
-        with torch.set_grad_enabled(not self.has_closed_form):
-            if not self.has_closed_form:
-                for leaf in (mean, log_variance, latent, parameters):
-                    leaf.requires_grad_()
-            first = latent if noise.ndim == 2 else latent[0]
-            log_witness = module.witness(module.shown(mean, first))
-            outputs = Outputs(mean, log_variance, parameters, log_witness, latent)
-            return outputs, self.criterion.sums(x, T, outputs, module)
-
-    def backward(self, loss: Tensor, x: Tensor, T: Tensor, outputs: Outputs) -> None:
-        """Set the gradients of all weights.
-
-        Parameters
-        ----------
-        loss : Tensor of shape ()
-            Mean objective of the batch, from the sums that `evaluate` returned.
-        x, T, outputs
-            As `evaluate` was given them, and as it returned them.
-        """
-        if self.has_closed_form:
-            with torch.no_grad():
-                of = self._closed_form(x, T, outputs)
-        else:
-            loss.backward()
-            of = Gradients(*(_gradient(getattr(outputs, name)) for name in Gradients._fields))
+        leaves = (mean, log_variance, latent, parameters)
+        for leaf in leaves:
+            leaf.requires_grad_()
+        first = latent if noise.ndim == 2 else latent[0]
+        log_witness = module.witness(module.shown(mean, first))
+        outputs = Outputs(mean, log_variance, parameters, log_witness, latent)
+        loss, terms = self.criterion(x, T, outputs, module)
+        scaled(loss).backward()
+        of_mean, of_log_variance, of_latent, of_parameters = map(_gradient, leaves)
         with torch.no_grad():
-            through = cast(Tensor, self.decoder.backward(of.parameters, needs_input=True))
+            through = cast(Tensor, self.decoder.backward(of_parameters, needs_input=True))
             # What reads the code itself, the witness of a draw say, adds to it.
-            of_latent = of.latent + through.float().view_as(of.latent)
-            drawn = through_draw(of_latent, outputs.latent, outputs.mean)
-            of_made = torch.cat([of.mean + drawn[0], of.log_variance + drawn[1]], dim=1)
+            of_latent = of_latent + through.float().view_as(of_latent)
+            drawn = through_draw(of_latent, latent, mean)
+            of_made = torch.cat([of_mean + drawn[0], of_log_variance + drawn[1]], dim=1)
         self.encoder.backward(of_made, needs_input=False)
+        return terms
 
-    def _closed_form(self, x: Tensor, T: Tensor, outputs: Outputs) -> Gradients:
-        """Set the gradients of the witness and the variances; return all others."""
-        criterion, n_rows = self.criterion, len(x)
-        likelihood = cast(GaussianLikelihood, self.module.decoder.likelihood)
-        log_variance = likelihood.log_variance
-        # A mean over rows is a matter of larger variances, and no further pass over them.
-        of_parameters = gaussian_gradient(
-            x, outputs.parameters, log_variance + math.log(n_rows)
-        )
-        if likelihood.is_learned:
-            excess = likelihood.excess_log_variance
-            of_variance = gaussian_variance_gradient(x, outputs.parameters, log_variance)
-            of_excess = of_variance * torch.sigmoid(excess) / n_rows
-            _add_gradient(excess, of_excess.sum_to_size(excess.shape))
-        of_mean, of_log_variance = (
-            part * (criterion.effective_beta / n_rows)
-            for part in kl_gradient(outputs.mean, outputs.log_variance)
-        )
-        of_latent = torch.zeros_like(of_mean)
-        if criterion.alignment_weight > 0:
-            head = cast(LinearWitness, self.module.witness).head
-            # Weighed first, in the order of autograd. On the boundary the gradient of the bias
-            # is zero, and an optimiser that divides by gradients makes much of what rounding
-            # leaves of it.
-            weighed = T * (criterion.alignment_weight / n_rows)
-            of_logits = alignment_gradient(weighed, outputs.log_witness)
-            shown = self.module.shown(outputs.mean, outputs.latent)
-            _add_gradient(head.weight, of_logits.t() @ shown)
-            _add_gradient(head.bias, of_logits.sum(dim=0))
-            self.module.shown(of_mean, of_latent).addmm_(of_logits, head.weight)
-        return Gradients(of_mean, of_log_variance, of_latent, of_parameters)
-
-
-class Gradients(NamedTuple):
-    """Gradients of those `Outputs` that layers made, or that layers are shown."""
-
-    mean: Tensor
-    log_variance: Tensor
-    latent: Tensor
-    parameters: Tensor
+    def _encoded(self, x: Tensor) -> Tensor:
+        """Means and log variances of the codes of rows, side by side."""
+        seen = self.module.encoder.seen(x, out=self._seen.like(x))
+        return self.encoder.forward(seen).float()
 
 
 def _gradient(leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-
-
-def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
-    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

@@ -57,13 +57,13 @@ class ModuleEncoder(nn.Module):
 
         With `overwrite` the rows need not be what they were afterwards.
         """
-        made = self.layers(self.seen(x, overwrite))
+        made = self.layers(self.seen(x, out=x if overwrite else None))
         mean, log_variance = made if isinstance(made, tuple) else made.chunk(2, dim=1)
         return mean, log_variance
 
-    def seen(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """Rows as the layers are shown them."""
-        return _seen(x, self.sees_logs, overwrite)
+    def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Rows as the layers are shown them, written to `out` if it is given."""
+        return _seen(x, self.sees_logs, out)
 
 
 class Encoder(ModuleEncoder):
@@ -406,11 +406,10 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     return gradient, of_log_variance
 
 
-def _seen(x: Tensor, as_logs: bool, overwrite: bool = False) -> Tensor:
+def _seen(x: Tensor, as_logs: bool, out: Tensor | None = None) -> Tensor:
     shown = torch.log1p(x) if as_logs else x
-    # In place it takes a third of the time where a chunk just fits in the cache.
-    clamp = shown.clamp_ if overwrite else shown.clamp
-    return clamp(-ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND)
+    # In memory that is at hand it takes a third of the time.
+    return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)
 
 
 def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -53,8 +53,14 @@ class FlatAdamW(torch.optim.AdamW):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to zero, where they lie, or drop them."""
+        self.ready_gradients()
         for flat in self._flats:
-            flat.zero_gradients()
+            flat.gradient.zero_()
+
+    def ready_gradients(self) -> None:
+        """As `zero_grad`, but gradients that lie together are left for who writes over them."""
+        for flat in self._flats:
+            flat.ready_gradients()
         for weight in self._alone:
             weight.grad = None
 
@@ -174,14 +180,14 @@ class Flat:
         self.gradient = self.whole.new_empty(0)
         self.gradients: list[Tensor] = []
 
-    def zero_gradients(self) -> None:
-        """Set the gradients to zero; join weights and gradients where they are not yet."""
+    def ready_gradients(self) -> None:
+        """Join weights and gradients where they are not yet."""
         if not self.gradients:
             self._join()
         for (member, _), gradient in zip(self.members, self.gradients, strict=True):
             if member.grad is not gradient:
                 member.grad = gradient
-        self.whole.grad = self.gradient.zero_()
+        self.whole.grad = self.gradient
 
     def _join(self) -> None:
         with torch.no_grad():

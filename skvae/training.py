@@ -17,6 +17,7 @@ from torch.amp import GradScaler
 
 from skvae.aggressive import AggressivePhase, with_encoder_steps
 from skvae.batches import TrainingRows, filled_up, without_single_row
+from skvae.closed_form import step_for
 from skvae.criterion import FURTHER_TERMS, TERMS, Criterion
 from skvae.denormals import without_denormals
 from skvae.devices import has_fused_optimizer, memory_explained, resolve_device
@@ -146,8 +147,8 @@ class VAENet(NeuralNet):
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
-        elif DirectStep.is_for(self.module_):
-            self._direct_step = DirectStep(self.module_, self.criterion_)
+        else:
+            self._direct_step = step_for(self.module_, self.criterion_)
         try:
             with (
                 one_thread_if(self.is_small()),
@@ -214,17 +215,18 @@ class VAENet(NeuralNet):
         if self.kl_schedule is not None:
             self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
             self.n_steps_ += 1
-        self.optimizer_.zero_grad()
-        direct_step = self._direct_step
+        step = self._direct_step
+        if step is None or step.adds_to_gradients:
+            self.optimizer_.zero_grad()
+        else:
+            self.optimizer_.ready_gradients()
         # The scaler leaves all as it is unless the products are in float16.
-        if direct_step is None:
+        if step is None:
             loss, terms = self._evaluate(batch, generator)
             self.scaler_.scale(loss).backward()
         else:
             x, T = batch
-            outputs, sums = direct_step.evaluate(x, T, self._noise(x, generator))
-            loss, terms = self.criterion_.total(sums, len(x))
-            direct_step.backward(self.scaler_.scale(loss), x, T, outputs)
+            terms = step.take(x, T, self._noise(x, generator), self.scaler_.scale)
         if self.scaler_.is_enabled():
             self.scaler_.step(self.optimizer_)
             self.scaler_.update()

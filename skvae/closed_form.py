@@ -1,0 +1,155 @@
+"""The step of the usual objective, whose gradients have a closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from skvae.criterion import TERMS, Criterion
+from skvae.direct_step import DirectStep
+from skvae.likelihoods import GaussianLikelihood
+from skvae.networks import VariationalAutoencoder
+from skvae.room import Room
+from skvae.witnesses import LinearWitness
+
+__all__ = ["ClosedFormStep", "step_for"]
+
+
+class ClosedFormStep(DirectStep):
+    """`DirectStep` for Gaussian columns, a linear witness and none of the further terms.
+
+    Autograd would find the same gradients, and its bookkeeping costs a small net more than
+    their formulas. Whatever is as large as the batch is written over what was there.
+
+    Parameters
+    ----------
+    module : VariationalAutoencoder
+        One that `is_for` says yes to.
+    criterion : Criterion
+        The objective.
+
+    References
+    ----------
+    Kingma and Welling, arXiv 1312.6114, appendices B and C.2, and arXiv 2605.05813 for the
+    terms.
+    """
+
+    adds_to_gradients = False
+
+    def __init__(self, module: VariationalAutoencoder, criterion: Criterion):
+        super().__init__(module, criterion)
+        self.likelihood = cast(GaussianLikelihood, module.decoder.likelihood)
+        self.head = cast(LinearWitness, module.witness).head
+        self._of_made = Room()
+
+    @classmethod
+    def is_for(cls, module: VariationalAutoencoder, criterion: Criterion) -> bool:
+        """Whether the objective is the usual one, and `DirectStep` is for the net."""
+        return (
+            super().is_for(module, criterion)
+            and criterion.terms == TERMS
+            and criterion.alignment_target is None
+            and type(module.witness) is LinearWitness
+            and isinstance(module.decoder.likelihood, GaussianLikelihood)
+            # A loss that is scaled up for the gradients' sake has to go through autograd.
+            and module.precision != "fp16"
+        )
+
+    @torch.no_grad()
+    def take(
+        self,
+        x: Tensor,
+        T: Tensor,
+        noise: Tensor,
+        scaled: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Set the gradients of all weights; return the sum of each term over the batch."""
+        criterion, n_rows = self.criterion, len(x)
+        made = self._encoded(x)
+        mean, log_variance = made.chunk(2, dim=1)
+        deviation = torch.exp(0.5 * log_variance).mul_(noise)
+        latent = mean + deviation
+        shown = self.module.shown(mean, latent)
+
+        parameters = self.decoder.forward(latent).float()
+        reconstruction, of_parameters = self._reconstruction(x, parameters)
+        excess = torch.expm1(log_variance)
+        # Entry by entry: the sums are far larger than what they differ by near the prior.
+        rate = (excess - log_variance).addcmul_(mean, mean).sum().mul_(0.5)
+        alignment, of_logits = self._alignment(T, shown)
+
+        of_latent = cast(Tensor, self.decoder.backward(of_parameters, needs_input=True)).float()
+        weight = criterion.effective_beta / n_rows
+        of_made = self._of_made.like(made)
+        of_mean, of_log_variance = of_made.chunk(2, dim=1)
+        if of_logits is not None and shown is latent:
+            of_latent.addmm_(of_logits.t(), self.head.weight)
+        torch.add(of_latent, mean, alpha=weight, out=of_mean)
+        if of_logits is not None and shown is mean:
+            of_mean.addmm_(of_logits.t(), self.head.weight)
+        of_draw = deviation.mul_(of_latent).add_(excess, alpha=weight)
+        torch.mul(of_draw, 0.5, out=of_log_variance)
+        self.encoder.backward(of_made, needs_input=False)
+        return torch.stack([reconstruction, rate, alignment])
+
+    def _reconstruction(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over the batch, and the gradient of its mean in the means of the columns."""
+        likelihood, n_rows = self.likelihood, len(x)
+        log_variance = likelihood.log_variance
+        precision_root = torch.exp(-0.5 * log_variance)
+        residual = mean.sub_(x).mul_(precision_root)
+        if likelihood.is_learned:
+            squares = torch.linalg.vecdot(residual, residual, dim=0)
+            total = squares.sum()
+            excess = likelihood.excess_log_variance
+            of_variance = (0.5 - squares / (2 * n_rows)) * torch.sigmoid(excess)
+            _set_gradient(excess, of_variance.sum_to_size(excess.shape))
+        else:
+            lengths = torch.linalg.vector_norm(residual, dim=1)
+            total = torch.dot(lengths, lengths)
+        constant = (log_variance + math.log(2 * math.pi)).expand(x.shape[1]).sum()
+        total = total.add_(constant, alpha=n_rows).mul_(0.5)
+        return total, residual.mul_(precision_root / n_rows)
+
+    def _alignment(self, T: Tensor, shown: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Sum over the batch, and the gradient of its weighted mean in the logits, if any.
+
+        The gradients of the head are set. A row of the logits here is a component: a softmax
+        over few columns of many rows is slow on a CPU.
+        """
+        head, weight = self.head, self.criterion.alignment_weight
+        logits = torch.addmm(head.bias[:, None], head.weight, shown.t())
+        log_q = torch.log_softmax(logits, dim=0)
+        T = T.t().contiguous()
+        # Nothing is added where T is zero.
+        ratio = T.clamp(min=torch.finfo(T.dtype).tiny).log_().sub_(log_q)
+        alignment = torch.dot(T.view(-1), ratio.view(-1))
+        if not weight > 0:
+            return alignment, None
+        # Weighed first, in the order of autograd. On the boundary the gradient of the bias
+        # is zero, and an optimiser that divides by gradients makes much of what rounding
+        # leaves of it.
+        weighed = T * (weight / len(shown))
+        of_logits = log_q.exp_().mul_(weighed.sum(dim=0)).sub_(weighed)
+        _set_gradient(head.weight, of_logits @ shown)
+        _set_gradient(head.bias, of_logits.sum(dim=1))
+        return alignment, of_logits
+
+
+def _set_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    if parameter.grad is None:
+        parameter.grad = gradient
+    else:
+        parameter.grad.copy_(gradient)
+
+
+def step_for(module: VariationalAutoencoder, criterion: Criterion) -> DirectStep | None:
+    """Return the step that leaves the least to autograd; None where all has to be."""
+    for step in (ClosedFormStep, DirectStep):
+        if step.is_for(module, criterion):
+            return step(module, criterion)
+    return None
