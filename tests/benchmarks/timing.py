@@ -40,6 +40,9 @@ def time_of(function: Callable[[], object]) -> Cost:
 
 def time_of_an_epoch(train: Callable[[int], object], n_epochs: int = 1) -> Cost:
     """Measure an epoch of `train` by what `n_epochs` more of them add to a single one."""
+    # A virtual machine may lose the memory that nobody has used for a while, and have it back
+    # slowly: the first training after others would pay for that, and the second not.
+    train(1)
     one = time_of(lambda: train(1))
     more = time_of(lambda: train(1 + n_epochs))
     wall, cpu = (more.wall - one.wall) / n_epochs, (more.cpu - one.cpu) / n_epochs
