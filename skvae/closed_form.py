@@ -27,10 +27,8 @@ class ClosedFormStep(DirectStep):
 
     Parameters
     ----------
-    module : VariationalAutoencoder
-        One that `is_for` says yes to.
-    criterion : Criterion
-        The objective.
+    module, criterion
+        As in `DirectStep`, and such that `is_for` says yes.
 
     References
     ----------
@@ -67,7 +65,7 @@ class ClosedFormStep(DirectStep):
         noise: Tensor,
         scaled: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Set the gradients of all weights; return the sum of each term over the batch."""
+        """Set all gradients and return the sum of each term, as `DirectStep.take` does."""
         criterion, n_rows = self.criterion, len(x)
         made = self._encoded(x)
         mean, log_variance = made.chunk(2, dim=1)
