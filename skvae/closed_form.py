@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skvae.criterion import TERMS, Criterion
+from skvae.dense_pass import set_gradient
 from skvae.direct_step import DirectStep
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import VariationalAutoencoder
@@ -105,7 +106,7 @@ class ClosedFormStep(DirectStep):
             total = squares.sum()
             excess = likelihood.excess_log_variance
             of_variance = (0.5 - squares / (2 * n_rows)) * torch.sigmoid(excess)
-            _set_gradient(excess, of_variance.sum_to_size(excess.shape))
+            set_gradient(excess, of_variance.sum_to_size(excess.shape))
         else:
             lengths = torch.linalg.vector_norm(residual, dim=1)
             total = torch.dot(lengths, lengths)
@@ -133,16 +134,9 @@ class ClosedFormStep(DirectStep):
         # leaves of it.
         weighed = T * (weight / len(shown))
         of_logits = log_q.exp_().mul_(weighed.sum(dim=0)).sub_(weighed)
-        _set_gradient(head.weight, of_logits @ shown)
-        _set_gradient(head.bias, of_logits.sum(dim=1))
+        set_gradient(head.weight, of_logits @ shown)
+        set_gradient(head.bias, of_logits.sum(dim=1))
         return alignment, of_logits
-
-
-def _set_gradient(parameter: Tensor, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.copy_(gradient)
 
 
 def step_for(module: VariationalAutoencoder, criterion: Criterion) -> DirectStep | None:

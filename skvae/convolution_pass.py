@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skvae.convolutions import AsImages, ResidualBlock, Upsampling, upsampled
-from skvae.dense_pass import DensePass, through_rectifier
+from skvae.dense_pass import DensePass, set_gradient, through_rectifier
 from skvae.room import Room
 
 __all__ = ["ConvolutionPass"]
@@ -106,8 +106,8 @@ class _Convolution:
             layer.groups,
             (needs_input, True, True),
         )
-        _set_gradient(layer.weight, of_weight)
-        _set_gradient(cast(Tensor, layer.bias), of_bias)
+        set_gradient(layer.weight, of_weight)
+        set_gradient(cast(Tensor, layer.bias), of_bias)
         # Nobody needs it any more, and the next part may take its memory.
         del self._x
         return of_input
@@ -221,10 +221,3 @@ def _part(layer: Any, dtype: torch.dtype) -> _Part:
         case nn.Flatten():
             return _AsRows(dtype, dtype)
     raise TypeError(f"No pass is known through {type(layer).__name__}.")
-
-
-def _set_gradient(parameter: Tensor, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient.to(parameter.dtype)
-    else:
-        parameter.grad.copy_(gradient)

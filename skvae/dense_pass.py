@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skvae.room import Room
 
-__all__ = ["DensePass", "through_rectifier"]
+__all__ = ["DensePass", "set_gradient", "through_rectifier"]
 
 rectifier_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -129,6 +129,14 @@ def _copy(pairs: list[tuple[Tensor, Tensor]], to: list[tuple[Tensor, Tensor]]) -
     for pair, copies in zip(pairs, to, strict=True):
         for each, copy in zip(pair, copies, strict=True):
             copy.copy_(each)
+
+
+def set_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    """Write a gradient over the one that the parameter has, or make it its first."""
+    if parameter.grad is None:
+        parameter.grad = gradient.to(parameter.dtype)
+    else:
+        parameter.grad.copy_(gradient)
 
 
 def through_rectifier(gradient: Tensor, rectified: Tensor) -> None:
