@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from skvae.criterion import TERMS, Criterion
-from skvae.dense_pass import set_gradient
+from skvae.dense_pass import gradient_of, set_gradient
 from skvae.direct_step import DirectStep
 from skvae.likelihoods import GaussianLikelihood
 from skvae.networks import VariationalAutoencoder
@@ -18,6 +18,17 @@ from skvae.room import Room
 from skvae.witnesses import LinearWitness
 
 __all__ = ["ClosedFormStep", "step_for"]
+
+
+class _Scales(NamedTuple):
+    """What a batch of so many rows takes of the variances of the columns."""
+
+    n_rows: int
+    # What residuals are multiplied by, and then again to be gradients.
+    precision_root: Tensor
+    of_gradient: Tensor
+    # What is added to their squares.
+    constant: Tensor
 
 
 class ClosedFormStep(DirectStep):
@@ -44,6 +55,9 @@ class ClosedFormStep(DirectStep):
         self.likelihood = cast(GaussianLikelihood, module.decoder.likelihood)
         self.head = cast(LinearWitness, module.witness).head
         self._of_made = Room()
+        self._scales: _Scales | None = None
+        # Shares of the sums of squares and their like that the terms are.
+        self._shares = self.head.weight.new_tensor([0.5, 0.5, 1.0])
 
     @classmethod
     def is_for(cls, module: VariationalAutoencoder, criterion: Criterion) -> bool:
@@ -67,7 +81,7 @@ class ClosedFormStep(DirectStep):
         scaled: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Set all gradients and return the sum of each term, as `DirectStep.take` does."""
-        criterion, n_rows = self.criterion, len(x)
+        criterion, n_rows = self.criterion, x.shape[0]
         made = self._encoded(x)
         mean, log_variance = made.chunk(2, dim=1)
         deviation = torch.exp(0.5 * log_variance).mul_(noise)
@@ -78,7 +92,7 @@ class ClosedFormStep(DirectStep):
         reconstruction, of_parameters = self._reconstruction(x, parameters)
         excess = torch.expm1(log_variance)
         # Entry by entry: the sums are far larger than what they differ by near the prior.
-        rate = (excess - log_variance).addcmul_(mean, mean).sum().mul_(0.5)
+        rate = (excess - log_variance).addcmul_(mean, mean).sum()
         alignment, of_logits = self._alignment(T, shown)
 
         of_latent = cast(Tensor, self.decoder.backward(of_parameters, needs_input=True)).float()
@@ -93,14 +107,13 @@ class ClosedFormStep(DirectStep):
         of_draw = deviation.mul_(of_latent).add_(excess, alpha=weight)
         torch.mul(of_draw, 0.5, out=of_log_variance)
         self.encoder.backward(of_made, needs_input=False)
-        return torch.stack([reconstruction, rate, alignment])
+        return torch.stack([reconstruction, rate, alignment]).mul_(self._shares)
 
     def _reconstruction(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over the batch, and the gradient of its mean in the means of the columns."""
-        likelihood, n_rows = self.likelihood, len(x)
-        log_variance = likelihood.log_variance
-        precision_root = torch.exp(-0.5 * log_variance)
-        residual = mean.sub_(x).mul_(precision_root)
+        """Twice the sum over the batch, and the gradient of its mean in the column means."""
+        likelihood, n_rows = self.likelihood, x.shape[0]
+        scales = self._scales_for(x)
+        residual = mean.sub_(x).mul_(scales.precision_root)
         if likelihood.is_learned:
             squares = torch.linalg.vecdot(residual, residual, dim=0)
             total = squares.sum()
@@ -110,9 +123,19 @@ class ClosedFormStep(DirectStep):
         else:
             lengths = torch.linalg.vector_norm(residual, dim=1)
             total = torch.dot(lengths, lengths)
-        constant = (log_variance + math.log(2 * math.pi)).expand(x.shape[1]).sum()
-        total = total.add_(constant, alpha=n_rows).mul_(0.5)
-        return total, residual.mul_(precision_root / n_rows)
+        return total.add_(scales.constant), residual.mul_(scales.of_gradient)
+
+    def _scales_for(self, x: Tensor) -> _Scales:
+        """Scales for as many rows as `x`: of fixed variances those of the batch before."""
+        n_rows, n_features = x.shape
+        if self._scales is None or self._scales.n_rows != n_rows or self.likelihood.is_learned:
+            log_variance = self.likelihood.log_variance
+            precision_root = torch.exp(-0.5 * log_variance)
+            constant = (log_variance + math.log(2 * math.pi)).expand(n_features).sum()
+            self._scales = _Scales(
+                n_rows, precision_root, precision_root / n_rows, constant.mul_(n_rows)
+            )
+        return self._scales
 
     def _alignment(self, T: Tensor, shown: Tensor) -> tuple[Tensor, Tensor | None]:
         """Sum over the batch, and the gradient of its weighted mean in the logits, if any.
@@ -132,10 +155,10 @@ class ClosedFormStep(DirectStep):
         # Weighed first, in the order of autograd. On the boundary the gradient of the bias
         # is zero, and an optimiser that divides by gradients makes much of what rounding
         # leaves of it.
-        weighed = T * (weight / len(shown))
+        weighed = T * (weight / shown.shape[0])
         of_logits = log_q.exp_().mul_(weighed.sum(dim=0)).sub_(weighed)
-        set_gradient(head.weight, of_logits @ shown)
-        set_gradient(head.bias, of_logits.sum(dim=1))
+        torch.mm(of_logits, shown, out=gradient_of(head.weight))
+        torch.sum(of_logits, 1, out=gradient_of(head.bias))
         return alignment, of_logits
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skvae.room import Room
 
-__all__ = ["DensePass", "set_gradient", "through_rectifier"]
+__all__ = ["DensePass", "gradient_of", "set_gradient", "through_rectifier"]
 
 rectifier_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -91,8 +91,9 @@ class DensePass:
         for number in reversed(range(len(parameters))):
             of_weight, of_bias = gradients[number]
             x = self._inputs[number]
-            torch.mm(gradient.t(), x, out=of_weight)
+            # The sum first, while what made the gradient has left it in the cache.
             torch.sum(gradient, 0, out=of_bias)
+            torch.mm(gradient.t(), x, out=of_weight)
             if number == 0 and not needs_input:
                 break
             of_input = self._of_input[number].like(x)
@@ -129,6 +130,13 @@ def _copy(pairs: list[tuple[Tensor, Tensor]], to: list[tuple[Tensor, Tensor]]) -
     for pair, copies in zip(pairs, to, strict=True):
         for each, copy in zip(pair, copies, strict=True):
             copy.copy_(each)
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    """Return the gradient that the parameter has, or a first one, to be written over."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter)
+    return parameter.grad
 
 
 def set_gradient(parameter: Tensor, gradient: Tensor) -> None:

@@ -42,22 +42,24 @@ class Room:
         self.memory_format = memory_format
         self._whole: Tensor | None = None
         self._taken: Tensor | None = None
+        self._n_taken = -1
 
     def like(self, x: Tensor, *sizes: int) -> Tensor:
         """Return a part with as many rows as `x` and its other sizes, or these.
 
         What is in it is old.
         """
-        n_rows = len(x)
-        if self._taken is None or len(self._taken) != n_rows:
-            if self._whole is None or len(self._whole) < n_rows:
+        # `len` of a tensor is a function of Python, and a small step has dozens of them.
+        n_rows = x.shape[0]
+        if self._taken is None or self._n_taken != n_rows:
+            if self._whole is None or self._whole.shape[0] < n_rows:
                 self._whole = torch.empty(
                     (n_rows, *(sizes or x.shape[1:])),
                     dtype=self.dtype,
                     device=x.device,
                     memory_format=self.memory_format,
                 )
-            self._taken = self._whole[:n_rows]
+            self._taken, self._n_taken = self._whole[:n_rows], n_rows
         return self._taken
 
     def filled(self, x: Tensor) -> Tensor:
