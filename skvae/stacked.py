@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from skvae.batches import TrainingRows
+from skvae.denormals import without_denormals
 from skvae.exceptions import DivergenceError
 from skvae.networks import standard_normal
 from skvae.randomness import torch_generator
@@ -75,7 +76,7 @@ def train_together(
         net.get_iterator(own, training=True) for net, own in zip(nets, rows, strict=True)
     ]
     stack = _Stack(nets)
-    with one_thread_if(nets[0].is_small()), torch.enable_grad():
+    with one_thread_if(nets[0].is_small()), without_denormals(), torch.enable_grad():
         for _ in range(nets[0].max_epochs):
             start = time.perf_counter()
             for net in nets:
@@ -142,7 +143,8 @@ class _Stack:
 
         def evaluate(parameters, buffers, *batch):
             state = {f"module.{name}": each for name, each in (parameters | buffers).items()}
-            return functional_call(objective, state, batch)
+            # No weight has two names: the search for such takes longer than some products.
+            return functional_call(objective, state, batch, tie_weights=False)
 
         self.evaluate = vmap(evaluate)
 
@@ -156,7 +158,7 @@ class _Stack:
             )
             # No weight is in two of them: the gradient of the sum is that of each.
             objectives.sum().backward()
-            self.optimizer.step()
+            self.optimizer.update()
             sums = sums + terms.double()
         return torch.as_tensor(sums)
 

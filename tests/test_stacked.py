@@ -7,8 +7,9 @@ from sklearn.frozen import FrozenEstimator
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.course import course_of_fit
+from skvae.denormals import denormals_are_zero
 from skvae.exceptions import DivergenceError
-from skvae.stacked import stackable, train_together
+from skvae.stacked import _Stack, stackable, train_together
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -116,6 +117,20 @@ def test_a_model_that_diverges_disturbs_no_other(clusters):
         expected = undisturbed[number].module_.state_dict()
         for name, value in nets[number].module_.state_dict().items():
             assert torch.equal(value, expected[name])
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="the processor keeps denormals")
+def test_denormals_are_zero_while_a_stack_trains(monkeypatch, clusters):
+    seen = []
+    run_epoch = _Stack.run_epoch
+    monkeypatch.setattr(
+        _Stack,
+        "run_epoch",
+        lambda *args: (seen.append(denormals_are_zero()), run_epoch(*args))[1],
+    )
+    together(estimators(), clusters)
+    assert seen == [True, True]
+    assert not denormals_are_zero()
 
 
 def test_teachers_of_each_model_are_its_own(clusters):
