@@ -69,9 +69,12 @@ def side_by_side(n_workers: int) -> Iterator[Callable[..., Callable[[], Any]]]:
     with one_thread_if(True):
         try:
             yield lambda *call: workers.submit(*call).result
-        finally:
+        except BaseException:
             # After an error or an interrupt nobody wants the rest.
             workers.shutdown(cancel_futures=True)
+            raise
+        # Results may still be asked for.
+        workers.shutdown()
 
 
 def n_threads() -> int:

@@ -26,6 +26,16 @@ def test_results_are_those_of_their_calls(n_workers):
         assert [result() for result in results] == [divmod(number, 7) for number in range(50)]
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_results_may_be_asked_for_when_all_is_done(n_workers):
+    with side_by_side(n_workers) as call:
+        # As the block ends most of them have not begun.
+        results = [call(time.sleep, 0.05) for _ in range(6)]
+        last = call(divmod, 9, 7)
+    assert last() == (1, 2)
+    assert [result() for result in results] == [None] * 6
+
+
 def test_workers_work_at_a_time_each_on_one_thread():
     barrier = threading.Barrier(2)
 
