@@ -105,7 +105,7 @@ class StackedGridSearchCV(GridSearchCV):
     Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
     are fitted once a fold all the same.
 
-    It pays where a step is short and a stack is large: small nets, small batches, eight
+    It pays where a step is short and a stack is large: small nets, small batches, six
     candidates or more, on the CPU. The benchmarks in the documentation have the figures.
 
     Examples

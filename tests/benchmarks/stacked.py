@@ -21,6 +21,7 @@ from torch.nn import functional
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.batches import TrainingRows
 from skvae.datasets import digits
+from skvae.denormals import without_denormals
 from skvae.information import best_constant_student
 from skvae.model_selection import StackedGridSearchCV
 from skvae.scaling import Standardization
@@ -94,11 +95,12 @@ class Together(_Stack):
         self.batches = [net.get_iterator(rows) for net in nets]
 
     def train(self, n_epochs):
-        for _ in range(n_epochs):
-            for net in self.nets:
-                net.history.new_epoch()
-                net.history.record("epoch", len(net.history))
-            self.run_epoch(self.batches)
+        with without_denormals():
+            for _ in range(n_epochs):
+                for net in self.nets:
+                    net.history.new_epoch()
+                    net.history.record("epoch", len(net.history))
+                self.run_epoch(self.batches)
 
 
 class VmapOfGradient(Together):
@@ -110,7 +112,7 @@ class VmapOfGradient(Together):
 
         def evaluate(parameters, buffers, *batch):
             state = {f"module.{name}": each for name, each in (parameters | buffers).items()}
-            return functional_call(objective, state, batch)
+            return functional_call(objective, state, batch, tie_weights=False)
 
         self.gradient = vmap(grad(evaluate, has_aux=True))
 
@@ -122,7 +124,7 @@ class VmapOfGradient(Together):
             gradients, terms = self.gradient(weights, self.buffers, x, T, noise, *self.weights)
             for name, parameter in self.parameters.items():
                 parameter.grad = gradients[name]
-            self.optimizer.step()
+            self.optimizer.update()
             sums = sums + terms.double()
         return sums
 
@@ -209,7 +211,7 @@ def searches(session, table, options):
 
 def main():
     command = parser(__doc__)
-    command.add_argument("--models", nargs="+", type=int, default=(4, 8))
+    command.add_argument("--models", nargs="+", type=int, default=(4, 6, 8))
     command.add_argument("--epochs", type=int, default=2)
     command.add_argument("--search-epochs", type=int, default=10)
     options = command.parse_args()
