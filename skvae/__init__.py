@@ -1,13 +1,27 @@
-"""skvae: variational autoencoders with a certificate against constant collapse."""
+"""skvae: variational autoencoders with a certificate against constant collapse.
+
+Names are imported on use: whoever asks for `skvae.information` alone waits for no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from skvae._version import __version__
-from skvae.certificate import ConstantCollapseCertificate
-from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
-from skvae.reports import CertificateReport, SimultaneousReport
-from skvae.rescues import Rescue, rescue
-from skvae.teacher_search import TeacherSearch
-from skvae.teachers import GaussianMixtureTeacher, PrecomputedTeacher, TemperedTeacher
-from skvae.vae import TeacherGuidedVAE
+
+if TYPE_CHECKING:
+    from skvae.certificate import (
+        CertificateReport,
+        ConstantCollapseCertificate,
+        SimultaneousReport,
+    )
+    from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
+    from skvae.teachers import (
+        GaussianMixtureTeacher,
+        PrecomputedTeacher,
+        TeacherSearch,
+        TemperedTeacher,
+    )
+    from skvae.vae import Rescue, TeacherGuidedVAE, rescue
 
 __all__ = [
     "ArmComparisonDisplay",
@@ -24,3 +38,48 @@ __all__ = [
     "__version__",
     "rescue",
 ]
+
+# Where the names come from; a wing is imported by its own name too.
+_WING_OF = {
+    "ArmComparisonDisplay": "displays",
+    "CertificateReport": "certificate",
+    "ConstantCollapseCertificate": "certificate",
+    "GaussianMixtureTeacher": "teachers",
+    "MarginHistoryDisplay": "displays",
+    "PrecomputedTeacher": "teachers",
+    "Rescue": "vae",
+    "SimultaneousReport": "certificate",
+    "TeacherGuidedVAE": "vae",
+    "TeacherSearch": "teachers",
+    "TemperedTeacher": "teachers",
+    "rescue": "vae",
+}
+_WINGS = {
+    "certificate",
+    "datasets",
+    "displays",
+    "exceptions",
+    "information",
+    "model_selection",
+    "nets",
+    "objective",
+    "protocol",
+    "rows",
+    "teachers",
+    "training",
+    "vae",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WINGS:
+        return import_module(f"skvae.{name}")
+    if name not in _WING_OF:
+        raise AttributeError(f"module 'skvae' has no attribute {name!r}")
+    found = getattr(import_module(f"skvae.{_WING_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_WINGS})

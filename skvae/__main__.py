@@ -17,12 +17,12 @@ from typing import Any, BinaryIO, NoReturn
 from tqdm import tqdm
 
 from skvae import datasets, protocol
-from skvae.devices import resolve_device
 from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.exceptions import DamagedResultWarning, DivergenceError, InterruptedFitWarning
-from skvae.results_folder import write_whole
-from skvae.tables import csv_table, markdown_table
-from skvae.teacher_panel import TeacherPanel
+from skvae.protocol.results_folder import write_whole
+from skvae.protocol.tables import csv_table, markdown_table
+from skvae.protocol.teacher_panel import TeacherPanel
+from skvae.training.devices import resolve_device
 
 HELD, BROKEN, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 RUNS = "runs"

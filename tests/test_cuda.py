@@ -9,11 +9,11 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from skvae import batches
-from skvae.batches import InMemoryBatches, StreamedBatches, TrainingRows
+from skvae._common.randomness import torch_generator
 from skvae.exceptions import DeviceMemoryError
-from skvae.randomness import torch_generator
-from skvae.scaling import Standardization
+from skvae.rows.scaling import Standardization
+from skvae.training import batches
+from skvae.training.batches import InMemoryBatches, StreamedBatches, TrainingRows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

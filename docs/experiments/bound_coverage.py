@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvae.information.bound import margin_lower_bound
-from skvae.information.boundary import margin
+from skvae.information import margin, margin_lower_bound
 
 ROWS = 20_000
 SIZES = (200, 500, 2_000)

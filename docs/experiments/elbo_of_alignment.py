@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvae import protocol, tables
+from skvae import protocol
 from skvae.datasets import load
 
 SETTING = {
@@ -88,10 +88,10 @@ def main():
     options = command.parse_args()
     data = load(f"fashion-mnist:{options.folder}")
     runs = train(data, ARMS, SEEDS, options.jobs)
-    lines = report([tables.measures_of(run) for run in runs])
+    lines = report([protocol.measures_of(run) for run in runs])
     print("\n".join(lines))
     (options.out / "elbo_of_alignment.txt").write_text("\n".join(lines) + "\n")
-    (options.out / "elbo_of_alignment.csv").write_text(tables.csv_table(runs))
+    (options.out / "elbo_of_alignment.csv").write_text(protocol.csv_table(runs))
 
 
 if __name__ == "__main__":

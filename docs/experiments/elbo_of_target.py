@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from elbo_of_alignment import EPOCHS, SEEDS, train
 
-from skvae import protocol, tables
+from skvae import protocol
 from skvae.datasets import load
 
 PLAIN = {"alignment_weight": 0.0}
@@ -89,7 +89,7 @@ def main():
             options.jobs,
         ),
     ]
-    found = {(run["arm"], run["seed"]): tables.measures_of(run) for run in runs}
+    found = {(run["arm"], run["seed"]): protocol.measures_of(run) for run in runs}
     with options.beside.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["arm"] == "vae"]
     plain = {int(row["seed"]): float(row["elbo"]) for row in rows}
@@ -102,7 +102,7 @@ def main():
     lines = report(found, plain)
     print("\n".join(lines))
     (options.out / "elbo_of_target.txt").write_text("\n".join(lines) + "\n")
-    (options.out / "elbo_of_target.csv").write_text(tables.csv_table(runs))
+    (options.out / "elbo_of_target.csv").write_text(protocol.csv_table(runs))
 
 
 if __name__ == "__main__":

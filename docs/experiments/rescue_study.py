@@ -31,8 +31,8 @@ from skvae import (
     rescue,
 )
 from skvae.datasets import digits
+from skvae.information.simplex import escape_force
 from skvae.protocol import collapse_prone_variance
-from skvae.simplex import escape_force
 
 SEEDS = range(5)
 DEPTHS = (1.0, 0.1, 0.01, 0.0005)

@@ -29,7 +29,8 @@ from sklearn.model_selection import train_test_split
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.datasets import digits
-from skvae.protocol import VARIANCE_RATIO, collapse_prone_variance
+from skvae.protocol import collapse_prone_variance
+from skvae.protocol.arms import VARIANCE_RATIO
 
 SEEDS = range(5)
 BETAS = (1.0, 2.0, 4.0, 8.0)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from sklearn.utils import Bunch
 
+from skvae._common.randomness import derive_seed, draw_seed
 from skvae.datasets.files import check_choice
 from skvae.datasets.images import DTYPES, image_bunch, pillow
-from skvae.randomness import derive_seed, draw_seed
 
 __all__ = ["PHOTOGRAPHS", "patches"]
 

@@ -1,5 +1,7 @@
 """Information in nats, in NumPy: the boundary of a sample, and what it says of a population."""
 
+from skvae.information import simplex
+from skvae.information.aggregate import mutual_information
 from skvae.information.bound import MarginBound, margin_lower_bound
 from skvae.information.boundary import (
     alignment_cost,
@@ -18,5 +20,7 @@ __all__ = [
     "best_constant_student",
     "margin",
     "margin_lower_bound",
+    "mutual_information",
+    "simplex",
     "teacher_information",
 ]

@@ -46,7 +46,7 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
     Codes that ignore the row have none; well separated ones tell every row apart:
 
     >>> import numpy as np
-    >>> from skvae.information.aggregate import mutual_information
+    >>> from skvae.information import mutual_information
     >>> abs(mutual_information(np.zeros((4, 2)), np.zeros((4, 2)))) < 1e-12
     True
     >>> apart = np.arange(4.0)[:, None] * 1e3

@@ -6,7 +6,7 @@ from hand_loop import optimizer_of, train_epoch
 from sklearn.frozen import FrozenEstimator
 
 from skvae import TeacherGuidedVAE
-from skvae.devices import has_products_in
+from skvae.training.devices import has_products_in
 
 WEIGHTS = {"beta": 1.0, "alignment_weight": 10.0}
 # From here on a processor gains by products in bf16, if it has them.

@@ -21,9 +21,9 @@ from timing import Session, parser, time_of_an_epoch
 from torch import nn
 
 from skvae import GaussianMixtureTeacher
-from skvae.convolutions import AsImages, convolutional_decoder, convolutional_encoder
 from skvae.datasets import patches
-from skvae.scaling import Standardization
+from skvae.nets.convolutions import AsImages, convolutional_decoder, convolutional_encoder
+from skvae.rows.scaling import Standardization
 
 BATCH_SIZES = (64, 128, 256, 512, 1024)
 N_PATCHES = 1_024

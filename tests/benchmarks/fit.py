@@ -22,7 +22,7 @@ from tables import training_tables
 from timing import Session, parser, time_of_an_epoch
 
 from skvae import GaussianMixtureTeacher
-from skvae.scaling import Standardization
+from skvae.rows.scaling import Standardization
 
 BATCH_SIZES = (64, 128, 256, 512, 1024)
 STOCK_BATCH_SIZE = 128

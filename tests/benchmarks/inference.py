@@ -15,7 +15,7 @@ from tables import clusters, many_rows
 from timing import Session, parser
 
 from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
-from skvae.scaling import Standardization
+from skvae.rows.scaling import Standardization
 
 # What is read does not depend on how well the model was trained.
 TRAINING_ROWS = 5_000

@@ -19,14 +19,14 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
-from skvae.batches import TrainingRows
 from skvae.datasets import digits
-from skvae.denormals import without_denormals
 from skvae.information import best_constant_student
 from skvae.model_selection import StackedGridSearchCV
-from skvae.scaling import Standardization
-from skvae.stacked import _Objective, _Stack
-from skvae.training import build_net
+from skvae.rows.scaling import Standardization
+from skvae.training.batches import TrainingRows
+from skvae.training.denormals import without_denormals
+from skvae.training.net import build_net
+from skvae.training.stacked import _Objective, _Stack
 
 # Hidden layers, latent dimensions, batch size.
 NETS = (((256, 256), 16, 128), ((64,), 8, 64), ((64,), 8, 32))

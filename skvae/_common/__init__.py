@@ -1,0 +1,3 @@
+"""Small things that several wings need; it imports nothing else of skvae, and is not public."""
+
+__all__: list[str] = []

@@ -1,0 +1,307 @@
+"""What one pass over the rows of a subject gathers, for a certificate to read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_array
+
+from skvae._common.spool import RowSpool
+from skvae._common.threads import n_threads, side_by_side
+from skvae.information import BoundaryStatistics
+from skvae.information.aggregate import PosteriorSample, RowSample
+from skvae.information.boundary import check_student, check_teacher, rows_counted_from
+from skvae.information.statistics import TeacherBlock
+
+if TYPE_CHECKING:
+    from skvae.certificate.subjects import Subject
+
+__all__ = ["Evidence"]
+
+# Variance of the posterior mean above which a dimension counts as active
+# (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
+ACTIVE_VARIANCE = 0.01
+# Rows that are reconstructed for a report: the decoder takes as long as the encoder.
+RECONSTRUCTED_ROWS = 2048
+# Variance of codes, as a share of their squares, that may be rounding.
+ROUNDING = 1e-12
+
+
+class Evidence:
+    """What one pass over the rows of a subject gathers.
+
+    Sample quantities are summed up as they come. What the bounds read again, the teacher
+    and the witness of each row, is spooled; codes are kept where a probe will be fitted.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is certified.
+    latents : tuple of str
+        The reads.
+    whole : bool
+        Whether to gather all that a report shows.
+    """
+
+    def __init__(self, subject: Subject, latents: tuple[str, ...], *, whole: bool):
+        n_draws = {"mean": 1, "sample": subject.n_draws}
+        self.subject = subject
+        self.T = RowSpool()
+        self.log_q = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
+        self.statistics = {
+            read: [BoundaryStatistics() for _ in range(n_draws[read])] for read in latents
+        }
+        self.codes = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
+        self.posterior = PosteriorSample(subject.random_state)
+        self.n_samples = self.n_told = self.n_seen = 0
+        has_reconstruction = (
+            whole
+            and subject.has_witness
+            and subject.X_teacher is None
+            and hasattr(subject.model, "transform")
+            and hasattr(subject.model, "inverse_transform")
+        )
+        self.margin_reconstruction: float | None = None
+        to_reconstruct = RowSample(subject.random_state, RECONSTRUCTED_ROWS)
+        last_rows: Any = None
+        self.other_view = BoundaryStatistics()
+        self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
+        self._code_origin: NDArray | None = None
+        # Closed here, or the traceback of an error would hold on to the threads.
+        with closing(_read_ahead(subject, latents)) as blocks:
+            for number, (X, X_teacher, read) in enumerate(blocks):
+                with rows_counted_from(self.n_samples):
+                    T, codes = self._add(number, X, X_teacher, read, latents, whole)
+                if has_reconstruction:
+                    to_reconstruct.update(T, np.asarray(codes.transformed))
+                    last_rows = X
+        if self.n_samples == 0:
+            raise ValueError("There are no rows to certify: got an empty stream.")
+        if has_reconstruction:
+            self.margin_reconstruction = self._reconstruct(to_reconstruct, last_rows)
+
+    @property
+    def rate(self) -> float | None:
+        """Mean divergence from the prior, in nats."""
+        return float(np.sum(self._kl)) / self.n_samples if self.subject.has_rate else None
+
+    @property
+    def rate_standard_error(self) -> float:
+        """Standard error of the rate."""
+        mean = float(np.sum(self._kl)) / self.n_samples
+        variance = max(float(self._row_kl_squares) / self.n_samples - mean**2, 0.0)
+        return (variance / self.n_samples) ** 0.5
+
+    @property
+    def kl_per_dimension(self) -> tuple[float, ...] | None:
+        """The rate, dimension by dimension."""
+        if not self.subject.has_rate:
+            return None
+        return tuple((np.asarray(self._kl) / self.n_samples).tolist())
+
+    @property
+    def active_units(self) -> int | None:
+        """Dimensions that vary: by more than 0.01 beside a normal prior, else at all."""
+        if self._code_origin is None:
+            return None
+        mean = self._code / self.n_samples
+        variance = self._code_squares / self.n_samples - mean**2
+        rounding = ROUNDING * self._code_squares / self.n_samples
+        least = ACTIVE_VARIANCE if self.subject.has_rate else rounding
+        return int(np.sum(variance > least))
+
+    @property
+    def view_gap(self) -> float | None:
+        """What the witness costs on the teacher of X, less that on its other view."""
+        if not self.other_view.n_samples:
+            return None
+        return self.other_view.alignment_cost - self.statistics["mean"][0].alignment_cost
+
+    @property
+    def rows(self) -> str:
+        """Whether the rows were in fit, as far as the model can tell."""
+        if not self.n_told:
+            return "unknown"
+        if not self.n_seen:
+            # fit_transform and transform may differ in the last digits, or in more: rows
+            # that came through other steps need not be told again.
+            return "unknown" if self.subject.preprocess else "held-out"
+        return "training" if self.n_seen == self.n_told else "mixed"
+
+    def _add(
+        self,
+        number: int,
+        X: Any,
+        X_teacher: Any,
+        read: Callable[[], Any],
+        latents: tuple[str, ...],
+        whole: bool,
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Add a block; return the teacher and the codes of its rows."""
+        subject = self.subject
+        T = subject.teach(X_teacher)
+        self.T.append(T)
+        self.n_samples += len(T)
+        codes = read()
+        if subject.has_witness:
+            self._add_witness(codes, T, latents)
+        if subject.has_codes and (whole or not subject.has_witness):
+            self._add_codes(number, codes, latents)
+        if not whole:
+            return T, codes
+        if subject.has_rate:
+            kl = np.asarray(codes.kl, dtype=np.float64)
+            self._kl = self._kl + kl.sum(axis=0)
+            self._row_kl_squares += float(np.square(kl.sum(axis=1)).sum())
+        fingerprint = getattr(subject.model, "fingerprint_", None)
+        if fingerprint is not None:
+            told, seen = fingerprint.tell(X)
+            self.n_told += told
+            self.n_seen += seen
+        if subject.has_witness and subject.X_teacher is not None:
+            teacher = getattr(subject.model, "teacher_", None)
+            readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
+            if readable and _same_columns(X, X_teacher):
+                self.other_view.update(subject.teach(X), codes.log_witness_mean)
+        return T, codes
+
+    def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
+        teacher = TeacherBlock.of(T)
+        normalised = getattr(codes, "is_normalised", False)
+        for latent in latents:
+            at_mean = latent == "mean"
+            draws = [codes.log_witness_mean] if at_mean else codes.log_witness_samples
+            for draw, log_q in enumerate(draws):
+                checked = check_student(log_q, T.shape, normalised)
+                self.log_q[latent][draw].append(checked)
+                self.statistics[latent][draw].add_checked(teacher, checked)
+
+    def _add_codes(self, number: int, codes: Any, latents: tuple[str, ...]) -> None:
+        mean = np.asarray(codes.mean, dtype=np.float64)
+        if self.subject.has_posterior:
+            log_variance = np.asarray(codes.log_variance, dtype=np.float64)
+            self.posterior.update(mean, log_variance)
+        if self._code_origin is None:
+            self._code_origin = mean[0]
+        with np.errstate(over="ignore"):
+            from_origin = mean - self._code_origin
+            self._code = self._code + from_origin.sum(axis=0)
+            self._code_squares = self._code_squares + np.square(from_origin).sum(axis=0)
+        if not np.isfinite(self._code_squares).all():
+            raise ValueError(
+                f"The codes are too far apart, up to {np.abs(mean).max():.3g}: their variance "
+                "is not a finite float64. Rescale them."
+            )
+        if not self.subject.keep_codes:
+            return
+        if "mean" in latents:
+            self.codes["mean"][0].append(mean)
+        if "sample" in latents and self.subject.has_posterior:
+            generator = np.random.default_rng([self.subject.random_state, number, *b"codes"])
+            for draw in self.codes["sample"]:
+                noise = generator.standard_normal(mean.shape)
+                draw.append(mean + np.exp(0.5 * log_variance) * noise)
+
+    def _reconstruct(self, sample: RowSample, rows: Any) -> float | None:
+        """Return ``I_T`` less the mean divergence of the teacher on the reconstructions."""
+        T, codes = sample.arrays
+        model = self.subject.model
+        decoded = model.inverse_transform(codes)
+        if hasattr(rows, "iloc"):
+            # A teacher that was fitted to named columns wants them named.
+            decoded = type(rows)(decoded, columns=rows.columns)
+        of_decoded = check_teacher(model.teacher_proba(decoded))
+        # A hard teacher on reconstructions may rule out what it said of a row.
+        if (of_decoded == 0).any():
+            return None
+        return BoundaryStatistics().update(T, np.log(of_decoded)).margin
+
+
+def _read_ahead(
+    subject: Subject, latents: tuple[str, ...]
+) -> Generator[tuple[Any, Any, Callable[[], Any]]]:
+    """Yield the blocks of the subject, each with what returns its codes.
+
+    Where the model allows it, threads read the codes of the blocks that come next. All else,
+    the teacher and what rows go through first, is left to the caller's thread: it may be
+    anyone's, and need not bear several.
+    """
+    in_threads = getattr(subject.model, "can_read_in_threads", False)
+    is_worth_it = _is_read_at_once(subject) and subject.is_long
+    n_workers = n_threads() if in_threads and is_worth_it else 1
+    # While the caller is busy with a block there is another for each thread.
+    n_ahead = n_workers if n_workers > 1 else 0
+    with side_by_side(n_workers) as call:
+        waiting: deque[tuple[Any, Any, Callable[[], Any]]] = deque()
+        for number, (X, X_teacher) in enumerate(subject.blocks()):
+            waiting.append((X, X_teacher, call(_read, subject, number, X, latents)))
+            if len(waiting) > n_ahead:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> Any:
+    """Read the codes of a block: at once where the model can, else one by one as asked."""
+    stream = np.random.SeedSequence(subject.random_state, spawn_key=(number,))
+    seeds = stream.generate_state(subject.n_draws).tolist() if "sample" in latents else []
+    if _is_read_at_once(subject):
+        return subject.model.read_codes(X, seeds)
+    return _OneByOne(subject, X, seeds)
+
+
+def _is_read_at_once(subject: Subject) -> bool:
+    return subject.has_witness and hasattr(subject.model, "read_codes")
+
+
+class _OneByOne:
+    """What `read_codes` returns, of a model that has a method for each, asked when needed."""
+
+    def __init__(self, subject: Subject, X: Any, seeds: list[int]):
+        self._subject = subject
+        self._model = subject.model
+        self._X = X
+        self._seeds = seeds
+
+    @cached_property
+    def _posterior(self) -> tuple[NDArray, NDArray]:
+        return self._model.posterior(self._X)
+
+    @cached_property
+    def transformed(self) -> NDArray:
+        return self._model.transform(self._X)
+
+    @property
+    def mean(self) -> NDArray:
+        if self._subject.has_posterior:
+            return self._posterior[0]
+        codes = self._X if isinstance(self._model, np.ndarray) else self.transformed
+        return check_array(codes, dtype=np.float64, input_name="codes")
+
+    @property
+    def log_variance(self) -> NDArray:
+        return self._posterior[1]
+
+    @property
+    def kl(self) -> NDArray:
+        return self._model.posterior_kl(self._X)
+
+    @cached_property
+    def log_witness_mean(self) -> NDArray:
+        return self._model.witness_log_proba(self._X, latent="mean")
+
+    @property
+    def log_witness_samples(self) -> Iterator[NDArray]:
+        for seed in self._seeds:
+            yield self._model.witness_log_proba(self._X, latent="sample", random_state=seed)
+
+
+def _same_columns(X: Any, X_teacher: Any) -> bool:
+    if hasattr(X, "iloc") or hasattr(X_teacher, "iloc"):
+        return list(getattr(X, "columns", [])) == list(getattr(X_teacher, "columns", []))
+    return np.shape(X)[1:] == np.shape(X_teacher)[1:]

@@ -1,0 +1,190 @@
+"""Probes: witnesses fitted after the fact, to codes alone."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from skvae.information.boundary import check_teacher
+
+__all__ = ["SoftmaxProbe", "probe_in_turn"]
+
+
+class SoftmaxProbe(BaseEstimator):
+    """Linear softmax fitted to soft targets, a witness for codes that have none.
+
+    Minimises ``mean_i KL(T_i || softmax(b + W z_i)) + penalty ||W||^2 / 2`` over
+    standardised codes. It starts on the boundary, with ``W = 0`` and ``b = log Tbar``.
+
+    Parameters
+    ----------
+    penalty : float, default=1e-3
+        Weight of the squared weights, in nats a row; at least 0. It keeps the witness
+        from being sure on rows that it has not seen.
+    max_iter : int, default=200
+        Iterations of L-BFGS.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_codes, n_components)
+        Weights, for standardised codes.
+    intercept_ : ndarray of shape (n_components,)
+        Biases.
+    center_, scale_ : ndarray of shape (n_codes,)
+        What the codes are standardised by.
+    n_features_in_ : int
+        Number of code dimensions seen in `fit`.
+
+    References
+    ----------
+    Alain and Bengio, arXiv 1610.01644 (linear probes).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.certificate import SoftmaxProbe
+    >>> codes = np.linspace(-3, 3, 50)[:, None]
+    >>> T = 1 / (1 + np.exp(np.hstack([codes, -codes])))
+    >>> log_q = SoftmaxProbe(penalty=0).fit(codes, T).predict_log_proba(codes)
+    >>> bool(np.abs(np.exp(log_q) - T).max() < 1e-3)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "penalty": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, penalty=1e-3, max_iter=200):
+        self.penalty = penalty
+        self.max_iter = max_iter
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, codes: ArrayLike, T: ArrayLike) -> SoftmaxProbe:
+        """Fit the probe.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_codes)
+            Latent codes.
+        T : array-like of shape (n_samples, n_components)
+            Teacher distributions of the same rows.
+
+        Returns
+        -------
+        self : SoftmaxProbe
+            The fitted probe.
+        """
+        # Imported on use: scipy.optimize would slow the import of the package.
+        from scipy.optimize import minimize
+
+        rows = validate_data(self, codes, dtype=np.float64)
+        T = check_teacher(T)
+        check_consistent_length(rows, T)
+        self.center_ = rows.mean(axis=0)
+        deviation = rows.std(axis=0)
+        self.scale_ = np.where(deviation > 0, deviation, 1.0)
+        standardised = (rows - self.center_) / self.scale_
+        shape = (rows.shape[1] + 1, T.shape[1])
+
+        def objective(flat: NDArray) -> tuple[float, NDArray]:
+            weights, bias = _split(flat.reshape(shape))
+            log_q = _log_softmax(standardised @ weights + bias)
+            residual = (np.exp(log_q) - T) / len(T)
+            value = -np.mean(np.einsum("ij,ij->i", T, log_q))
+            value += 0.5 * self.penalty * np.sum(weights**2)
+            gradient = np.vstack(
+                [standardised.T @ residual + self.penalty * weights, residual.sum(axis=0)]
+            )
+            return float(value), gradient.ravel()
+
+        start = np.zeros(shape)
+        start[-1] = np.log(np.maximum(T.mean(axis=0), 1e-12))
+        solution = minimize(
+            objective,
+            start.ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": self.max_iter},
+        )
+        self.coef_, self.intercept_ = _split(solution.x.reshape(shape))
+        return self
+
+    def predict_log_proba(self, codes: ArrayLike) -> NDArray[np.float64]:
+        """Log probabilities of the teacher's components.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_codes)
+            Latent codes.
+
+        Returns
+        -------
+        log_q : ndarray of shape (n_samples, n_components)
+            Natural-log probabilities.
+        """
+        check_is_fitted(self)
+        rows = validate_data(self, codes, dtype=np.float64, reset=False)
+        return _log_softmax((rows - self.center_) / self.scale_ @ self.coef_ + self.intercept_)
+
+
+def probe_in_turn(
+    probe: Any, codes: NDArray, T: NDArray, random_state: int, n_blocks: int = 5
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Score rows by probes that were fitted to other rows, drawn earlier.
+
+    The rows are put in random order and cut into blocks; each block after the first is
+    scored by a clone of the probe fitted to all blocks before it. So every score is
+    predicted and none is fitted, and the product of e-values over the blocks is one: a
+    scheme of folds that leave each other's scores dependent would not have that.
+
+    Parameters
+    ----------
+    probe : estimator with fit(codes, T) and predict_log_proba(codes)
+        Cloned for each block.
+    codes : ndarray of shape (n_samples, n_codes)
+        Codes.
+    T : ndarray of shape (n_samples, n_components)
+        Teacher distributions.
+    random_state : int
+        Seed of the order.
+    n_blocks : int, default=5
+        Number of blocks, at least two.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_scored,)
+        Which rows were scored, in the order of the scores.
+    log_q : ndarray of shape (n_scored, n_components)
+        Their scores.
+    reference : ndarray of shape (n_components,)
+        Average teacher of the first block, which nothing is scored in.
+    """
+    if len(codes) < 2 * n_blocks:
+        raise ValueError(
+            f"A probe is fitted and scored in {n_blocks} blocks of at least two rows, got "
+            f"n_samples={len(codes)}: pass at least {2 * n_blocks} rows."
+        )
+    order = np.random.default_rng([random_state, *b"order"]).permutation(len(codes))
+    blocks = np.array_split(order, n_blocks)
+    scores = []
+    for number in range(1, n_blocks):
+        before = np.concatenate(blocks[:number])
+        fitted = clone(probe).fit(codes[before], T[before])
+        scores.append(fitted.predict_log_proba(codes[blocks[number]]))
+    return np.concatenate(blocks[1:]), np.concatenate(scores), T[blocks[0]].mean(axis=0)
+
+
+def _split(parameters: NDArray) -> tuple[NDArray, NDArray]:
+    return parameters[:-1], parameters[-1]
+
+
+def _log_softmax(logits: NDArray) -> NDArray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -1,0 +1,363 @@
+"""The certificate: a number that says whether a code is constant, and a report beside it.
+
+Nothing here knows how a model was trained. A model with a witness of its own has
+
+- ``teacher_proba(X)``: the teacher's distributions, of shape (n_samples, n_components);
+- ``witness_log_proba(X, latent=..., random_state=...)``: natural-log probabilities of a
+  witness that sees the latent code alone, at the posterior mean or at a draw of it;
+
+and for all of a report also ``transform``, ``posterior``, ``posterior_kl``,
+``inverse_transform``, ``average_teacher_`` and ``fingerprint_``. One that has
+``read_codes(X, random_states)`` too is read by it, in one pass of its encoder in place of
+one for each of these; where its ``can_read_in_threads`` is true, by several threads at a
+time. Any other encoder is certified with a teacher that is given and a
+probe that is fitted to its codes.
+"""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+from typing import Any, ClassVar, cast
+
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils._metadata_requests import UNUSED
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from skvae._common.threads import is_small_table, n_threads, one_thread_if, side_by_side
+from skvae.certificate.evidence import Evidence
+from skvae.certificate.probes import SoftmaxProbe
+from skvae.certificate.reports import CertificateReport, SimultaneousReport
+from skvae.certificate.subjects import Reading, Subject
+from skvae.exceptions import BrokenBoundError
+from skvae.rows.sources import as_rows
+
+__all__ = ["ConstantCollapseCertificate"]
+
+# Nats of rate above which a code with an active unit counts as informative.
+INFORMATIVE_RATE = 0.01
+# Confidence of the bounds in a report where none was asked for.
+REPORT_CONFIDENCE = 0.95
+# Standard errors by which a margin may exceed the rate before it is a bug, and the rows
+# from which on a standard error can be relied on for that.
+BREACH = 6.0
+CHAIN_ROWS = 30
+
+
+class ConstantCollapseCertificate(BaseEstimator):
+    """Scorer that measures how far a code is from being provably constant.
+
+    The score is ``G_tau = I_T - L - tau`` on the rows it is given: the teacher, its
+    average, its information ``I_T`` and the cost ``L`` of the witness all come from the
+    same rows. With a `confidence` it is instead a lower confidence bound on the margin
+    of the population, less tau; above 0 the code is then certified not to be constant in
+    x, and nothing more. Higher is better. Score rows that were not in `fit`.
+
+    Parameters
+    ----------
+    tau : float, default=0.0
+        Safety margin in nats, at least 0.
+    latent : {"mean", "sample"}, default="mean"
+        What the witness reads: the posterior mean (the published certificate), or draws
+        of the code, which are what the decoder sees.
+    confidence : float or None, default=None
+        In (0, 1). None scores by the margin of the sample; reports then have bounds at
+        0.95.
+    method : {"e-value", "normal"}, default="e-value"
+        Of the bound: valid at every number of rows, or approximate; see
+        `skvae.information.margin_lower_bound`.
+    n_draws : int, default=4
+        Draws of the code that are averaged at the sample read. Rows remain the unit of
+        the bound.
+    teacher : fitted estimator with predict_proba, a list of them, or None, default=None
+        Used in place of the model's own teacher, which its own witness was trained on: a
+        probe then takes the witness's place. Needed for a model that has no teacher. A
+        list gives one report each; their bounds hold together at the confidence asked
+        for (each at ``1 - (1 - confidence) / n_teachers``), and the worst is the score.
+    witness : estimator with fit(codes, T) and predict_log_proba(codes), or None, default=None
+        The probe: cloned and fitted to codes alone, never to the rows that it scores.
+        None is `skvae.certificate.SoftmaxProbe()`, a linear softmax.
+    probe : bool, default=False
+        Whether a report of a model with a witness of its own also has the certificate by
+        probe, so that "the information is there, but the witness does not use it" and
+        "nothing is there" are told apart.
+    random_state : int, default=0
+        Seed of the draws of the code and of the order in which probes score rows.
+
+    See Also
+    --------
+    TeacherGuidedVAE : An estimator with a teacher and a witness.
+    CertificateReport : All that `certify` finds.
+
+    References
+    ----------
+    arXiv 2605.05813.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher
+    >>> from skvae import TeacherGuidedVAE
+    >>> X = load_iris().data
+    >>> teacher = GaussianMixtureTeacher(n_components=3)
+    >>> vae = TeacherGuidedVAE(latent_dim=2, teacher=teacher, lr=1e-2, random_state=0)
+    >>> certificate = ConstantCollapseCertificate()
+    >>> certificate.score(vae.fit(X[::2]), X[1::2]) > 0
+    True
+    >>> certificate.certify(vae, X[1::2]).verdict
+    'certified'
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "tau": [Interval(Real, 0, None, closed="left")],
+        "latent": [StrOptions({"mean", "sample"})],
+        "confidence": [Interval(Real, 0, 1, closed="neither"), None],
+        "method": [StrOptions({"e-value", "normal"})],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "teacher": [HasMethods(["predict_proba"]), list, tuple, None],
+        "witness": [HasMethods(["fit", "predict_log_proba"]), None],
+        "probe": ["boolean"],
+        "random_state": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        tau=0.0,
+        latent="mean",
+        *,
+        confidence=None,
+        method="e-value",
+        n_draws=4,
+        teacher=None,
+        witness=None,
+        probe=False,
+        random_state=0,
+    ):
+        self.tau = tau
+        self.latent = latent
+        self.confidence = confidence
+        self.method = method
+        self.n_draws = n_draws
+        self.teacher = teacher
+        self.witness = witness
+        self.probe = probe
+        self.random_state = random_state
+
+    def __sklearn_clone__(self) -> ConstantCollapseCertificate:
+        # A search clones its scorer; a plain clone would strip the teacher of its fit.
+        return copy.deepcopy(self)
+
+    # The estimator that is scored is no metadata to be routed.
+    __metadata_request__score: ClassVar[dict] = {"estimator": UNUSED}
+
+    def __call__(
+        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
+    ) -> float:
+        """Score, as scikit-learn calls a scorer; see `score`."""
+        return self.score(estimator, X, y, X_teacher)
+
+    def score(
+        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
+    ) -> float:
+        """Margin of the estimator on these rows, or its lower bound, less tau.
+
+        Parameters
+        ----------
+        estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
+            A model with a teacher and a witness, as `TeacherGuidedVAE` has; with a
+            `teacher` given, anything with `transform`, or an array of codes, one a row.
+        X : array-like of shape (n_samples, n_features), or iterator of batches of rows
+            Rows, best ones that were not in `fit`. Memory maps and streams are read once,
+            block by block, and not held in memory; a probe holds the codes, though, and
+            several teachers need an array. A data set is read by `skvae.rows.as_rows`.
+        y : None
+            Ignored; there for consistency with scikit-learn.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
+
+        Returns
+        -------
+        margin : float
+            ``G_tau``, or its lower bound, in nats; at most ``I_T - tau``. The worst of
+            them where several teachers were given.
+
+        Raises
+        ------
+        ConstantTeacherError
+            If the teacher is constant over these rows.
+        TypeError
+            If the estimator has no teacher and witness, and no teacher was given.
+        """
+        self._validate_params()
+        X = as_rows(X)
+        if isinstance(self.teacher, (list, tuple)):
+            family = self._one_by_one(self.confidence, X, X_teacher)
+            return min(each.score(estimator, X, y, X_teacher) for each in family)
+        with one_thread_if(is_small_table(X)):
+            reading = self._subject(estimator, X, X_teacher).read(self.latent)
+            if self.confidence is None:
+                return reading.margin - self.tau
+            return reading.bound(self.confidence, self.method).lower_bound - self.tau
+
+    def certify(
+        self, estimator: Any, X: ArrayLike, X_teacher: Any = None
+    ) -> CertificateReport | SimultaneousReport:
+        """Report of the estimator on these rows.
+
+        Parameters
+        ----------
+        estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
+            As in `score`.
+        X : array-like of shape (n_samples, n_features), or iterator of batches of rows
+            Rows, best ones that were not in `fit`. Memory maps and streams are read once,
+            block by block, and not held in memory; a probe holds the codes, though, and
+            several teachers need an array. A data set is read by `skvae.rows.as_rows`.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
+
+        Returns
+        -------
+        report : CertificateReport, or SimultaneousReport for several teachers
+            Costs, margins and bounds at both reads, rate, active units and verdict.
+
+        Raises
+        ------
+        ConstantTeacherError
+            If the teacher is constant over these rows.
+        TypeError
+            If the estimator has no teacher and witness, and no teacher was given.
+        BrokenBoundError
+            If the margin at the sample exceeds the rate, on 30 rows or more, by more than
+            their errors: a bug, here or in the model.
+        """
+        self._validate_params()
+        X = as_rows(X)
+        if isinstance(self.teacher, (list, tuple)):
+            confidence = self._report_confidence()
+            reports = [
+                cast(CertificateReport, each.certify(estimator, X, X_teacher))
+                for each in self._one_by_one(confidence, X, X_teacher)
+            ]
+            return SimultaneousReport(tuple(reports), confidence)
+        with one_thread_if(is_small_table(X)):
+            return self._report_of(estimator, X, X_teacher)
+
+    def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:
+        subject = self._subject(estimator, X, X_teacher)
+        evidence = subject.gather()
+        by_probe = None
+        if self.probe and subject.has_witness:
+            by_probe = self._report(subject.by_probe(), evidence, None)
+        return self._report(subject, evidence, by_probe)
+
+    def _report(
+        self, subject: Subject, evidence: Evidence, by_probe: CertificateReport | None
+    ) -> CertificateReport:
+        latents = subject.latents
+        # Where the read that decides is not among them, reading it says why.
+        readings = {
+            latent: subject.read(latent, evidence) for latent in {*latents, self.latent}
+        }
+        confidence = self._report_confidence()
+        with side_by_side(n_threads()) as call:
+            waiting = {
+                latent: call(reading.bound, confidence, self.method)
+                for latent, reading in readings.items()
+            }
+            mutual_information = call(evidence.posterior.mutual_information)
+            bounds = {latent: bound() for latent, bound in waiting.items()}
+        if "sample" in readings and evidence.rate is not None:
+            _check_chain(readings["sample"], evidence)
+        at_mean = readings["mean"]
+
+        def at_sample(found: dict[str, Any], name: str) -> Any:
+            return getattr(found["sample"], name) if "sample" in found else None
+
+        return CertificateReport(
+            verdict=self._verdict(bounds[self.latent].lower_bound, evidence, by_probe),
+            teacher_information=at_mean.teacher_information,
+            alignment_cost_mean=at_mean.alignment_cost,
+            alignment_cost_sample=at_sample(readings, "alignment_cost"),
+            margin_mean=at_mean.margin,
+            margin_sample=at_sample(readings, "margin"),
+            lower_bound_mean=bounds["mean"].lower_bound,
+            lower_bound_sample=at_sample(bounds, "lower_bound"),
+            log_e_value_mean=bounds["mean"].log_e_value,
+            log_e_value_sample=at_sample(bounds, "log_e_value"),
+            confidence=float(confidence),
+            method=self.method,
+            rate=evidence.rate,
+            mutual_information=mutual_information(),
+            kl_per_dimension=evidence.kl_per_dimension,
+            active_units=None if evidence.rate is None else evidence.active_units,
+            margin_reconstruction=evidence.margin_reconstruction,
+            view_gap=evidence.view_gap,
+            tau=float(self.tau),
+            latent=self.latent,
+            n_samples=at_mean.n_samples,
+            rows=evidence.rows,
+            witness="own" if subject.has_witness else "probe",
+            probe=by_probe,
+        )
+
+    def _verdict(
+        self, bound: float, evidence: Evidence, by_probe: CertificateReport | None
+    ) -> str:
+        if bound > self.tau:
+            return "certified"
+        rate_is_up = evidence.rate is None or evidence.rate > INFORMATIVE_RATE
+        # Of a model that shows neither rate nor codes nothing speaks for a collapse.
+        varies = rate_is_up and evidence.active_units != 0
+        return "uncertified" if varies or (by_probe and by_probe.certified) else "collapsed"
+
+    def _report_confidence(self) -> float:
+        return REPORT_CONFIDENCE if self.confidence is None else float(self.confidence)
+
+    def _one_by_one(
+        self, confidence: float | None, X: Any, X_teacher: Any
+    ) -> list[ConstantCollapseCertificate]:
+        """One certificate a teacher, whose bounds hold together at this confidence."""
+        if hasattr(X, "__next__") or hasattr(X_teacher, "__next__"):
+            raise ValueError(
+                "Several teachers read the rows one after the other, and an iterator can be "
+                "read once: pass an array or a memory map."
+            )
+        if not self.teacher:
+            raise ValueError("teacher is an empty list: give at least one fitted teacher.")
+        if confidence is not None:
+            confidence = 1 - (1 - confidence) / len(self.teacher)
+        parameters = {**self.get_params(deep=False), "confidence": confidence}
+        return [
+            ConstantCollapseCertificate(**{**parameters, "teacher": teacher})
+            for teacher in self.teacher
+        ]
+
+    def _subject(self, estimator: Any, X: Any, X_teacher: Any) -> Subject:
+        witness = SoftmaxProbe() if self.witness is None else self.witness
+        return Subject.of(
+            estimator,
+            X,
+            X_teacher,
+            teacher=self.teacher,
+            probe=witness,
+            keep_codes=self.probe,
+            n_draws=self.n_draws,
+            random_state=self.random_state,
+        )
+
+
+def _check_chain(at_sample: Reading, evidence: Evidence) -> None:
+    """Refuse a margin at the sample that exceeds the rate by more than their errors."""
+    if at_sample.n_samples < CHAIN_ROWS:
+        return
+    rate = evidence.rate or 0.0
+    excess = at_sample.margin - rate
+    error = at_sample.margin_standard_error + evidence.rate_standard_error
+    if excess > BREACH * error + 1e-6:
+        raise BrokenBoundError(
+            f"The margin at the sample, {at_sample.margin:.4g} nats, exceeds the rate, "
+            f"{rate:.4g}, by more than {BREACH:g} standard errors. That cannot be: the witness "
+            "sees more than the code, or posterior_kl is not that of the posterior that "
+            "witness_log_proba draws from. Please report it."
+        )

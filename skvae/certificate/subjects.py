@@ -1,0 +1,349 @@
+"""What is certified: a model or bare codes, a teacher, and rows, read in one pass."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
+
+from skvae.certificate.evidence import Evidence
+from skvae.certificate.probes import probe_in_turn
+from skvae.information import BoundaryStatistics, MarginBound
+from skvae.information.bound import bound_of_checked
+from skvae.information.boundary import (
+    check_student,
+    check_teacher,
+    require_information,
+    without_zeros,
+)
+from skvae.rows.sources import as_rows
+
+__all__ = ["Reading", "Subject"]
+
+# Rows that a model is asked about at a time, whatever batches they come in: so the size
+# of the batches changes no draw.
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A teacher on some rows, and what a witness made of their codes.
+
+    Parameters
+    ----------
+    T : ndarray of shape (n_samples, n_components)
+        Teacher distributions, checked.
+    log_q : list of ndarray of shape (n_samples, n_components)
+        Log probabilities of the witness, for each draw of the code, checked.
+    statistics : list of BoundaryStatistics
+        The sample quantities of each draw.
+    reference : ndarray of shape (n_components,)
+        A distribution without zeros, fixed before the rows were seen.
+    """
+
+    T: NDArray[np.float64]
+    log_q: list[NDArray[np.float64]]
+    statistics: list[BoundaryStatistics]
+    reference: NDArray[np.float64]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self.statistics[0].n_samples
+
+    @property
+    def teacher_information(self) -> float:
+        """``I_T`` of the rows."""
+        return self.statistics[0].teacher_information
+
+    @property
+    def alignment_cost(self) -> float:
+        """Mean cost over the draws."""
+        return float(np.mean([draw.alignment_cost for draw in self.statistics]))
+
+    @property
+    def margin(self) -> float:
+        """Mean margin over the draws."""
+        return float(np.mean([draw.margin for draw in self.statistics]))
+
+    @property
+    def margin_standard_error(self) -> float:
+        """Standard error of a margin, as if the draws of a row were one."""
+        return max(draw.margin_standard_error for draw in self.statistics)
+
+    def bound(self, confidence: float, method: Literal["e-value", "normal"]) -> MarginBound:
+        """Lower confidence bound on the margin of the population."""
+        return bound_of_checked(self.T, self.log_q, self.reference, confidence, method)
+
+
+class Subject:
+    """A model and the rows it is certified on.
+
+    Parameters
+    ----------
+    model : object
+        With the methods that `skvae.certificate.scorer` names, with `transform`, or an array
+        of codes.
+    preprocess : list of fitted transformers
+        What rows go through before the model, and the teacher, see them.
+    X : array-like of shape (n_samples, n_features), or iterator of such batches
+        Rows.
+    X_teacher : array-like of n_samples rows, an iterator of batches, or None
+        What the teacher sees in place of X.
+    teacher : fitted estimator with predict_proba, or None
+        None is the model's own, which its own witness goes with.
+    probe : estimator with fit(codes, T) and predict_log_proba(codes)
+        Takes the place of a witness that the model has not.
+    keep_codes : bool
+        Whether the probe will judge codes beside a witness of the model's own.
+    n_draws, random_state : int
+        Draws of the code at the sample read, and the seed of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        model,
+        preprocess,
+        X,
+        X_teacher,
+        *,
+        teacher,
+        probe,
+        keep_codes,
+        n_draws,
+        random_state,
+    ):
+        self.model = model
+        self.preprocess = preprocess
+        self.X = X
+        self.X_teacher = X_teacher
+        self.teacher = teacher
+        self.probe = probe
+        self.n_draws = n_draws
+        self.random_state = random_state
+        self.has_witness = teacher is None and hasattr(model, "witness_log_proba")
+        self.keep_codes = keep_codes or not self.has_witness
+        self.has_posterior = hasattr(model, "posterior")
+        self.has_codes = _can_be_read(model)
+        if keep_codes and not self.has_codes:
+            raise TypeError(
+                f"probe=True needs codes: {type(model).__name__} has neither transform nor "
+                "posterior."
+            )
+        self.has_rate = hasattr(model, "posterior_kl")
+        other_view = getattr(model, "teacher_sees_", "X") == "X_teacher"
+        if self.has_witness and other_view and X_teacher is None:
+            raise ValueError(
+                "The teacher of this model was fitted to another view of the rows: pass it as "
+                "X_teacher, as to fit."
+            )
+
+    @classmethod
+    def of(
+        cls, estimator: Any, X: Any, X_teacher: Any, *, teacher: Any, **settings: Any
+    ) -> Subject:
+        """Look through searches, pipelines and frozen estimators to the model itself."""
+        if X_teacher is not None and not _is_stream(X) and not _is_stream(X_teacher):
+            check_consistent_length(X, X_teacher)
+        model, preprocess = _unwrap(estimator), []
+        if teacher is not None and _is_array(model):
+            model = check_array(model, dtype=np.float64, input_name="codes")
+            if not _is_stream(X):
+                _check_as_many(model, _num_samples(X))
+        # Under a teacher that is given a pipeline is an encoder like any other, unless its
+        # last step can be read further.
+        while isinstance(model, Pipeline) and (
+            teacher is None or hasattr(_unwrap(model[-1]), "posterior")
+        ):
+            preprocess += [model[:-1]] if len(model) > 1 else []
+            model = _unwrap(model[-1])
+        if teacher is not None and _can_be_read(model):
+            return cls(model, preprocess, X, X_teacher, teacher=teacher, **settings)
+        needed = (
+            ("transform",) if teacher is not None else ("teacher_proba", "witness_log_proba")
+        )
+        missing = [name for name in needed if not hasattr(model, name)]
+        if missing and hasattr(model, "estimator"):
+            raise NotFittedError(
+                f"{type(model).__name__} holds no fitted model: call fit before certifying it, "
+                "and not with refit=False."
+            )
+        if missing and teacher is not None:
+            raise TypeError(
+                f"A probe needs codes: {type(model).__name__} has no transform, and is no "
+                "array."
+            )
+        if missing:
+            raise TypeError(
+                "A certificate needs a teacher. TeacherGuidedVAE has its own; "
+                f"{type(model).__name__} lacks {' and '.join(missing)}: pass a fitted "
+                "teacher, as in ConstantCollapseCertificate(teacher=teacher)."
+            )
+        return cls(model, preprocess, X, X_teacher, teacher=None, **settings)
+
+    def by_probe(self) -> Subject:
+        """Return the same model and rows, already read, for the probe to judge."""
+        other = copy.copy(self)
+        other.has_witness = False
+        return other
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the rows, as far as they can be counted, are more than one block."""
+        return not _is_stream(self.X) and _num_samples(self.X) > BLOCK_ROWS
+
+    @property
+    def latents(self) -> tuple[str, ...]:
+        """The reads there are: bare codes have no posterior to draw from."""
+        return ("mean", "sample") if self.has_witness or self.has_posterior else ("mean",)
+
+    def gather(self) -> Evidence:
+        """All that a report needs, from one pass over the rows."""
+        return Evidence(self, self.latents, whole=True)
+
+    def read(self, latent: str, evidence: Evidence | None = None) -> Reading:
+        """Return what the witness, or the probe, makes of the codes at this read."""
+        if latent not in self.latents:
+            raise TypeError(
+                'latent="sample" needs a model with a posterior to draw codes from; '
+                f'{type(self.model).__name__} has none: use latent="mean".'
+            )
+        if evidence is None:
+            evidence = Evidence(self, (latent,), whole=False)
+        T = evidence.T.rows()
+        if self.has_witness:
+            uniform = np.full(T.shape[1], 1 / T.shape[1])
+            # Any distribution that was fixed before these rows were seen will do.
+            reference = getattr(self.model, "average_teacher_", uniform)
+            log_q = [draw.rows() for draw in evidence.log_q[latent]]
+            statistics = evidence.statistics[latent]
+        else:
+            probed = [
+                probe_in_turn(self.probe, codes.rows(), T, self.random_state)
+                for codes in evidence.codes[latent]
+            ]
+            rows, _, reference = probed[0]
+            T = T[rows]
+            log_q = [check_student(scores, T.shape) for _, scores, _ in probed]
+            statistics = [BoundaryStatistics().update(T, scores) for scores in log_q]
+        information = statistics[0].teacher_information
+        require_information(information, *T.shape)
+        return Reading(T, log_q, statistics, without_zeros(reference))
+
+    def blocks(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the rows as the model sees them, and as the teacher does."""
+        start = 0
+        for X, X_teacher in _paired(self.X, self.X_teacher):
+            n_rows = _num_samples(X)
+            if isinstance(self.model, np.ndarray):
+                X = self.model[start : start + n_rows]
+            for step in self.preprocess:
+                X = step.transform(X)
+            start += n_rows
+            # A teacher that is given sees the rows as they came; a model's own, as it does.
+            as_model = self.X_teacher is None and self.teacher is None
+            yield X, X if as_model else X_teacher
+        if isinstance(self.model, np.ndarray):
+            _check_as_many(self.model, start)
+
+    def teach(self, rows: Any) -> NDArray[np.float64]:
+        """Return the checked distributions of the teacher."""
+        if self.teacher is None:
+            return check_teacher(self.model.teacher_proba(rows))
+        return check_teacher(self.teacher.predict_proba(_as_taught(self.teacher, rows)))
+
+
+def _unwrap(estimator: Any) -> Any:
+    """Take a model out of the searches and frozen estimators around it."""
+    while True:
+        inner = getattr(estimator, "best_estimator_", estimator)
+        inner = inner.estimator if isinstance(inner, FrozenEstimator) else inner
+        if inner is estimator:
+            return inner
+        estimator = inner
+
+
+def _as_taught(teacher: Any, rows: Any) -> Any:
+    """Return images one a row where the teacher was fitted to such rows, as a view."""
+    shape = tuple(getattr(rows, "shape", ()))
+    n_features = math.prod(shape[1:])
+    if len(shape) != 4 or getattr(teacher, "n_features_in_", None) != n_features:
+        return rows
+    return rows.reshape(shape[0], n_features)
+
+
+def _check_as_many(codes: NDArray, n_rows: int) -> None:
+    if len(codes) != n_rows:
+        raise ValueError(
+            f"Codes and rows must be as many, got {len(codes)} codes for {n_rows} rows."
+        )
+
+
+def _is_stream(X: Any) -> bool:
+    return hasattr(X, "__next__")
+
+
+def _is_array(model: Any) -> bool:
+    # A data frame has a transform of its own, which is no encoder's.
+    return isinstance(model, list) or hasattr(model, "__array__") or hasattr(model, "iloc")
+
+
+def _can_be_read(model: Any) -> bool:
+    return isinstance(model, np.ndarray) or any(
+        hasattr(model, name) for name in ("posterior", "transform")
+    )
+
+
+def _paired(X: Any, X_teacher: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield blocks of rows beside what the teacher sees of them."""
+    if X_teacher is None:
+        yield from ((block, block) for block in _blocks(X))
+        return
+    for block, view in zip_longest(_blocks(X), _blocks(X_teacher)):
+        if block is None or view is None or _num_samples(block) != _num_samples(view):
+            raise ValueError(
+                "X and X_teacher must hold the same rows, and one of them ended before the "
+                "other: give both as many rows."
+            )
+        yield block, view
+
+
+def _blocks(X: Any) -> Iterator[Any]:
+    """Cut rows, or a stream of batches of any size, into blocks of one size."""
+    if not _is_stream(X):
+        n_samples = _num_samples(X)
+        for start in range(0, n_samples, BLOCK_ROWS):
+            yield _safe_indexing(X, slice(start, min(start + BLOCK_ROWS, n_samples)))
+        return
+    waiting: list[Any] = []
+    n_waiting = 0
+    for batch in X:
+        waiting.append(batch if hasattr(batch, "iloc") else np.asarray(as_rows(batch)))
+        n_waiting += len(waiting[-1])
+        while n_waiting >= BLOCK_ROWS:
+            joined = _joined(waiting)
+            yield _safe_indexing(joined, slice(0, BLOCK_ROWS))
+            n_waiting -= BLOCK_ROWS
+            waiting = [_safe_indexing(joined, slice(BLOCK_ROWS, BLOCK_ROWS + n_waiting))]
+    if n_waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[Any]) -> Any:
+    if hasattr(batches[0], "iloc"):
+        # Only who passes data frames has pandas.
+        from pandas import concat
+
+        return concat(batches)
+    return np.concatenate(batches)

@@ -1,0 +1,343 @@
+"""A grid search that trains the candidates of a fold together."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import config_context
+from sklearn.base import _fit_context, clone
+from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils.parallel import Parallel, delayed
+
+from skvae.training.batches import TrainingRows
+from skvae.training.net import VAENet
+from skvae.training.stacked import stackable, train_together
+from skvae.vae.advice import warn_if_uncertified, warn_of_weak_alignment
+from skvae.vae.course import course_of_fit
+from skvae.vae.estimator import TeacherGuidedVAE
+
+__all__ = ["StackedGridSearchCV"]
+
+# Parameters in which the models of a stack may differ.
+FREE = frozenset({"alignment_weight", "beta", "random_state"})
+# Those that may have any value, the same in a stack. All others stay at their defaults.
+SHARED = frozenset(
+    {
+        "latent_dim",
+        "hidden_layer_sizes",
+        "teacher",
+        "likelihood",
+        "decoder_variance",
+        "witness_input",
+        "witness",
+        "witness_scale",
+        "prefit_epochs",
+        "prefit_alpha",
+        "batch_size",
+        "max_epochs",
+        "lr",
+        "weight_decay",
+        # Without early stopping these three do nothing.
+        "validation_fraction",
+        "n_iter_no_change",
+        "tol",
+        "max_teacher_rows",
+        "memory",
+        "device",
+        "verbose",
+    }
+)
+
+
+class StackedGridSearchCV(GridSearchCV):
+    """Grid search over a `TeacherGuidedVAE` whose small models are trained together.
+
+    The candidates of a fold that differ in `alignment_weight`, `beta` and `random_state`
+    alone are one computation on stacked weights: what a step costs beside its arithmetic
+    is paid once for all of them. Each has its own order of the rows and its own noise, and
+    ends as it would by itself, up to rounding.
+
+    Parameters
+    ----------
+    estimator : TeacherGuidedVAE
+        Without `early_stopping`, `guard` or `warm_start`, in ``precision="fp32"``.
+    param_grid : dict or list of dict
+        As in `GridSearchCV`, over any parameters of `estimator` but those. Candidates that
+        differ in others than the three above are in stacks of their own.
+    scoring, refit, cv, error_score, return_train_score
+        As in `GridSearchCV`.
+    n_jobs : int or None, default=None
+        Folds that are trained at a time.
+    verbose : int, default=0
+        As in `GridSearchCV`; while a stack trains nothing is printed.
+    pre_dispatch : int or str, default="2*n_jobs"
+        As in `GridSearchCV`, of folds.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        As in `GridSearchCV`. A fit time is that of the candidate's share: its own
+        preparation, and the time of its stack over the number of models there.
+    best_estimator_ : TeacherGuidedVAE
+        Fitted to all rows by its own `fit`.
+    best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
+        As in `GridSearchCV`.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns seen in `fit`, where they are all strings.
+
+    See Also
+    --------
+    TeacherGuidedVAE : Whose `memory` keeps teachers between searches.
+
+    Notes
+    -----
+    All candidates of a fold are in memory at the same time, each with the rows of the fold.
+    Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
+    are fitted once a fold all the same.
+
+    It pays where a step is short and a stack is large: small nets, small batches, six
+    candidates or more, on the CPU. The benchmarks in the documentation have the figures.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import KFold
+    >>> from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
+    >>> from skvae.model_selection import StackedGridSearchCV
+    >>> vae = TeacherGuidedVAE(
+    ...     latent_dim=2,
+    ...     hidden_layer_sizes=(16,),
+    ...     teacher=GaussianMixtureTeacher(n_components=3),
+    ...     device="cpu",
+    ...     random_state=0,
+    ... )
+    >>> search = StackedGridSearchCV(
+    ...     vae,
+    ...     {"alignment_weight": [10.0, 30.0], "beta": [0.5, 1.0]},
+    ...     scoring=ConstantCollapseCertificate(),
+    ...     cv=KFold(3, shuffle=True, random_state=0),
+    ... )
+    >>> bool(search.fit(load_iris().data).best_score_ > 0)
+    True
+    """
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns seen in `fit`."""
+        return super().n_features_in_
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None) -> StackedGridSearchCV:
+        """Train and score all candidates, and fit the best one to all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels, for a teacher or a splitter that asks for them.
+        groups : array-like of shape (n_samples,) or None, default=None
+            For a splitter that asks for them.
+
+        Returns
+        -------
+        self : StackedGridSearchCV
+            The fitted search. When an error is raised it is as it was before.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no `TeacherGuidedVAE`.
+        ValueError
+            If a candidate has a setting that cannot be trained in a stack; nothing is fitted.
+
+        Warns
+        -----
+        FitFailedWarning
+            If some of the candidates cannot be fitted, and `error_score` is a number.
+        """
+        candidates = list(ParameterGrid(self.param_grid))
+        _check_stackable(self.estimator, candidates)
+        X, y = indexable(X, y)
+        splits = list(check_cv(self.cv, y).split(X, y, groups))
+        folds = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
+            delayed(_fit_fold)(
+                self.estimator,
+                candidates,
+                _safe_indexing(X, train),
+                None if y is None else _safe_indexing(y, train),
+            )
+            for train, _ in splits
+        )
+        seconds = np.array([[outcome.seconds for outcome in fold] for fold in folds])
+        base = _Candidate(**clone(self.estimator).get_params(deep=False))
+        # In the order of the search: candidate by candidate, each on all folds.
+        base._outcomes = deque(
+            fold[number] for number in range(len(candidates)) for fold in folds
+        )
+        # A model that was scored is kept no longer.
+        del folds
+        parameters = {
+            **self.get_params(deep=False),
+            "estimator": base,
+            "cv": splits,
+            "n_jobs": None,
+        }
+        search = GridSearchCV(**parameters).fit(X, y)
+        search.cv_results_["mean_fit_time"] = seconds.mean(axis=0)
+        search.cv_results_["std_fit_time"] = seconds.std(axis=0)
+        self.__dict__.update(
+            {name: value for name, value in vars(search).items() if name.endswith("_")}
+        )
+        return self
+
+
+class _Outcome(NamedTuple):
+    """What became of a candidate on a fold, and how long it took."""
+
+    result: TeacherGuidedVAE | Exception
+    seconds: float
+
+
+class _Candidate(TeacherGuidedVAE):
+    """An estimator whose `fit` takes the next outcome of the stacks, while there are any."""
+
+    _outcomes: deque[_Outcome]
+
+    def __sklearn_clone__(self):
+        twin = super().__sklearn_clone__()
+        twin._outcomes = self._outcomes
+        return twin
+
+    def fit(self, X, y=None):
+        outcomes = self.__dict__.pop("_outcomes")
+        # From here on it is an ordinary estimator, for scorers and for whoever keeps it.
+        self.__class__ = TeacherGuidedVAE
+        if not outcomes:
+            return self.fit(X, y)
+        result = outcomes.popleft().result
+        if isinstance(result, Exception):
+            raise result
+        self.__dict__.update(vars(result))
+        return self
+
+
+class _Memory:
+    """Results by what a function was called with, as `joblib.Memory`, but for a fold alone."""
+
+    def __init__(self):
+        self.results: dict[str, Any] = {}
+
+    def cache(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def cached(*args):
+            key = joblib.hash((function.__qualname__, args))
+            if key not in self.results:
+                self.results[key] = function(*args)
+            return self.results[key]
+
+        return cached
+
+
+class _Fit:
+    """The fit of one candidate, with the training left to others."""
+
+    net: VAENet
+    rows: TrainingRows
+
+    def __init__(self, estimator: TeacherGuidedVAE):
+        self.estimator = estimator
+        self.error: Exception | None = None
+        self.seconds = 0.0
+        self._course: Iterator[tuple[VAENet, TrainingRows]] = iter(())
+
+    def begin(self, X: Any, y: Any, memory: _Memory) -> None:
+        """Do all that comes before the training."""
+        estimator = self.estimator
+        estimator._validate_params()
+        warn_of_weak_alignment(estimator)
+        self._course = course_of_fit(estimator, X, y, None, donor=None)
+        remembers = estimator.memory is not None
+        if not remembers:
+            estimator.memory = memory
+        try:
+            self.net, self.rows = next(self._course)
+        finally:
+            if not remembers:
+                estimator.memory = None
+
+    def end(self) -> None:
+        """Do all that comes after it."""
+        next(self._course, None)
+        warn_if_uncertified(self.estimator)
+
+    def attempt(self, step: Callable[..., None], *args: Any) -> None:
+        """Take a step, if none has failed; note its time, and what went wrong."""
+        if self.error is not None:
+            return
+        start = time.perf_counter()
+        try:
+            step(*args)
+        # Whatever a candidate raises, the others may still be fitted.
+        except Exception as error:
+            self.error = error
+        self.seconds += time.perf_counter() - start
+
+    @property
+    def outcome(self) -> _Outcome:
+        """What is left of it."""
+        return _Outcome(self.error or self.estimator, self.seconds)
+
+
+def _check_stackable(estimator: Any, candidates: Sequence[dict[str, Any]]) -> None:
+    if type(estimator) is not TeacherGuidedVAE:
+        raise TypeError(
+            "StackedGridSearchCV trains TeacherGuidedVAE and nothing else, got "
+            f"{type(estimator).__name__}: search with GridSearchCV."
+        )
+    defaults = TeacherGuidedVAE().get_params(deep=False)
+    for candidate in candidates:
+        for name, value in _with(estimator, candidate).get_params(deep=False).items():
+            if name not in FREE | SHARED and repr(value) != repr(defaults[name]):
+                raise ValueError(
+                    f"{name}={value!r} cannot be trained in a stack: leave it at "
+                    f"{defaults[name]!r}, or search with GridSearchCV."
+                )
+
+
+def _with(estimator: TeacherGuidedVAE, candidate: dict[str, Any]) -> TeacherGuidedVAE:
+    return clone(estimator).set_params(**clone(candidate, safe=False))
+
+
+def _fit_fold(
+    estimator: TeacherGuidedVAE, candidates: Sequence[dict[str, Any]], X: Any, y: Any
+) -> list[_Outcome]:
+    """Fit all candidates to the rows of one fold."""
+    memory = _Memory()
+    fits = [_Fit(_with(estimator, candidate)) for candidate in candidates]
+    with config_context(array_api_dispatch=False):
+        stacks: dict[Any, list[_Fit]] = defaultdict(list)
+        for fit in fits:
+            fit.attempt(fit.begin, X, y, memory)
+            if fit.error is None:
+                stacks[stackable(fit.net)].append(fit)
+        for stack in stacks.values():
+            start = time.perf_counter()
+            errors = train_together([fit.net for fit in stack], [fit.rows for fit in stack])
+            seconds = (time.perf_counter() - start) / len(stack)
+            for fit, error in zip(stack, errors, strict=True):
+                fit.error = error
+                fit.seconds += seconds
+        for fit in fits:
+            fit.attempt(fit.end)
+    return [fit.outcome for fit in fits]

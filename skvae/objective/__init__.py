@@ -1,0 +1,37 @@
+"""Loss terms in nats, as pure functions: of each row, and of a whole batch."""
+
+from skvae.objective.batch_terms import (
+    capacity_gap,
+    floored_rate,
+    is_aligned,
+    mmd,
+    total_correlation,
+)
+from skvae.objective.row_terms import (
+    alignment,
+    bernoulli_reconstruction,
+    continuous_bernoulli_reconstruction,
+    gaussian_reconstruction,
+    importance_bound,
+    kl,
+    kl_per_dimension,
+    laplace_reconstruction,
+    poisson_reconstruction,
+)
+
+__all__ = [
+    "alignment",
+    "bernoulli_reconstruction",
+    "capacity_gap",
+    "continuous_bernoulli_reconstruction",
+    "floored_rate",
+    "gaussian_reconstruction",
+    "importance_bound",
+    "is_aligned",
+    "kl",
+    "kl_per_dimension",
+    "laplace_reconstruction",
+    "mmd",
+    "poisson_reconstruction",
+    "total_correlation",
+]

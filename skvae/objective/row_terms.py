@@ -1,0 +1,356 @@
+"""Loss terms as pure tensor functions: one value a row, in nats, no reduction and no state.
+
+The same functions serve training, `score_samples`, `posterior_kl` and the tests.
+The objective of a row is
+
+    reconstruction + beta * kl + alignment_weight * alignment
+
+and its evidence lower bound is ``-(reconstruction + kl)``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = [
+    "alignment",
+    "bernoulli_reconstruction",
+    "continuous_bernoulli_reconstruction",
+    "gaussian_reconstruction",
+    "importance_bound",
+    "kl",
+    "kl_per_dimension",
+    "laplace_reconstruction",
+    "log_sinhc",
+    "poisson_reconstruction",
+]
+
+
+def gaussian_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Negative log density of a Gaussian with independent columns.
+
+    Parameters
+    ----------
+    x, mean : Tensor of shape (n_samples, n_features)
+        Rows and the decoder's means.
+    log_variance : Tensor of shape (n_features,) or ()
+        Natural logarithm of the decoder's variances.
+
+    Returns
+    -------
+    reconstruction : Tensor of shape (n_samples,)
+        ``-log p(x|z)`` in nats, summed over the columns.
+
+    References
+    ----------
+    Kingma and Welling, arXiv 1312.6114, appendix C.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import gaussian_reconstruction
+    >>> x = torch.zeros(1, 2)
+    >>> gaussian_reconstruction(x, x, torch.zeros(2)).item()  # log(2 pi)
+    1.8378770351409912
+    """
+    n_features = x.shape[1]
+    # One product with the precisions, in place of passes over all entries.
+    squares = functional.mse_loss(mean.expand_as(x), x, reduction="none")
+    weighted = torch.mv(squares, torch.exp(-log_variance).expand(n_features))
+    constant = (log_variance + math.log(2 * math.pi)).expand(n_features).sum()
+    return 0.5 * (weighted + constant)
+
+
+def bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
+    """Negative log likelihood of independent Bernoulli columns.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        Rows in [0, 1]; values strictly between are averages over both outcomes.
+    logits : Tensor of shape (n_samples, n_features)
+        Log odds given by the decoder.
+
+    Returns
+    -------
+    reconstruction : Tensor of shape (n_samples,)
+        Cross-entropy in nats, summed over the columns.
+
+    References
+    ----------
+    Kingma and Welling, arXiv 1312.6114, appendix C.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import bernoulli_reconstruction
+    >>> bernoulli_reconstruction(torch.ones(1, 1), torch.zeros(1, 1)).item()  # log 2
+    0.6931471824645996
+    """
+    cross_entropy = functional.binary_cross_entropy_with_logits
+    return cross_entropy(logits, x, reduction="none").sum(dim=1)
+
+
+def laplace_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Negative log density of a Laplace distribution with independent columns.
+
+    Parameters
+    ----------
+    x, mean : Tensor of shape (n_samples, n_features)
+        Rows and the decoder's means, which are medians too.
+    log_variance : Tensor of shape (n_features,) or ()
+        Natural logarithm of the decoder's variances: of ``2 b^2`` for a scale ``b``.
+
+    Returns
+    -------
+    reconstruction : Tensor of shape (n_samples,)
+        ``-log p(x|z)`` in nats, summed over the columns.
+
+    References
+    ----------
+    Kotz, Kozubowski and Podgorski, The Laplace Distribution and Generalizations, 2001,
+    section 2.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import laplace_reconstruction
+    >>> x = torch.zeros(1, 1)
+    >>> laplace_reconstruction(x, x, torch.zeros(1)).item()  # log(2) / 2
+    0.3465735912322998
+    """
+    log_scale = 0.5 * (log_variance - math.log(2))
+    n_features = x.shape[1]
+    weighted = torch.mv((x - mean).abs(), torch.exp(-log_scale).expand(n_features))
+    return weighted + (log_scale + math.log(2)).expand(n_features).sum()
+
+
+def log_sinhc(x: Tensor) -> Tensor:
+    """Logarithm of ``sinh(x) / x``, to full precision everywhere.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of any shape.
+
+    Returns
+    -------
+    value : Tensor of the same shape
+        At least 0; 0 at 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective.row_terms import log_sinhc
+    >>> log_sinhc(torch.tensor([0.0, 1e4]))
+    tensor([   0.0000, 9990.0967])
+    """
+    size = x.abs()
+    is_small = size < 0.5
+    # Each branch is kept off the range of the other, where its gradient is no number.
+    square = torch.where(is_small, size, 0.0).square()
+    # Bernoulli numbers give the coefficients; the next term is below 1e-10.
+    series = square * (
+        1 / 6
+        + square * (-1 / 180 + square * (1 / 2835 + square * (-1 / 37800 + square / 467775)))
+    )
+    large = torch.where(is_small, 1.0, size)
+    closed = large - torch.log(2 * large) + torch.log1p(-torch.exp(-2 * large))
+    return torch.where(is_small, series, closed)
+
+
+def continuous_bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
+    """Negative log density of independent continuous Bernoulli columns.
+
+    With log odds ``a`` the density on [0, 1] is ``a exp(a x) / (exp(a) - 1)``: an
+    exponential distribution cut off at one.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        Rows in [0, 1].
+    logits : Tensor of shape (n_samples, n_features)
+        Log odds given by the decoder.
+
+    Returns
+    -------
+    reconstruction : Tensor of shape (n_samples,)
+        ``-log p(x|z)`` in nats, summed over the columns.
+
+    References
+    ----------
+    Loaiza-Ganem and Cunningham, The continuous Bernoulli, NeurIPS 2019.
+
+    Examples
+    --------
+    Log odds of 0 make every x as likely:
+
+    >>> import torch
+    >>> from skvae.objective import continuous_bernoulli_reconstruction
+    >>> continuous_bernoulli_reconstruction(torch.tensor([[0.3]]), torch.zeros(1, 1))
+    tensor([0.])
+    """
+    # (exp(a) - 1) / a = exp(a / 2) sinh(a / 2) / (a / 2).
+    return ((0.5 - x) * logits + log_sinhc(0.5 * logits)).sum(dim=1)
+
+
+def poisson_reconstruction(x: Tensor, log_rate: Tensor) -> Tensor:
+    """Negative log likelihood of independent Poisson columns.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        Counts.
+    log_rate : Tensor of shape (n_samples, n_features)
+        Natural logarithm of the rates, given by the decoder.
+
+    Returns
+    -------
+    reconstruction : Tensor of shape (n_samples,)
+        ``-log p(x|z)`` in nats, summed over the columns.
+
+    References
+    ----------
+    Gopalan, Hofman and Blei, Scalable recommendation with hierarchical Poisson
+    factorization, UAI 2015 (Poisson columns given a code).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import poisson_reconstruction
+    >>> poisson_reconstruction(torch.tensor([[0.0]]), torch.zeros(1, 1))
+    tensor([1.])
+    """
+    return (torch.exp(log_rate) - x * log_rate + torch.lgamma(x + 1)).sum(dim=1)
+
+
+def importance_bound(
+    reconstruction: Tensor, latent: Tensor, mean: Tensor, log_variance: Tensor
+) -> Tensor:
+    """Importance-weighted lower bound on the log density of each row.
+
+    Parameters
+    ----------
+    reconstruction : Tensor of shape (n_draws, n_samples)
+        ``-log p(x|z)`` in nats at each draw of the code.
+    latent : Tensor of shape (n_draws, n_samples, latent_dim)
+        The draws, from the posterior.
+    mean, log_variance : Tensor of shape (n_samples, latent_dim)
+        Means and log variances of the posterior ``q(z|x)``.
+
+    Returns
+    -------
+    bound : Tensor of shape (n_samples,)
+        ``log mean_k p(x|z_k) p(z_k) / q(z_k|x)`` in nats. In expectation it rises with
+        `n_draws` from the ELBO towards ``log p(x)``.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, arXiv 1509.00519,
+    equation 8.
+
+    Examples
+    --------
+    At the prior the weights are the likelihoods:
+
+    >>> import torch
+    >>> from skvae.objective import importance_bound
+    >>> reconstruction = -torch.log(torch.tensor([[0.2], [0.6]]))
+    >>> prior = torch.zeros(1, 1)
+    >>> importance_bound(reconstruction, torch.randn(2, 1, 1), prior, prior).exp()
+    tensor([0.4000])
+    """
+    noise_square = (latent - mean).square() * torch.exp(-log_variance)
+    # log p(z) - log q(z|x): the constants of the two normals cancel.
+    log_ratio = 0.5 * (noise_square + log_variance - latent.square()).sum(dim=2)
+    log_weights = log_ratio - reconstruction
+    return torch.logsumexp(log_weights, dim=0) - math.log(len(latent))
+
+
+def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Divergence of each latent dimension of the posterior from the standard normal.
+
+    Parameters
+    ----------
+    mean, log_variance : Tensor of shape (n_samples, latent_dim)
+        Means and log variances of the posterior ``q(z|x)``.
+
+    Returns
+    -------
+    kl : Tensor of shape (n_samples, latent_dim)
+        ``KL(N(mean, variance) || N(0, 1))`` in nats, at least 0 up to rounding.
+
+    References
+    ----------
+    Kingma and Welling, arXiv 1312.6114, appendix B.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import kl_per_dimension
+    >>> kl_per_dimension(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
+    tensor([[0., 2.]])
+    """
+    # expm1 keeps the digits of a posterior that has all but reached the prior.
+    return 0.5 * (mean.square() + torch.expm1(log_variance) - log_variance)
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Divergence of the posterior from the standard normal prior; its mean is the rate.
+
+    Parameters
+    ----------
+    mean, log_variance : Tensor of shape (n_samples, latent_dim)
+        Means and log variances of the posterior ``q(z|x)``.
+
+    Returns
+    -------
+    kl : Tensor of shape (n_samples,)
+        ``KL(q(z|x) || N(0, I))`` in nats, summed over the latent dimensions.
+
+    References
+    ----------
+    Kingma and Welling, arXiv 1312.6114, appendix B.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import kl
+    >>> kl(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 2))
+    tensor([2.5000])
+    """
+    return kl_per_dimension(mean, log_variance).sum(dim=1)
+
+
+def alignment(T: Tensor, log_q: Tensor) -> Tensor:
+    """Divergence of the witness from the teacher, teacher first.
+
+    Parameters
+    ----------
+    T : Tensor of shape (n_samples, n_components)
+        Teacher distributions; exact zeros are allowed.
+    log_q : Tensor of shape (n_samples, n_components)
+        Natural-log probabilities of the witness.
+
+    Returns
+    -------
+    alignment : Tensor of shape (n_samples,)
+        ``KL(T || q)`` in nats.
+
+    References
+    ----------
+    arXiv 2605.05813. `skvae.information.alignment_cost` is its mean, in float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective import alignment
+    >>> T = torch.tensor([[1.0, 0.0]])
+    >>> alignment(T, torch.log(torch.tensor([[0.5, 0.5]]))).item()
+    0.6931471824645996
+    """
+    return (torch.xlogy(T, T) - T * log_q).sum(dim=1)

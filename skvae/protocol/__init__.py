@@ -1,0 +1,28 @@
+"""Experiments: arms by seeds by teachers, resumable; baselines; results as tables."""
+
+from skvae.protocol.arms import (
+    ARMS,
+    SETTING,
+    TEACHER_GUIDED,
+    collapse_prone_variance,
+    informative_variance,
+)
+from skvae.protocol.baselines import BASELINES
+from skvae.protocol.experiment import run, versions
+from skvae.protocol.promises import broken_promises
+from skvae.protocol.tables import csv_table, markdown_table, measures_of
+
+__all__ = [
+    "ARMS",
+    "BASELINES",
+    "SETTING",
+    "TEACHER_GUIDED",
+    "broken_promises",
+    "collapse_prone_variance",
+    "csv_table",
+    "informative_variance",
+    "markdown_table",
+    "measures_of",
+    "run",
+    "versions",
+]

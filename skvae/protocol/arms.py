@@ -1,0 +1,179 @@
+"""The arms of the protocol: constructor parameters, and the settings they are trained in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.protocol.baselines import BASELINES
+from skvae.vae.estimator import TeacherGuidedVAE
+
+__all__ = [
+    "ARMS",
+    "SETTING",
+    "STARTS",
+    "TEACHER_GUIDED",
+    "arm_parameters",
+    "choose_arms",
+    "collapse_prone_variance",
+    "informative_variance",
+]
+
+# Trained in the collapse-prone setting.
+ARMS: dict[str, dict[str, Any]] = {
+    "prevention": {"alignment_weight": 10.0},
+    "collapse": {"alignment_weight": 0.0},
+    "rescue": {"alignment_weight": 10.0},
+}
+# Trained as the baselines are, and otherwise as prevention: the counterpart of "vae".
+TEACHER_GUIDED: dict[str, dict[str, Any]] = {"teacher-guided": {"alignment_weight": 10.0}}
+# The arm whose weights an arm starts from.
+STARTS = {"rescue": "collapse"}
+SETTING: dict[str, Any] = {
+    "latent_dim": 8,
+    "hidden_layer_sizes": (128,),
+    "beta": 1.0,
+    "batch_size": 128,
+    "lr": 2e-3,
+}
+# A linear decoder uses no dimension once its variance exceeds the largest eigenvalue of
+# the data's covariance (Lucas et al., NeurIPS 2019); half as much again leaves no doubt.
+VARIANCE_RATIO = 1.5
+# By the same rule it uses every direction whose eigenvalue is above its variance, and the
+# largest eigenvalue is at least the mean column variance.
+INFORMATIVE_RATIO = 0.2
+# Rows, evenly spaced, whose covariance is taken, at most.
+COVARIANCE_ROWS = 20_000
+
+
+def collapse_prone_variance(X: NDArray) -> float:
+    """Return a decoder variance at which a code buys no likelihood.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Training rows.
+
+    Returns
+    -------
+    variance : float
+        1.5 times the largest eigenvalue of the covariance of X, in its squared units; of
+        evenly spaced rows, at most 20,000, where there are more.
+
+    Raises
+    ------
+    ValueError
+        If all rows are equal, or so far apart that their covariance overflows.
+
+    References
+    ----------
+    Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.protocol import collapse_prone_variance
+    >>> round(collapse_prone_variance(np.array([[-1.0, 0.0], [1.0, 0.0]])), 6)
+    1.5
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = X[:: -(-len(X) // COVARIANCE_ROWS)]
+        covariance = np.atleast_2d(np.cov(rows, rowvar=False, bias=True))
+    if not np.isfinite(covariance).all():
+        raise ValueError("The covariance of X is not finite: rescale it, or clip its outliers.")
+    largest = float(np.linalg.eigvalsh(covariance)[-1])
+    if not largest > 0:
+        raise ValueError("All rows of X are equal: there is nothing that a code could keep.")
+    return VARIANCE_RATIO * largest
+
+
+def informative_variance(X: NDArray) -> float:
+    """Return a decoder variance at which reconstruction pays for a code.
+
+    A linear decoder uses each direction of the data whose eigenvalue exceeds its variance.
+    The largest eigenvalue is at least the mean column variance, so one code dimension at
+    least is worth five times the noise.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Training rows.
+
+    Returns
+    -------
+    variance : float
+        0.2 times the mean column variance of X, in its squared units; of evenly
+        spaced rows, at most 20,000, where there are more.
+
+    Raises
+    ------
+    ValueError
+        If all rows are equal, or so far apart that their variance overflows.
+
+    References
+    ----------
+    Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.protocol import informative_variance
+    >>> round(informative_variance(np.array([[-1.0, 0.0], [1.0, 0.0]])), 6)
+    0.1
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = X[:: -(-len(X) // COVARIANCE_ROWS)]
+        mean = float(np.var(rows, axis=0, dtype=np.float64).mean())
+    if not np.isfinite(mean):
+        raise ValueError("The variance of X is not finite: rescale it, or clip its outliers.")
+    if not mean > 0:
+        raise ValueError("All rows of X are equal: there is nothing that a code could keep.")
+    return INFORMATIVE_RATIO * mean
+
+
+def choose_arms(
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any]], alignment_weight: float
+) -> dict[str, Mapping[str, Any]]:
+    """Return arms by name, with the parameters of their own; named ones at this weight."""
+    if isinstance(arms, Mapping):
+        return dict(arms)
+    known = {**ARMS, **TEACHER_GUIDED, **BASELINES}
+    aligned = [arm for arm, own in known.items() if own["alignment_weight"] > 0]
+    for arm in arms:
+        if arm not in known:
+            raise ValueError(f"There is no arm {arm!r}; there are {', '.join(known)}.")
+    weight = {"alignment_weight": alignment_weight}
+    return {arm: known[arm] | (weight if arm in aligned else {}) for arm in arms}
+
+
+def arm_parameters(
+    chosen: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any], X: NDArray
+) -> dict[str, dict[str, Any]]:
+    """Return the checked constructor parameters of each arm, and of what it starts from."""
+    started = {STARTS[arm]: ARMS[STARTS[arm]] for arm in chosen if arm in STARTS}
+    variances: dict[bool, float] = {}
+    parameters = {}
+    for arm, own in {**started, **chosen}.items():
+        settled = {**shared, **own}
+        has_variance = settled.get("likelihood", "gaussian") in WITH_VARIANCE
+        if has_variance and "decoder_variance" not in settled:
+            prone = arm in ARMS
+            if prone not in variances:
+                variances[prone] = (collapse_prone_variance if prone else informative_variance)(
+                    X
+                )
+            settled["decoder_variance"] = variances[prone]
+        unknown = sorted(set(settled) - set(TeacherGuidedVAE().get_params(deep=False)))
+        reserved = sorted({"teacher", "random_state", "warm_start"} & set(settled))
+        if unknown or reserved:
+            raise ValueError(
+                f"{arm}: {', '.join(unknown + reserved)} cannot be set; parameters are those "
+                "of TeacherGuidedVAE, but for teacher, random_state and warm_start."
+            )
+        TeacherGuidedVAE(**settled)._validate_params()
+        parameters[arm] = settled
+    return parameters

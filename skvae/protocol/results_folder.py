@@ -1,0 +1,253 @@
+"""Finished runs on disk: one file each, written whole or not at all, and told when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skvae.exceptions import DamagedResultWarning
+
+__all__ = [
+    "ResultsFolder",
+    "check_names",
+    "content_hash",
+    "identity_of",
+    "plain",
+    "write_whole",
+]
+
+# Bytes of an array hashed at a time.
+BLOCK_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """A folder with one JSON file for each finished run.
+
+    A file is named by its run and by a hash of all that determines it, so that the runs of
+    other set-ups lie beside it and are never mistaken for it. It holds the record and its
+    SHA-256.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made when the first run is written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from skvae.protocol.results_folder import ResultsFolder
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = ResultsFolder(pathlib.Path(path) / "runs")
+    ...     folder.write("vae-seed0", {"elbo": -1.5})
+    ...     folder.read("vae-seed0"), folder.read("vae-seed1")
+    ({'elbo': -1.5}, None)
+    """
+
+    path: Path
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write the record of a run, at once and atomically.
+
+        Parameters
+        ----------
+        name : str
+            Of the file, without suffix.
+        record : dict
+            Of plain numbers, strings, lists and dicts.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self._file(name), lambda file: file.write(_serialise(record)))
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Read the record of a run.
+
+        Parameters
+        ----------
+        name : str
+            Of the file, without suffix.
+
+        Returns
+        -------
+        record : dict or None
+            None where there is no such file, or a damaged one.
+
+        Warns
+        -----
+        DamagedResultWarning
+            If the file is not, byte for byte, what was written.
+        """
+        file = self._file(name)
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            record = json.loads(content)["run"]
+            intact = content == _serialise(record)
+        # Whatever damage makes of JSON: not text, no object, no such key.
+        except (ValueError, TypeError, KeyError, LookupError, RecursionError):
+            intact = False
+        if intact:
+            return record
+        warnings.warn(
+            f"{file} is damaged: that run is done again.", DamagedResultWarning, stacklevel=2
+        )
+        return None
+
+    def others(self, names: set[str]) -> int:
+        """Count the files of runs that are none of these."""
+        return sum(file.stem not in names for file in self.path.glob("*.json"))
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.json"
+
+
+def identity_of(description: Mapping[str, Any], run: str) -> str:
+    """Name a run by what it is and by a hash of all that determines it.
+
+    Parameters
+    ----------
+    description : dict
+        All that determines the run, in plain numbers, strings, lists and dicts.
+    run : str
+        What a person calls it.
+
+    Returns
+    -------
+    name : str
+        Fit to name a file.
+    """
+    text = json.dumps([run, description], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{re.sub(r'[^A-Za-z0-9.=_-]', '_', run)}-{digest}"
+
+
+def content_hash(array: NDArray | None) -> str:
+    """Hash an array's type, shape and entries, in order, block by block.
+
+    Parameters
+    ----------
+    array : ndarray, memory map or None
+        The array.
+
+    Returns
+    -------
+    digest : str
+        SHA-256 in hexadecimal; empty for None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.protocol.results_folder import content_hash
+    >>> content_hash(np.arange(3)) == content_hash(np.arange(3)[::-1])
+    False
+    """
+    if array is None:
+        return ""
+    array = np.asanyarray(array)
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    if array.dtype.hasobject:
+        digest.update(repr(array.tolist()).encode())
+        return digest.hexdigest()
+    n_rows = max(1, BLOCK_BYTES * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array), n_rows):
+        digest.update(np.ascontiguousarray(array[start : start + n_rows]).tobytes())
+    return digest.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into the numbers, strings, lists and dicts that JSON gives back.
+
+    Parameters
+    ----------
+    value : object
+        Of these, NumPy scalars and arrays, tuples, classes and functions.
+
+    Returns
+    -------
+    plain : object
+        Equal to itself after a way through JSON.
+
+    Raises
+    ------
+    ValueError
+        For any other object: two of them could not be told apart on disk.
+    """
+    return json.loads(json.dumps(value, default=_as_plain))
+
+
+def check_names(value: Any) -> None:
+    """Refuse functions and classes that are not told from others by their name.
+
+    Parameters
+    ----------
+    value : object
+        As `plain` takes it.
+
+    Raises
+    ------
+    ValueError
+        If one is a lambda, or defined in a function: others may have the same name.
+    """
+    json.dumps(value, default=_as_own_name)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a whole file or none.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that is there is replaced.
+    write : callable
+        Writes to the open file that it is given.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            # Else a power cut may keep the new name and lose what it names.
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _serialise(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f'{{"sha256": "{digest}", "run": {text}}}\n'.encode()
+
+
+def _as_own_name(value: Any) -> Any:
+    name = getattr(value, "__qualname__", "")
+    if "<locals>" in name or "<lambda>" in name:
+        raise ValueError(
+            f"A finished run is found again by the names of its functions and classes, and "
+            f"others may be called {value.__module__}.{name} too: define it at the top of a "
+            "module, or keep no runs, with folder=None."
+        )
+    return _as_plain(value)
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise ValueError(
+        f"A run's parameters are kept as plain numbers, strings, lists, classes and "
+        f"functions, got {type(value).__name__}: {value!r}."
+    )

@@ -1,0 +1,160 @@
+"""The teachers that each seed of the protocol meets: one of its own, fixed ones, given ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joblib import Parallel, delayed
+from joblib import hash as joblib_hash
+from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skvae._common.parameters import unfrozen
+from skvae._common.threads import one_thread_if
+from skvae.protocol.runs import Run
+from skvae.teachers.mixture import GaussianMixtureTeacher
+from skvae.teachers.search import TeacherSearch
+
+__all__ = ["TeacherPanel"]
+
+PER_SEED, SEARCH, FIXED, GIVEN = "per-seed", "search", "fixed", "given"
+
+
+@dataclass(frozen=True)
+class Chair:
+    """Where a teacher comes from, before it is fitted.
+
+    Attributes
+    ----------
+    kind : {"per-seed", "search", "fixed", "given"}
+        Fitted with the seed of a run, fitted with a seed of its own, or fitted already.
+    source : None, int or FrozenEstimator
+        The seed of its own, or the fitted teacher.
+    """
+
+    kind: str
+    source: Any = None
+
+    def describe(self) -> dict[str, str]:
+        """Tell it from others by plain text."""
+        content = joblib_hash(self.source.estimator) if self.kind == GIVEN else self.source
+        return {"kind": self.kind, "content": str(content)}
+
+    @property
+    def is_of_a_seed(self) -> bool:
+        """Whether each seed has one of its own."""
+        return self.kind in (PER_SEED, SEARCH)
+
+    def fit(self, seed: int | None, X: NDArray) -> FrozenEstimator:
+        """Fit the teacher, with this seed if it is of one; in one thread."""
+        if self.kind == GIVEN:
+            return self.source
+        make = TeacherSearch if self.kind == SEARCH else GaussianMixtureTeacher
+        with one_thread_if(True):
+            own = make(random_state=seed if self.is_of_a_seed else self.source)
+            return FrozenEstimator(own.fit(X))
+
+
+@dataclass(frozen=True)
+class TeacherPanel:
+    """The teachers that each seed meets, by their numbers.
+
+    Attributes
+    ----------
+    chairs : tuple of Chair
+        In the order of the teachers' numbers.
+    name : str
+        As it was asked for; "given" for a list of fitted teachers.
+    """
+
+    chairs: tuple[Chair, ...]
+    name: str
+
+    @classmethod
+    def of(cls, teachers: str | int | Sequence[Any]) -> TeacherPanel:
+        """Return the panel that a user asks for.
+
+        Parameters
+        ----------
+        teachers : str, int or list of fitted teachers
+            As in `skvae.protocol.run`.
+
+        Raises
+        ------
+        ValueError
+            If it is none of these.
+
+        Examples
+        --------
+        >>> from skvae.protocol.teacher_panel import TeacherPanel
+        >>> [chair.kind for chair in TeacherPanel.of("fixed:2+search").chairs]
+        ['fixed', 'fixed', 'search']
+        """
+        if isinstance(teachers, int) and teachers >= 1:
+            teachers = f"{FIXED}:{teachers}"
+        if isinstance(teachers, str):
+            kinds = teachers.split("+")
+            chairs = [chair for kind in kinds for chair in _chairs(kind)]
+            # Twice the same teacher would be one file for two runs.
+            if all(map(_chairs, kinds)) and len(set(chairs)) == len(chairs):
+                return cls(tuple(chairs), teachers)
+        elif isinstance(teachers, (list, tuple)) and teachers:
+            for teacher in teachers:
+                check_is_fitted(unfrozen(teacher))
+            given = (Chair(GIVEN, FrozenEstimator(unfrozen(teacher))) for teacher in teachers)
+            return cls(tuple(given), GIVEN)
+        raise ValueError(
+            "teachers must be 'per-seed', 'search', 'fixed:N' with N of at least 1, some of "
+            f"these joined by '+', or a list of fitted teachers, got {teachers!r}."
+        )
+
+    def __len__(self) -> int:
+        return len(self.chairs)
+
+    def fit(
+        self, missing: Sequence[Run], X: NDArray, n_jobs: int
+    ) -> Mapping[int, Mapping[int, Any]]:
+        """Fit what the missing runs meet, each teacher once.
+
+        Parameters
+        ----------
+        missing : sequence of Run
+            What is to be done.
+        X : ndarray of shape (n_samples, n_features)
+            Training rows.
+        n_jobs : int
+            Processes, as in joblib; each fit has one thread.
+
+        Returns
+        -------
+        teachers : dict of dict
+            Frozen teachers by seed and number. Number 0 is always among them: a model that
+            no teacher shapes is trained with it.
+        """
+        numbers = {(each.seed, each.teacher) for each in missing}
+        wanted = sorted(numbers | {(each.seed, 0) for each in missing})
+        # Fixed and given teachers are the same for all seeds.
+        keys = {
+            (seed, number): (seed if self.chairs[number].is_of_a_seed else None, number)
+            for seed, number in wanted
+        }
+        once = list(dict.fromkeys(keys.values()))
+        fits = Parallel(n_jobs=n_jobs)(
+            delayed(self.chairs[number].fit)(seed, X) for seed, number in once
+        )
+        fitted = dict(zip(once, fits, strict=True))
+        teachers: dict[int, dict[int, Any]] = {seed: {} for seed, _ in wanted}
+        for (seed, number), key in keys.items():
+            teachers[seed][number] = fitted[key]
+        return teachers
+
+
+def _chairs(kind: str) -> list[Chair]:
+    if kind in (PER_SEED, SEARCH):
+        return [Chair(kind)]
+    fixed = re.fullmatch(r"fixed(?::(\d+))?", kind)
+    return [] if fixed is None else [Chair(FIXED, each) for each in range(int(fixed[1] or 1))]

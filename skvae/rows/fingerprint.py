@@ -1,0 +1,201 @@
+"""A fingerprint of the rows that a model has seen: it tells them again, and keeps no data."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["RowFingerprint"]
+
+# Rows kept: 64 kB, exact for up to this many rows and a sample of them beyond.
+MAX_KEYS = 4096
+# Numbers hashed at a time: small enough for a processor's cache.
+BLOCK_NUMBERS = 2**16
+# Columns in the middle of a row that most rows are told apart by, at a share of the cost.
+HEAD_COLUMNS = 32
+HALF_BITS = np.uint64(32)
+LOWER_HALF = np.uint64(2**32 - 1)
+
+
+@dataclass(frozen=True)
+class RowFingerprint:
+    """The rows with the smallest keys of a set of rows (a bottom-k sketch).
+
+    A row whose key is below the largest one kept was in the set exactly if its key is kept
+    with its hash, but for collisions, which have odds of about 1 in 10^15 a row. Keys take
+    little time and are alike for some rows that are not; hashes are taken of few rows. The
+    upper half of a key is the row's head, a key of some columns: in the order of keys, and
+    in most rows that are not in the set, it decides alone.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_keys,)
+        Sorted and distinct, in uint64; at most 4,096.
+    hashes : ndarray of shape (n_keys,)
+        Of the row of each key, in uint64.
+    complete : bool
+        Whether these are the keys of all rows.
+
+    References
+    ----------
+    Bar-Yossef et al., Counting distinct elements in a data stream, RANDOM 2002.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.rows import RowFingerprint
+    >>> X = np.arange(12.0).reshape(6, 2)
+    >>> RowFingerprint.of(X[:3]).share_of(X[:4])
+    0.75
+    """
+
+    keys: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
+    complete: bool
+
+    @classmethod
+    def of(cls, X: ArrayLike) -> RowFingerprint:
+        """Take the fingerprint of the rows of X."""
+        X = _as_matrix(X)
+        heads = _heads_of(X)
+        smallest = np.unique(heads)[:MAX_KEYS]
+        rows = np.flatnonzero(heads <= smallest[-1])
+        distinct, first = np.unique(_keys_of(X, heads, rows), return_index=True)
+        is_complete = len(distinct) <= MAX_KEYS and len(rows) == len(X)
+        kept = rows[first[:MAX_KEYS]]
+        # Sorted, so that a file is read from one end to the other.
+        order = np.argsort(kept)
+        hashes = np.empty(len(kept), dtype=np.uint64)
+        hashes[order] = _hash_rows(X, kept[order])
+        return cls(distinct[:MAX_KEYS].copy(), hashes, is_complete)
+
+    def __or__(self, other: RowFingerprint) -> RowFingerprint:
+        """Fingerprint of the rows of either."""
+        limits = [part.keys[-1] for part in (self, other) if not part.complete]
+        distinct, first = np.unique(np.concatenate([self.keys, other.keys]), return_index=True)
+        hashes = np.concatenate([self.hashes, other.hashes])[first]
+        if limits:
+            # Above the smaller limit one of the two has forgotten rows.
+            known = distinct <= min(limits)
+            distinct, hashes = distinct[known], hashes[known]
+        complete = not limits and len(distinct) <= MAX_KEYS
+        return RowFingerprint(distinct[:MAX_KEYS], hashes[:MAX_KEYS], complete)
+
+    def tell(self, X: ArrayLike) -> tuple[int, int]:
+        """Count the rows of X that can be told, and those of them that are in the set."""
+        X = _as_matrix(X)
+        heads = _heads_of(X)
+        rows = np.flatnonzero(_found(heads, self.keys >> HALF_BITS)[0])
+        keys = _keys_of(X, heads, rows)
+        if self.complete:
+            n_told = len(X)
+        else:
+            largest = self.keys[-1]
+            head = largest >> HALF_BITS
+            is_at_it = heads[rows] == head
+            n_told = int((heads < head).sum() + (keys[is_at_it] <= largest).sum())
+        is_alike, place = _found(keys, self.keys)
+        hashes = self.hashes[place[is_alike]]
+        return n_told, int((_hash_rows(X, rows[is_alike]) == hashes).sum())
+
+    def share_of(self, X: ArrayLike) -> float:
+        """Share of the rows of X that are in the set; NaN where none can be told."""
+        told, seen = self.tell(X)
+        return seen / told if told else float("nan")
+
+
+def _as_matrix(X: ArrayLike) -> NDArray:
+    X = np.asarray(X)
+    # An image is the same row, flat or not.
+    return X.reshape(len(X), math.prod(X.shape[1:]))
+
+
+def _found(
+    values: NDArray[np.uint64], among: NDArray[np.uint64]
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Tell which values are among sorted ones, and the place of each that is."""
+    place = np.searchsorted(among, values).clip(max=len(among) - 1)
+    return among[place] == values, place
+
+
+def _heads_of(X: NDArray) -> NDArray[np.uint64]:
+    """Take a number of each row, less than two to the 32nd, by the columns in its middle."""
+    start = max(X.shape[1] - HEAD_COLUMNS, 0) // 2
+    return _sums_of(X[:, start : start + HEAD_COLUMNS]) >> HALF_BITS
+
+
+def _keys_of(
+    X: NDArray, heads: NDArray[np.uint64], rows: NDArray[np.intp]
+) -> NDArray[np.uint64]:
+    """Take a number of each of these rows that is seldom the same for two."""
+    return heads[rows] << HALF_BITS | _sums_of(X, rows) & LOWER_HALF
+
+
+def _sums_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+    """Sum up each row, or each of these, to a number that is seldom the same for two."""
+    sums = np.empty(len(X) if rows is None else len(rows), dtype=np.uint64)
+    for block, words in _word_blocks(X, rows):
+        # The second column of a word has a multiplier of its own: where it lies, a product
+        # would keep only one bit of a difference in its sign.
+        whole = _weighted_sums(words, stream=0)
+        words >>= HALF_BITS
+        sums[block] = whole + _weighted_sums(words, stream=1)
+    return _mix(sums)
+
+
+def _hash_rows(X: NDArray, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Hash each of these rows so well that no two are likely to have the same."""
+    hashes = np.empty(len(rows), dtype=np.uint64)
+    for block, words in _word_blocks(X, rows):
+        words *= _multipliers(words.shape[1], 0)
+        hashes[block] = _mix(words).sum(axis=1, dtype=np.uint64)
+    return _mix(hashes)
+
+
+def _word_blocks(
+    X: NDArray, rows: NDArray[np.intp] | None
+) -> Iterator[tuple[slice, NDArray[np.uint64]]]:
+    """Yield pairs of columns as 64-bit words, in the precision that all dtypes share.
+
+    The next block is written over the one before.
+    """
+    n_rows = len(X) if rows is None else len(rows)
+    n_words = (X.shape[1] + 1) // 2
+    n_block = max(BLOCK_NUMBERS // (2 * n_words), 1)
+    buffer = np.empty((min(n_block, n_rows), 2 * n_words), dtype=np.float32)
+    for start in range(0, n_rows, n_block):
+        block = slice(start, start + n_block)
+        chosen = X[block] if rows is None else X[rows[block]]
+        padded = buffer[: len(chosen)]
+        padded[:, X.shape[1] :] = 0
+        # Adding zero makes the negative zero positive.
+        np.add(chosen, 0, out=padded[:, : X.shape[1]], dtype=np.float32, casting="same_kind")
+        yield block, padded.view(np.uint64)
+
+
+def _weighted_sums(words: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]:
+    # Of whole numbers a product of matrices takes longer.
+    sums: NDArray[np.uint64] = np.einsum("ij,j->i", words, _multipliers(words.shape[1], stream))
+    return sums
+
+
+@functools.lru_cache(maxsize=8)
+def _multipliers(n_words: int, stream: int) -> NDArray[np.uint64]:
+    """Draw a number for each word; odd ones, so that no two words have one product."""
+    drawn = np.random.default_rng(stream).integers(0, 2**63, size=n_words, dtype=np.uint64)
+    return drawn * np.uint64(2) + np.uint64(1)
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), in place."""
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words

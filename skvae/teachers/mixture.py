@@ -1,0 +1,248 @@
+"""The default teacher: the posterior of a Gaussian mixture on principal components."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skvae._common.randomness import draw_seed, seed_unset_random_states
+from skvae.rows.scaling import fit_scaler
+from skvae.teachers.tempered import temper
+
+__all__ = ["GaussianMixtureTeacher"]
+
+# Rows that are projected at a time: few enough to stay in a processor's cache.
+PROJECTED_ROWS = 128
+
+
+class GaussianMixtureTeacher(BaseEstimator):
+    """Posterior of a Gaussian mixture on principal components, tempered and floored.
+
+    The columns are standardised, projected on their principal components and
+    modelled by a Gaussian mixture. With responsibilities ``r_k(x)`` the teacher is
+
+        T(k|x) = (1 - floor) * r_k(x)**(1/temperature) / sum_j r_j(x)**(1/temperature)
+                 + floor / n_components,
+
+    so with a positive floor every component has a positive probability everywhere.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Number of mixture components, K. At least 1, though a teacher with one
+        component is constant and certifies nothing.
+    pca_components : int, default=16
+        Number of principal components; no more are used than there are rows or
+        columns.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="spherical"
+        Covariances of the mixture, as in `sklearn.mixture.GaussianMixture`. The default
+        has the fewest parameters, and so says much the same of rows that it was not
+        fitted to, also where those are few.
+    temperature : float, default=1.0
+        Positive. Above 1 the responsibilities are softened, below 1 sharpened.
+    floor : float, default=0.01
+        Weight of the uniform distribution, in [0, 1).
+    reg_covar : float, default=1e-3
+        Added to the diagonal of each covariance, in standardised units.
+    n_init : int, default=1
+        Number of initialisations of the mixture; the best is kept.
+    max_iter : int, default=100
+        Number of iterations of the mixture.
+    random_state : int, RandomState instance or None, default=None
+        Drives the projection and the mixture. The global NumPy state is neither
+        read nor changed.
+
+    Attributes
+    ----------
+    pipeline_ : Pipeline
+        The fitted scaler, projection and mixture.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns seen in `fit`, where they are all strings.
+
+    References
+    ----------
+    arXiv 2605.05813 (posterior of a mixture on PCA features as the teacher).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import GaussianMixtureTeacher
+    >>> X = load_iris().data
+    >>> T = GaussianMixtureTeacher(n_components=3, random_state=0).fit(X).predict_proba(X)
+    >>> T.shape
+    (150, 3)
+    >>> bool(T.min() >= 0.01 / 3)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "pca_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "floor": [Interval(Real, 0, 1, closed="left")],
+        "reg_covar": [Interval(Real, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+    # What `predict_proba` applies and `fit` never sees, with values that change nothing: one
+    # fit serves any values.
+    _applied_after_fit: ClassVar[dict[str, float]] = {"temperature": 1.0, "floor": 0.0}
+
+    def __init__(
+        self,
+        *,
+        n_components=10,
+        pca_components=16,
+        covariance_type="spherical",
+        temperature=1.0,
+        floor=0.01,
+        reg_covar=1e-3,
+        n_init=1,
+        max_iter=100,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.pca_components = pca_components
+        self.covariance_type = covariance_type
+        self.temperature = temperature
+        self.floor = floor
+        self.reg_covar = reg_covar
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None) -> GaussianMixtureTeacher:
+        """Fit the scaler, the projection and the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows; at least two and at least `n_components` of them.
+        y : None
+            Ignored; there for consistency with scikit-learn.
+
+        Returns
+        -------
+        self : GaussianMixtureTeacher
+            The fitted teacher.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer rows than mixture components.
+        """
+        # The mixture's k-means start has no Array API version: NumPy throughout.
+        with config_context(array_api_dispatch=False):
+            rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+            pipeline = self._pipeline(*rows.shape)
+            scaler, pca, mixture = (step for _, step in pipeline.steps)
+            scaled = fit_scaler(scaler, rows).transform(rows)
+            mixture.fit(pca.fit_transform(scaled))
+            self.pipeline_ = pipeline
+        return self
+
+    def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
+        # Together they take longer to import than all of skvae.
+        from sklearn.decomposition import PCA
+        from sklearn.mixture import GaussianMixture
+
+        if n_samples < self.n_components:
+            raise ValueError(
+                f"A mixture of n_components={self.n_components} needs at least as many rows, "
+                f"got n_samples={n_samples}: pass more rows or fewer components, as in "
+                "teacher=GaussianMixtureTeacher(n_components=2)."
+            )
+        pipeline = Pipeline(
+            [
+                ("scaler", StandardScaler()),
+                ("pca", PCA(n_components=min(self.pca_components, n_samples, n_features))),
+                (
+                    "mixture",
+                    GaussianMixture(
+                        n_components=self.n_components,
+                        covariance_type=self.covariance_type,
+                        reg_covar=self.reg_covar,
+                        n_init=self.n_init,
+                        max_iter=self.max_iter,
+                    ),
+                ),
+            ]
+        )
+        seed_unset_random_states(pipeline, draw_seed(self.random_state))
+        # Whatever the user wants transformers to return elsewhere.
+        return pipeline.set_output(transform="default")
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Teacher distributions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        T : ndarray of shape (n_samples, n_components)
+            One distribution a row; no entry is below ``floor / n_components``.
+
+        Raises
+        ------
+        ValueError
+            If a row (which is named) lies so far from the mixture that its distance is no
+            number of the precision of X.
+        """
+        check_is_fitted(self)
+        with config_context(array_api_dispatch=False):
+            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            # predict_proba would underflow before the temperature could lift it.
+            with np.errstate(over="ignore", invalid="ignore"):
+                scores = self.pipeline_[-1]._estimate_weighted_log_prob(self._project(rows))
+        # Far from one component is a probability of zero; far from all is none.
+        is_finite = np.isfinite(scores.max(axis=1))
+        if not is_finite.all():
+            row = int(np.argmin(is_finite))
+            raise ValueError(
+                f"Row {row} of X is too far from the mixture: its distance is not a finite "
+                f"{rows.dtype}. Its entries reach {np.abs(rows[row]).max():.3g}; clip them, "
+                "or leave the row out."
+            )
+        return temper(scores, self.temperature, self.floor)
+
+    def _project(self, rows: NDArray) -> NDArray:
+        """Principal components of the rows, of shape (n_samples, pca_components).
+
+        In the precision of the rows, as the pipeline has them, but in one product.
+        """
+        scaler, pca, _ = (step for _, step in self.pipeline_.steps)
+        # The scale joins the product. The centre must not: a large offset would take the
+        # digits of what varies. What its own rounding leaves is made good afterwards.
+        weights = (pca.components_ / scaler.scale_).T
+        with np.errstate(over="ignore"):
+            rounded = weights.astype(rows.dtype)
+        # The reciprocal of a tiny scale may be no float32.
+        weights = rounded if np.isfinite(rounded).all() else weights
+        center = scaler.mean_.astype(weights.dtype)
+        left = (scaler.mean_ - center) / scaler.scale_ + pca.mean_
+        projected = np.empty((len(rows), weights.shape[1]), dtype=weights.dtype)
+        buffer = np.empty((min(PROJECTED_ROWS, len(rows)), rows.shape[1]), dtype=weights.dtype)
+        for block in gen_batches(len(rows), PROJECTED_ROWS):
+            centred = buffer[: block.stop - block.start]
+            np.subtract(rows[block], center, out=centred)
+            np.matmul(centred, weights, out=projected[block])
+        projected -= (left @ pca.components_.T).astype(weights.dtype)
+        return projected

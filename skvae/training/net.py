@@ -1,0 +1,429 @@
+"""The training path: one skorch net, its criterion and its callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.helper import predefined_split
+from skorch.history import History
+from torch import Tensor
+from torch.amp import GradScaler
+
+from skvae._common.randomness import torch_generator
+from skvae._common.threads import one_thread_if
+from skvae.exceptions import DivergenceError
+from skvae.nets.likelihoods import starting_variances
+from skvae.nets.networks import VariationalAutoencoder, standard_normal
+from skvae.nets.own_modules import normalises_batches, single_row_explained
+from skvae.rows.scaling import Standardization
+from skvae.training.aggressive import AggressivePhase, with_encoder_steps
+from skvae.training.batches import TrainingRows, filled_up, without_single_row
+from skvae.training.criterion import FURTHER_TERMS, TERMS, Criterion
+from skvae.training.denormals import without_denormals
+from skvae.training.devices import has_fused_optimizer, memory_explained, resolve_device
+from skvae.training.guard import Guard
+from skvae.training.optimizer import FlatAdamW
+from skvae.training.schedules import KLSchedule
+from skvae.training.steps import DirectStep, step_for
+from skvae.training.stopping import HeldOutBound, StopOnPlateau, StopTraining
+
+__all__ = [
+    "VAENet",
+    "build_net",
+]
+
+# A log variance has a long way to go at the learning rate of the weights.
+VARIANCE_LR_FACTOR = 10
+# Of the gradients of float16, where a longer training ends up of itself.
+INITIAL_SCALE = 2.0**10
+# Modes of `torch.compile` by what is asked for.
+COMPILE_MODES = {False: None, True: "default"}
+# Constructor parameters of the estimator that its criterion has too.
+CRITERION_SETTINGS = (
+    "beta",
+    "alignment_weight",
+    "alignment_target",
+    "free_bits",
+    "kl_capacity",
+    "mmd_weight",
+    "tc_weight",
+    "n_importance_samples",
+)
+# Multiply-adds of a batch below which a step is kept on one thread: a second one would save a
+# fifth of its time at the most, and cost its last digits in worker processes.
+SMALL_STEP = 2**25
+RECORDED = (
+    "loss",
+    "elbo",
+    *TERMS,
+    *FURTHER_TERMS,
+    "margin",
+    "lower_bound",
+    "beta",
+    "mutual_information",
+)
+
+
+class EpochLog(PrintLog):
+    """skorch's line an epoch, made where it is printed: it costs as much as a small step."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.verbose:
+            super().on_epoch_end(net, **kwargs)
+
+
+class VAENet(NeuralNet):
+    """skorch net that trains from memory and reads its losses off the device once an epoch.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As in `skorch.NeuralNet`. Datasets are `skvae.training.batches.TrainingRows`.
+    seed : int
+        Drives the order of the rows and the noise of each epoch.
+    log_scale_sum : float
+        Sum over the columns of the log of the unit that the rows were divided by: what
+        takes a log density of standardised rows back to the units of the data.
+    kl_schedule : KLSchedule or None
+        Share of the KL weight in each step; None leaves it as it is.
+    aggressive_steps : int
+        Encoder-only steps before each step of an aggressive phase.
+    compile_mode : str or None
+        Mode of `torch.compile` for the steps of training; None leaves them as they are.
+    """
+
+    is_aggressive_: bool
+    # While training alone: what is compiled cannot be pickled.
+    _compiled: Callable[..., dict[str, Tensor]] | None = None
+    _direct_step: DirectStep | None = None
+
+    def __init__(
+        self,
+        *args,
+        seed=0,
+        log_scale_sum=0.0,
+        kl_schedule=None,
+        aggressive_steps=0,
+        compile_mode=None,
+        **kwargs,
+    ):
+        self.seed = seed
+        self.log_scale_sum = log_scale_sum
+        self.kl_schedule = kl_schedule
+        self.aggressive_steps = aggressive_steps
+        self.compile_mode = compile_mode
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("print_log", EpochLog())]
+
+    def get_iterator(self, dataset, training=False):
+        """Return batches that are cut from whole blocks of rows."""
+        return dataset.batches(self.batch_size, self.device)
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train as skorch does; `interrupted_` says whether a person ended it early."""
+        self.interrupted_ = False
+        # Gradients below the range of float16 would be lost: they are scaled up, by a factor
+        # that is halved, and the step left out, when one of them overflows.
+        earlier = getattr(self, "scaler_", None)
+        self.scaler_ = GradScaler(
+            torch.device(self.device).type,
+            init_scale=INITIAL_SCALE,
+            enabled=self.module_.precision == "fp16",
+        )
+        # A call of partial_fit may be a single step: it goes on with the factor that was found.
+        if earlier is not None and earlier.is_enabled() and self.scaler_.is_enabled():
+            self.scaler_.load_state_dict(earlier.state_dict())
+        self.n_steps_ = 0
+        if self.compile_mode is not None:
+            # Every batch has the same shape: nothing is compiled twice.
+            self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
+        else:
+            self._direct_step = step_for(self.module_, self.criterion_)
+        try:
+            with (
+                one_thread_if(self.is_small()),
+                memory_explained(self.batch_size, self.device),
+                single_row_explained(),
+                without_denormals(),
+            ):
+                return super().fit_loop(X, y, epochs, **fit_params)
+        except StopTraining:
+            pass
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            # An epoch counts once its time has been taken, after all its passes.
+            if self.history and "dur" not in self.history[-1]:
+                self.history.pop()
+        finally:
+            self.optimizer_.release()
+            self._compiled = self._direct_step = None
+        return self
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run over all batches, then record the mean of each term over the rows."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        device = iterator.device
+        epoch = self.history[-1, "epoch"]
+        if training:
+            batches = self.shuffled(iterator, torch_generator(self.seed, "shuffle", epoch))
+            n_rows = len(iterator)
+            if self._compiled and n_rows > self.batch_size:
+                batches = filled_up(batches, self.batch_size)
+                n_rows += -n_rows % self.batch_size
+            noise = torch_generator(self.seed, "noise", epoch, device=device)
+            if self.aggressive_steps and self.is_aggressive_:
+                batches = with_encoder_steps(
+                    self, batches, iterator, self.aggressive_steps, epoch
+                )
+        else:
+            batches = iter(iterator)
+            n_rows = len(iterator)
+            # The same noise in every epoch: what changes is the model.
+            noise = torch_generator(self.seed, "validation", device=device)
+        # Apple's GPUs have no float64.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        names = self.criterion_.terms
+        totals = torch.zeros(len(names), dtype=dtype, device=device)
+        for batch in batches:
+            totals += step_fn(batch, generator=noise)
+        means = [total / n_rows for total in totals.tolist()]
+        terms = dict(zip(names, means, strict=True))
+        terms["reconstruction"] += self.log_scale_sum
+        if "importance_bound" in terms:
+            terms["importance_bound"] -= self.log_scale_sum
+        self._record(terms, iterator.teacher_information, training)
+
+    def shuffled(self, iterator, generator):
+        """Yield all rows once in batches, each of which the net can be trained on."""
+        batches = iterator.shuffled(generator)
+        return without_single_row(batches) if normalises_batches(self.module_) else batches
+
+    def train_step(self, batch, generator):
+        """Take one step of the optimiser; return the sums of the terms, on the device."""
+        if self.kl_schedule is not None:
+            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+            self.n_steps_ += 1
+        step = self._direct_step
+        if step is None or step.adds_to_gradients:
+            self.optimizer_.zero_grad()
+        else:
+            self.optimizer_.ready_gradients()
+        # The scaler leaves all as it is unless the products are in float16.
+        if step is None:
+            loss, terms = self._evaluate(batch, generator)
+            self.scaler_.scale(loss).backward()
+        else:
+            x, T = batch
+            terms = step.take(x, T, self._noise(x, generator), self.scaler_.scale)
+        if self.scaler_.is_enabled():
+            self.scaler_.step(self.optimizer_)
+            self.scaler_.update()
+        else:
+            self.optimizer_.update()
+        return terms
+
+    def encoder_step(self, batch, generator):
+        """Take one step of the optimiser that changes the encoder alone."""
+        if self.kl_schedule is not None:
+            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+        weights = [each for each in self.module_.encoder.parameters() if each.requires_grad]
+        self.optimizer_.zero_grad()
+        loss, _ = self._evaluate(batch, generator)
+        self.scaler_.scale(loss).backward(inputs=weights)
+        self.optimizer_.leave_out_others(weights)
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+
+    @torch.no_grad()
+    def validation_step(self, batch, generator):
+        """Return the sums of the terms, on the device."""
+        return self._evaluate(batch, generator)[1]
+
+    def _evaluate(self, batch, generator):
+        x, T = batch
+        sums = self._compiled if self.module_.training and self._compiled else batch_sums
+        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator))
+        return self.criterion_.total(found, len(x))
+
+    def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        n_draws = self.criterion_.n_importance_samples
+        shape = (len(x), self.module_.latent_dim)
+        noise = standard_normal(shape if n_draws == 1 else (n_draws, *shape), generator)
+        return noise.to(x.device)
+
+    def _record(self, terms: dict[str, float], information: float, training: bool) -> None:
+        epoch = self.history[-1, "epoch"]
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"Training diverged in epoch {epoch}: the {name} term of the "
+                    f"{'training' if training else 'validation'} loss is {value}. Try a "
+                    f"smaller lr (now {self.lr:g}), a larger decoder_variance, or look for "
+                    "extreme values in X."
+                )
+        criterion = self.criterion_
+        # Held-out losses are compared between epochs: all at the same beta.
+        beta = criterion.effective_beta if training else criterion.beta
+        record = {
+            "loss": criterion.weigh(terms, beta),
+            "elbo": -(terms["reconstruction"] + terms["rate"]),
+            **terms,
+            "margin": information - terms["alignment"],
+        }
+        if training:
+            record["beta"] = beta
+        prefix = "" if training else "valid_"
+        for name, value in record.items():
+            self.history.record(prefix + name, value)
+
+    def is_small(self) -> bool:
+        """Whether a batch is too little work for a second thread."""
+        return self.batch_size * self.module_.multiply_adds < SMALL_STEP
+
+    def resume_from(self, earlier: VAENet) -> None:
+        """Take over another net's history and the state of its optimiser, not its settings."""
+        self.history_ = History(earlier.history)
+        # A net that was trained in a stack has none.
+        if hasattr(earlier, "scaler_"):
+            self.scaler_ = earlier.scaler_
+        # By name: a variance that is learned in one net and fixed in the other has moments
+        # in one of them only.
+        moments = earlier.optimizer_.moments()
+        before = {
+            name: moments[parameter]
+            for name, parameter in earlier.module_.named_parameters()
+            if parameter in moments
+        }
+        self.optimizer_.adopt(
+            {
+                parameter: before[name]
+                for name, parameter in self.module_.named_parameters()
+                if name in before and before[name]["exp_avg"].shape == parameter.shape
+            }
+        )
+
+    def plain_history(self, start: int = 0) -> list[dict[str, float]]:
+        """One record an epoch, of numbers alone, from the epoch after `start`."""
+        return [
+            {
+                "epoch": record["epoch"],
+                **{
+                    key: record[key] for key in record if key.removeprefix("valid_") in RECORDED
+                },
+                "seconds": record["dur"],
+            }
+            for record in self.history[start:]
+        ]
+
+
+def batch_sums(module, criterion, x, T, noise):
+    """Return sums of the terms of a batch: all of a step forward worth compiling."""
+    outputs = module(x, noise, criterion.n_importance_samples)
+    return criterion.sums(x, T, outputs, module)
+
+
+def build_net(
+    settings: dict[str, Any],
+    architecture: dict[str, Any],
+    units: Standardization,
+    average_teacher: NDArray,
+    *,
+    n_rows: int,
+    seed: int,
+    max_epochs: int,
+    held_out: TrainingRows | None = None,
+) -> VAENet:
+    """Return the net that an estimator's parameters describe, not yet initialised.
+
+    Parameters
+    ----------
+    settings : dict
+        Constructor parameters of `TeacherGuidedVAE`.
+    architecture : dict
+        As `skvae.vae.settings.check_settings` returns it.
+    units : Standardization
+        From the units of the data to those of the net.
+    average_teacher : ndarray of shape (n_components,)
+        ``Tbar`` of the training rows.
+    n_rows : int
+        Training rows, those held out not among them.
+    seed, max_epochs : int
+        Seed of all streams, and passes over the rows.
+    held_out : TrainingRows or None
+        Rows to validate and stop by.
+    """
+    device = resolve_device(settings["device"])
+    guard = settings["guard"]
+    callbacks: list[tuple[str, Callback]] = []
+    if held_out is not None:
+        stop = StopOnPlateau(settings["n_iter_no_change"], settings["tol"], guard)
+        callbacks += [("bound", HeldOutBound()), ("stop", stop)]
+    if guard is not None:
+        callbacks.insert(0, ("guard", Guard(guard)))
+    aggressive_steps = settings["aggressive_steps"]
+    if aggressive_steps:
+        callbacks.insert(0, ("aggressive", AggressivePhase()))
+    kl_schedule = None
+    if settings["kl_warmup"] > 0:
+        n_steps = max_epochs * math.ceil(n_rows / settings["batch_size"])
+        kl_schedule = KLSchedule(n_steps, settings["kl_warmup"], settings["kl_cycles"])
+
+    def undecayed(names: str) -> list[tuple[str, dict[str, float]]]:
+        # Each group costs a step as much as some products: none for nothing.
+        return [(names, {"weight_decay": 0.0})] if settings["weight_decay"] else []
+
+    log_variance, log_variance_floor = starting_variances(
+        settings["likelihood"], settings["decoder_variance"], units
+    )
+    return VAENet(
+        module=VariationalAutoencoder,
+        **{f"module__{name}": value for name, value in architecture.items()},
+        module__log_variance=log_variance,
+        module__log_variance_floor=log_variance_floor,
+        module__average_teacher=average_teacher,
+        module__witness=settings["witness"],
+        module__witness_scale=settings["witness_scale"],
+        module__witness_input=settings["witness_input"],
+        module__precision=settings["precision"],
+        module__seed=seed,
+        module__is_variance_shared=settings["decoder_variance"] == "shared",
+        criterion=Criterion,
+        **{f"criterion__{name}": settings[name] for name in CRITERION_SETTINGS},
+        criterion__n_rows=n_rows,
+        optimizer=FlatAdamW,
+        optimizer__fused=has_fused_optimizer(device),
+        optimizer__weight_decay=settings["weight_decay"],
+        optimizer__param_groups=[
+            (
+                "decoder.likelihood.excess_log_variance",
+                {"lr": VARIANCE_LR_FACTOR * settings["lr"], "weight_decay": 0.0},
+            ),
+            # A step of the encoder alone wants its weights in groups of their own.
+            *(undecayed("encoder.*.bias") if aggressive_steps else []),
+            *([("encoder.*", {})] if aggressive_steps else []),
+            *undecayed("*.bias"),
+        ],
+        lr=settings["lr"],
+        max_epochs=max_epochs,
+        batch_size=settings["batch_size"],
+        train_split=None if held_out is None else predefined_split(held_out),
+        callbacks=callbacks,
+        device=device,
+        verbose=settings["verbose"],
+        seed=seed,
+        log_scale_sum=units.log_scale_sum,
+        kl_schedule=kl_schedule,
+        compile_mode=COMPILE_MODES.get(settings["compile"], settings["compile"]),
+        aggressive_steps=aggressive_steps,
+    )

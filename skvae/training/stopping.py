@@ -1,0 +1,90 @@
+"""When training stops, and what is recorded of the held-out rows on the way."""
+
+from __future__ import annotations
+
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+from torch import Tensor
+
+from skvae._common.randomness import torch_generator
+from skvae.information import margin_lower_bound
+from skvae.information.boundary import without_zeros
+from skvae.nets.networks import draw_latent
+
+__all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining"]
+
+
+class StopTraining(KeyboardInterrupt):
+    """Raised by a callback to end training; a KeyboardInterrupt is a person's."""
+
+
+class StopOnPlateau(EarlyStopping):
+    """Early stopping of skorch that can be told from a person's Ctrl-C.
+
+    The threshold is absolute (a relative one is wrong for negative losses), and the
+    best weights come back from memory, also when training is interrupted. With a guard
+    an epoch counts, as best or as one too many, if its held-out margin reaches the guard,
+    and not before the KL weight was handed back for the first time: until it is whole, or
+    had to be held back again. With a KL schedule no epoch counts before its last rise is over.
+    """
+
+    best_model_weights_: dict[str, Tensor] | None
+    handed_back_: bool
+
+    def __init__(self, patience, tol, guard=None):
+        super().__init__(patience=patience, threshold=tol, threshold_mode="abs", load_best=True)
+        self.guard = guard
+
+    def on_epoch_end(self, net, **kwargs):
+        """Stop after `patience` epochs without an improvement by more than `tol`."""
+        if net.kl_schedule is not None and not net.kl_schedule.is_over(net.n_steps_ - 1):
+            return
+        if self.guard is not None and not self._counts(net):
+            return
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            raise StopTraining from None
+
+    def _counts(self, net) -> bool:
+        betas = [record["beta"] for record in net.history[-2:]]
+        whole = betas[-1] >= net.criterion_.beta
+        self.handed_back_ = self.handed_back_ or whole or betas[-1] < betas[0]
+        return self.handed_back_ and net.history[-1, "valid_margin"] >= self.guard
+
+    def on_train_begin(self, net, **kwargs):
+        """Forget what came before."""
+        super().on_train_begin(net, **kwargs)
+        self.handed_back_ = False
+
+    def on_train_end(self, net, **kwargs):
+        """Restore the best weights, where there are any."""
+        if self.best_model_weights_ is not None:
+            super().on_train_end(net, **kwargs)
+        self.best_model_weights_ = None
+
+
+class HeldOutBound(Callback):
+    """Record a lower bound on the margin of the population after each epoch.
+
+    The bound is at 0.95 and at the read that the witness is trained on, on the held-out
+    rows. It holds for each epoch by itself: for an epoch that was picked by looking at
+    these rows, as early stopping does, it does not.
+    """
+
+    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        """Record `valid_lower_bound`."""
+        module = net.module_
+        generator = torch_generator(net.seed, "validation")
+        log_q = []
+        with torch.inference_mode():
+            for rows, _ in dataset_valid.batches(net.batch_size, net.device):
+                mean, log_variance = module.encoder(rows)
+                latent = draw_latent(mean, log_variance, generator)
+                log_q.append(module.witness(module.shown(mean, latent)).cpu())
+        bound = margin_lower_bound(
+            dataset_valid.targets.numpy(),
+            torch.cat(log_q).numpy(),
+            without_zeros(net.module__average_teacher),
+        )
+        net.history.record("valid_lower_bound", bound.lower_bound)

@@ -1,0 +1,869 @@
+"""TeacherGuidedVAE: the estimator. It checks its input, builds a net and asks it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils._available_if import available_if
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import (
+    _num_samples,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
+
+from skvae._common.randomness import draw_seed, torch_generator
+from skvae.information.simplex import Design
+from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.rows.fingerprint import RowFingerprint
+from skvae.rows.finite import require_finite
+from skvae.rows.images import flatten_images
+from skvae.rows.scaling import Standardization
+from skvae.rows.sources import as_rows
+from skvae.teachers.fits import teacher_distributions
+from skvae.training.net import VAENet
+from skvae.vae.advice import (
+    warn_if_uncertified,
+    warn_if_unguarded,
+    warn_of_interruption,
+    warn_of_slow_precision,
+    warn_of_weak_alignment,
+)
+from skvae.vae.course import train
+from skvae.vae.inference import CodeReadings, Inference
+from skvae.vae.settings import check_support
+from skvae.vae.warm_start import resolve_donor
+
+__all__ = ["TeacherGuidedVAE"]
+
+
+def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
+    if estimator.kl_warmup > 0:
+        raise AttributeError(
+            f"kl_warmup={estimator.kl_warmup:g} is a share of all training steps, whose number "
+            "partial_fit does not know: pass kl_warmup=0, or change beta between calls."
+        )
+    return True
+
+
+class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Variational autoencoder whose latent code is held to a fixed teacher.
+
+    Each row costs, in nats, summed over dimensions and averaged over rows,
+
+        -E_q log p(x|z) + beta * KL(q(z|x) || p(z))
+        + alignment_weight * KL(T(.|x) || q(.|z))
+
+    (parameters from `kl_warmup` to `aggressive_steps` change the second term or add to it)
+    where ``T`` is a fixed teacher and ``q(k|z)`` a witness: a softmax head that sees the
+    code ``z`` and nothing else. A witness that costs less than the teacher
+    information is not constant in ``x``, and so ``z`` is not:
+    `ConstantCollapseCertificate` measures by how much. That is all it says; a certified
+    code may still be a poor one in every other respect.
+
+    Parameters
+    ----------
+    latent_dim : int, default=16
+        Dimensions of the latent code.
+    hidden_layer_sizes : int or sequence of int, default=(256, 256)
+        Widths of the encoder's hidden layers; the decoder has them in reverse. Empty
+        makes both linear. Of the dense architecture.
+    architecture : {"dense", "conv"}, default="dense"
+        Of the encoder and the decoder that are not given. "conv" has residual blocks
+        between strided convolutions, for images.
+    image_shape : (channels, height, width) or None, default=None
+        Says that the rows are images: X may then have four dimensions, and the columns of
+        a channel share one centre and one scale. None takes it from an X of four
+        dimensions where the architecture is "conv".
+    channels : int or sequence of int, default=(16, 32)
+        Of the conv architecture: widths of the stages of the encoder, each of which halves
+        height and width; the decoder has them in reverse.
+    encoder : nn.Module, callable or None, default=None
+        A module of one's own, from standardised rows or images to means and log variances,
+        ``2 * latent_dim`` columns or a tuple of both. An instance is copied in `fit`;
+        a class or function is called as ``encoder(shape, latent_dim)``, where ``shape``
+        is ``(n_features,)`` or `image_shape`.
+    decoder : nn.Module, callable, "autoregressive" or None, default=None
+        The same from codes to rows or images of what the likelihood wants of each column.
+        "autoregressive" is a decoder of the architecture that also sees the columns before
+        the one it speaks of, and can do without a code: `inverse_transform` then feeds its
+        conditional means back, column after column.
+    teacher : estimator with fit and predict_proba, or None, default=None
+        Cloned and fitted on the training rows (a classifier on `y` too); one in a
+        `sklearn.frozen.FrozenEstimator` is used as it is. None is
+        `GaussianMixtureTeacher()`.
+    alignment_weight : float, default=10.0
+        Weight of the alignment, at least 0; 0 is the plain VAE. Where the decoder gains
+        nothing from the code, collapse is optimal up to ``alignment_weight = beta``.
+    alignment_target : float or None, default=None
+        Share of the teacher information, in (0, 1), that is margin enough. A batch whose margin
+        is at or above it, at the read trained on, trains the witness and leaves the code to
+        the rest of the objective; one below it pulls at the code with `alignment_weight`.
+        None pulls always. ``history_`` and ``valid_loss`` count the alignment all the same.
+        No effect where `alignment_weight` is 0.
+    beta : float, default=1.0
+        Weight of the divergence from the prior, at least 0.
+    kl_warmup : float, default=0.0
+        Share of the training steps, in [0, 1], in which the KL weight rises in a line from 0
+        to `beta`, or with `kl_capacity` the capacity from 0 to that. Each `fit` counts its own
+        steps; `partial_fit` refuses it.
+    kl_cycles : int, default=1
+        Equal parts that the training is cut into; in each the weight rises anew, over the
+        share `kl_warmup` of it, and then holds.
+    free_bits : float, default=0.0
+        Nats that each latent dimension has for free, at least 0: in place of the rate,
+        ``sum_j max(free_bits, rate_j)`` with the batch means ``rate_j``.
+    kl_capacity : float or None, default=None
+        Nats, at least 0, that the rate is held to: in place of the rate,
+        ``|rate - kl_capacity|`` of the batch mean.
+    mmd_weight : float, default=0.0
+        Weight, at least 0, of the squared maximum mean discrepancy between a batch of draws of
+        the code and the prior, see `skvae.objective.mmd`. The InfoVAE with ``alpha`` and
+        ``lambda`` has ``beta=1 - alpha`` and ``mmd_weight=alpha + lambda - 1``.
+    tc_weight : float, default=0.0
+        Weight, at least 0, of the total correlation of the code beyond the `beta` that it has
+        as a part of the rate, see `skvae.objective.total_correlation`. Its estimate leans
+        high in small batches.
+    n_importance_samples : int, default=1
+        Draws of the code for each row in training; more than one trains on the
+        importance-weighted bound. The witness reads the first. `beta` must be 1.
+    aggressive_steps : int, default=0
+        Steps of the encoder alone before each step of all, on batches in an order of their
+        own, from the first epoch to the first after which the mutual information of rows and
+        codes has not risen. It is measured after each epoch on up to about 2000 held-out rows,
+        or training rows where there are none.
+    likelihood : str, default="gaussian"
+        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli" or
+        "poisson". "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a
+        density on it; "poisson" wants counts, decodes log rates, and shows the encoder
+        ``log(1 + x)``.
+    decoder_variance : float, "learned" or "shared", default="learned"
+        Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
+        columns; "learned" learns one a column, "shared" one for all.
+    witness_input : {"sample", "mean"}, default="sample"
+        What the witness reads in training: a draw of the code, as the decoder does, or
+        the posterior mean.
+    witness : {"linear", "mlp", "simplex"}, default="linear"
+        "linear" is trained with the rest, and so is "mlp", which has a hidden layer of 64
+        units: it asks less of the code for the same margin. "simplex" is fixed, on the
+        vertices of a regular simplex in the first K - 1 dimensions of the code for a teacher
+        with K components: a margin can be promised before training, `designed_margin_`. It
+        wants ``latent_dim >= K - 1`` and a teacher without zeros.
+    witness_scale : float, default=2.0
+        Factor on the vertices of a simplex witness; positive. The larger, the smaller the
+        codes that it reads and the less noise they bear.
+    prefit_epochs : int, default=0
+        Passes over the rows before the first epoch, in which the encoder is regressed on
+        the codes that a simplex witness reads best, which overwrites the codes that
+        another estimator lent. `warm_start=True` skips them once there is a model to continue.
+    prefit_alpha : float or "design", default="design"
+        Factor on these codes, positive. "design" is where alignment and divergence from
+        the prior balance, see `skvae.information.simplex.design_alpha`.
+    guard : float or None, default=None
+        Margin to keep, in nats, at the read that the witness is trained on. A new training
+        begins with a KL weight of 0. After each epoch, if its margin (on the held-out rows,
+        if there are any) is below the guard, the weight is halved; if not, ``0.05 beta`` is
+        handed back, up to `beta`, which takes 20 epochs. It stays as it is where the
+        teacher information of these rows is not above the guard.
+    batch_size : int, default=128
+        Rows in a batch.
+    max_epochs : int, default=100
+        Passes over the training rows.
+    lr : float, default=1e-3
+        Learning rate of AdamW.
+    weight_decay : float, default=0.0
+        Weight decay of AdamW, on the weight matrices.
+    early_stopping : bool, default=False
+        Hold out rows, stop when their loss no longer falls, keep the best weights. With a
+        `guard` only epochs count whose held-out margin reaches it, once the KL weight has been
+        handed back.
+    validation_fraction : float, default=0.1
+        Share of the rows held out, drawn at random, in (0, 1).
+    n_iter_no_change : int, default=10
+        Epochs without improvement before stopping.
+    tol : float, default=1e-4
+        Least fall of the held-out loss, in nats, that is an improvement.
+    warm_start : bool or fitted TeacherGuidedVAE, default=False
+        True: `fit` continues with this estimator's own weights and teacher. A fitted
+        estimator: start from its weights, and from its teacher where `teacher` is None;
+        it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
+        `FrozenEstimator` where the estimator will be cloned.
+    max_teacher_rows : int, default=100_000
+        The teacher is fitted to no more training rows than these, drawn at random; all are
+        taught.
+    memory : str, path, joblib.Memory or None, default=None
+        Where to keep fitted teachers, as in `sklearn.pipeline.Pipeline`: a grid search with
+        an integer `random_state` then fits one teacher for each fold.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
+    data_on_device : bool or "auto", default="auto"
+        Whether an accelerator holds all training rows, standardised, and their teacher
+        distributions. "auto": if they take at most half of its free memory when training
+        begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
+        block), and CUDA copies each batch from pinned memory while it works on the one before.
+        No effect on the CPU.
+    precision : {"fp32", "bf16", "fp16"}, default="fp32"
+        Of the matrix products in training. "bf16" is faster where the processor has such
+        products, at the price of digits; "fp16" is for GPUs that lack them: its gradients
+        are scaled, and a step that overflows is left out. Weights, loss terms, and all that
+        a fitted model is asked, stay in float32.
+    compile : bool or str, default=False
+        Compile the steps of training with `torch.compile`, which takes a compiler for C++ on
+        the CPU, and at the start of a fit the time of some dozen epochs on a small table. A
+        string is the mode of `torch.compile`: "reduce-overhead" captures CUDA graphs. A
+        short last batch is filled with rows that the epoch began with. torch compiles eight
+        different nets in a process and trains further ones as they are.
+    random_state : int, RandomState instance or None, default=None
+        Drives all that is random; no global random state is read or changed. The same
+        integer gives the same result to the bit on one machine's CPU. Training that
+        continues keeps the seed that it began with.
+    verbose : int, default=0
+        0 is silent; above, a line an epoch.
+
+    Attributes
+    ----------
+    teacher_ : estimator
+        The fitted teacher.
+    teacher_sees_ : {"X", "X_teacher"}
+        Which rows the teacher was shown.
+    teacher_information_ : float
+        ``I_T`` of the training rows in nats: what the best constant student costs. After
+        `partial_fit` this and the margin are those of its last rows.
+    average_teacher_ : ndarray of shape (n_components,)
+        ``Tbar`` of the training rows: the best constant student.
+    margin_ : float
+        ``G = I_T - cost`` of the training rows in nats, the witness reading the
+        posterior mean. Positive: not constant on the training rows.
+    history_ : list of dict
+        One record an epoch, averages over its rows as training went: ``epoch``,
+        ``loss``, ``elbo``, ``reconstruction`` (``-E log p(x|z)``), ``rate`` (KL from the
+        prior), ``alignment``, ``margin``, ``beta`` (the weight in force in the last step, less
+        than `beta` where a guard holds it back or a warm-up raises it; ``loss`` is at this
+        weight), ``seconds``; where they are in force ``floored_rate`` (`free_bits`),
+        ``capacity_gap`` (`kl_capacity`), ``importance_bound`` (`n_importance_samples`),
+        ``mmd``, ``total_correlation`` and, as long as training is aggressive,
+        ``mutual_information``; with early stopping the same of
+        the held-out rows as ``valid_*``, and ``valid_lower_bound``: at 0.95 the margin of
+        the population is above it, for each epoch by itself, at the read trained on.
+        ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force.
+    design_ : Design
+        The posterior that the simplex witness was designed for, computed before training.
+        With ``witness="simplex"`` and a positive `alignment_weight` only, not where
+        `alignment_target`, `free_bits`, `kl_capacity`, `mmd_weight`, `tc_weight` or
+        `n_importance_samples` change what the rate costs or the alignment is worth, and no
+        more once `partial_fit` continues with other weights or another scale.
+    designed_margin_ : float
+        Its margin, in nats, at the read trained on; at a sample a lower bound on it. Where
+        `design_` is.
+    net_ : VAENet
+        The trained skorch net.
+    device_ : str
+        The device it is on.
+    n_iter_ : int
+        Epochs trained.
+    fingerprint_ : RowFingerprint
+        Hashes that tell the rows of `fit`, and those of the models it started from, from
+        others; no data.
+    image_shape_ : tuple of int or None
+        ``(channels, height, width)`` of the rows; None where they are no images.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns seen in `fit`, where they are all strings.
+
+    See Also
+    --------
+    ConstantCollapseCertificate : Margin of a fitted estimator on any rows.
+    GaussianMixtureTeacher : The default teacher.
+
+    Notes
+    -----
+    With the Gaussian and the Laplace likelihood the columns are standardised inside, and the
+    encoder sees no further than ten standard deviations; the ELBO, `decoder_variance`,
+    `inverse_transform` and `sample` are in the units of X all the same.
+
+    Images go in as rows or as an array of shape (n_samples, channels, height, width),
+    wherever rows do. `inverse_transform` and `sample` return rows.
+
+    References
+    ----------
+    arXiv 2605.05813 (teacher, witness, boundary); arXiv 2605.18224 (simplex witness,
+    prefit); Kingma and Welling, arXiv 1312.6114
+    (variational autoencoder); Higgins et al., ICLR 2017 (beta); Bowman et al., CoNLL 2016
+    (`kl_warmup`); Fu et al., arXiv 1903.10145 (`kl_cycles`); Kingma et al., arXiv 1606.04934
+    (`free_bits`); Burgess et al., arXiv 1804.03599 (`kl_capacity`); Zhao, Song and Ermon, arXiv
+    1706.02262 (`mmd_weight`); Chen et al., arXiv 1802.04942 (`tc_weight`); Burda, Grosse and
+    Salakhutdinov, arXiv 1509.00519 (`n_importance_samples`); He et al., arXiv 1901.05534
+    (`aggressive_steps`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
+    Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+    >>> X = load_iris().data
+    >>> teacher = GaussianMixtureTeacher(n_components=3)
+    >>> vae = TeacherGuidedVAE(latent_dim=2, teacher=teacher, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> vae.margin_ > 0
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", Integral],
+        "architecture": [StrOptions({"dense", "conv"})],
+        "image_shape": ["array-like", None],
+        "channels": ["array-like", Integral],
+        "encoder": [callable, None],
+        "decoder": [callable, StrOptions({"autoregressive"}), None],
+        "teacher": [HasMethods(["fit", "predict_proba"]), None],
+        "alignment_weight": [Interval(Real, 0, None, closed="left")],
+        "alignment_target": [Interval(Real, 0, 1, closed="neither"), None],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+        "kl_cycles": [Interval(Integral, 1, None, closed="left")],
+        "free_bits": [Interval(Real, 0, None, closed="left")],
+        "kl_capacity": [Interval(Real, 0, None, closed="left"), None],
+        "mmd_weight": [Interval(Real, 0, None, closed="left")],
+        "tc_weight": [Interval(Real, 0, None, closed="left")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "aggressive_steps": [Interval(Integral, 0, None, closed="left")],
+        "likelihood": [StrOptions(set(LIKELIHOODS))],
+        "decoder_variance": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"learned", "shared"}),
+        ],
+        "witness_input": [StrOptions({"sample", "mean"})],
+        "witness": [StrOptions({"linear", "mlp", "simplex"})],
+        "witness_scale": [Interval(Real, 0, None, closed="neither")],
+        "prefit_epochs": [Interval(Integral, 0, None, closed="left")],
+        "prefit_alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"design"})],
+        "guard": [Interval(Real, 0, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
+        "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+        "device": [str],
+        "data_on_device": ["boolean", StrOptions({"auto"})],
+        "precision": [StrOptions({"fp32", "bf16", "fp16"})],
+        "compile": ["boolean", StrOptions({"default", "reduce-overhead", "max-autotune"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    net_: VAENet
+    teacher_: Any
+    _seed: int
+    _units: Standardization
+    _teacher_setting: Any
+    _design_setting: tuple[Any, ...]
+    average_teacher_: NDArray
+    teacher_sees_: str
+    fingerprint_: RowFingerprint
+    history_: list[dict[str, float]]
+    image_shape_: tuple[int, int, int] | None
+    design_: Design
+
+    def __init__(
+        self,
+        *,
+        latent_dim=16,
+        hidden_layer_sizes=(256, 256),
+        architecture="dense",
+        image_shape=None,
+        channels=(16, 32),
+        encoder=None,
+        decoder=None,
+        teacher=None,
+        alignment_weight=10.0,
+        alignment_target=None,
+        beta=1.0,
+        kl_warmup=0.0,
+        kl_cycles=1,
+        free_bits=0.0,
+        kl_capacity=None,
+        mmd_weight=0.0,
+        tc_weight=0.0,
+        n_importance_samples=1,
+        aggressive_steps=0,
+        likelihood="gaussian",
+        decoder_variance="learned",
+        witness_input="sample",
+        witness="linear",
+        witness_scale=2.0,
+        prefit_epochs=0,
+        prefit_alpha="design",
+        guard=None,
+        batch_size=128,
+        max_epochs=100,
+        lr=1e-3,
+        weight_decay=0.0,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        max_teacher_rows=100_000,
+        memory=None,
+        device="auto",
+        data_on_device="auto",
+        precision="fp32",
+        compile=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.channels = channels
+        self.encoder = encoder
+        self.decoder = decoder
+        self.teacher = teacher
+        self.alignment_weight = alignment_weight
+        self.alignment_target = alignment_target
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.kl_cycles = kl_cycles
+        self.free_bits = free_bits
+        self.kl_capacity = kl_capacity
+        self.mmd_weight = mmd_weight
+        self.tc_weight = tc_weight
+        self.n_importance_samples = n_importance_samples
+        self.aggressive_steps = aggressive_steps
+        self.likelihood = likelihood
+        self.decoder_variance = decoder_variance
+        self.witness_input = witness_input
+        self.witness = witness
+        self.witness_scale = witness_scale
+        self.prefit_epochs = prefit_epochs
+        self.prefit_alpha = prefit_alpha
+        self.guard = guard
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.max_teacher_rows = max_teacher_rows
+        self.memory = memory
+        self.device = device
+        self.data_on_device = data_on_device
+        self.precision = precision
+        self.compile = compile
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
+        """Fit the teacher, then train the autoencoder and its witness.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows, at least two, finite, in any units. With an image shape also
+            (n_samples, channels, height, width). Here, and in all methods that take rows,
+            also a tensor or a data set, see `skvae.rows.as_rows`.
+        y : array-like of shape (n_samples,) or None, default=None
+            Passed to the teacher's `fit`: labels where it is a classifier.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows (an augmentation, another modality, extracted
+            features), for the teacher to see in place of X; no data set.
+
+        Returns
+        -------
+        self : TeacherGuidedVAE
+            The fitted estimator. When an error is raised it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            For rows or parameters that cannot be trained on, such as modules whose results
+            have the wrong shape.
+        ConstantTeacherError
+            If the teacher says the same of every row.
+        DivergenceError
+            If a term of the loss stops being finite; names the epoch and the term.
+        DeviceMemoryError
+            If the device has no memory for a batch; names a batch size to try.
+
+        Warns
+        -----
+        UncertifiedWarning
+            If alignment was asked for and `margin_` is not positive, or no epoch reached the
+            guard.
+        WeakAlignmentWarning
+            If ``0 < alignment_weight <= beta`` and there is no guard.
+        SlowPrecisionWarning
+            If the CPU has no products in the `precision` asked for.
+        InterruptedFitWarning
+            After Ctrl-C in an epoch; what was trained so far is kept.
+        """
+        warn_of_weak_alignment(self)
+        warn_of_slow_precision(self)
+        with self._unchanged_on_error(), config_context(array_api_dispatch=False):
+            resume = self._resumes()
+            first = len(self.history_) if resume else 0
+            train(self, X, y, X_teacher, donor=self._donor(resume), resume=resume)
+            # The moments of the optimiser are twice the size of the weights.
+            self.net_.initialize_optimizer()
+            warn_of_interruption(self)
+            warn_if_unguarded(self, first)
+            warn_if_uncertified(self)
+        return self
+
+    @available_if(_needs_no_number_of_steps)
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(
+        self, X: ArrayLike, y: Any = None, X_teacher: Any = None
+    ) -> TeacherGuidedVAE:
+        """Train for one pass over these rows, continuing where the last call stopped.
+
+        The first call fits the teacher and the standardisation on its rows and keeps
+        them: give it rows enough to stand for all, or a teacher that is frozen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows. The first call needs at least two, a later one may be a single row.
+        y : array-like of shape (n_samples,) or None, default=None
+            Passed to the teacher's `fit` in the first call.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
+
+        Returns
+        -------
+        self : TeacherGuidedVAE
+            The estimator. When an error is raised it is as it was before.
+
+        Raises
+        ------
+        ValueError, ConstantTeacherError, DivergenceError
+            As in `fit`.
+        AttributeError
+            With `kl_warmup`: the number of steps to come is not known.
+        """
+        resume = self.__sklearn_is_fitted__()
+        if not resume:
+            warn_of_weak_alignment(self)
+            warn_of_slow_precision(self)
+        with self._unchanged_on_error(), config_context(array_api_dispatch=False):
+            donor = self._donor(resume)
+            train(self, X, y, X_teacher, donor=donor, resume=resume, one_pass=True)
+            warn_of_interruption(self)
+        return self
+
+    def _resumes(self) -> bool:
+        continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
+        return continues and self.__sklearn_is_fitted__()
+
+    def _donor(self, resume: bool) -> TeacherGuidedVAE | None:
+        return self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Encode rows: the posterior means, with nothing random.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, latent_dim)
+            Means of ``q(z|x)``, in float32.
+        """
+        return self._inference.encode(self._check_rows(X))
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Decode codes: the decoder's means, in the units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, latent_dim)
+            Codes.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+            Means of ``p(x|z)``.
+        """
+        check_is_fitted(self)
+        codes = check_array(as_rows(X), dtype=[np.float64, np.float32], input_name="X")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
+                f"{codes.shape}."
+            )
+        return self._inference.decode(codes)
+
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
+    ) -> NDArray[np.float64]:
+        """Draw new rows from the model: a code from the prior, then a row from the decoder.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            None draws the same rows at every call on one fitted estimator.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+            Draws, the decoder's noise included, in the units of X. For means without that
+            noise decode codes of your own: ``inverse_transform(codes)``.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
+            raise ValueError(
+                f"n_samples must be a whole number of at least 1, got {n_samples!r}."
+            )
+        return self._inference.draw(n_samples, self._generator("draws", random_state))
+
+    def score_samples(
+        self, X: ArrayLike, n_importance_samples: int | None = None
+    ) -> NDArray[np.float32]:
+        """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        n_importance_samples : int or None, default=None
+            None and 1 give the ELBO. More is the importance-weighted bound from so many draws
+            of the noise, the same for every row: the more, the closer it is to ``log p(x)``
+            in expectation.
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,)
+            ``E_q log p(x|z) - KL(q(z|x) || p(z))`` in nats, a lower bound on ``log p(x)``
+            in the units of X, in float32. The expectation is an average over 16 draws of
+            the noise, the same for every row, in antithetic pairs and of unit variance in
+            each dimension. With ``n_importance_samples=k`` above 1
+            ``log mean_k p(x|z_k) p(z_k) / q(z_k|x)`` in its place.
+
+        References
+        ----------
+        Burda, Grosse and Salakhutdinov, arXiv 1509.00519.
+        """
+        if n_importance_samples is not None and (
+            isinstance(n_importance_samples, bool)
+            or not isinstance(n_importance_samples, (int, np.integer))
+            or n_importance_samples < 1
+        ):
+            raise ValueError(
+                "n_importance_samples must be None or a whole number of at least 1, got "
+                f"{n_importance_samples!r}."
+            )
+        rows = self._check_rows(X)
+        if n_importance_samples is None or n_importance_samples == 1:
+            return self._inference.elbo(rows)
+        return self._inference.importance_bound(rows, n_importance_samples)
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored; there for consistency with scikit-learn.
+
+        Returns
+        -------
+        elbo : float
+            Higher is better.
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def witness_log_proba(
+        self,
+        X: ArrayLike,
+        latent: str = "mean",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> NDArray[np.float64]:
+        """Log probabilities that the witness gives the teacher's components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        latent : {"mean", "sample"}, default="mean"
+            What the witness reads: the posterior mean, or one draw of the code for each
+            row, which is what the decoder sees.
+        random_state : int, RandomState instance or None, default=None
+            Of the draws; None draws the same noise at every call on one fitted estimator.
+
+        Returns
+        -------
+        log_q : ndarray of shape (n_samples, n_components)
+            Natural logarithms of ``q(k|z)``.
+        """
+        rows = self._check_rows(X)
+        if latent not in ("mean", "sample"):
+            raise ValueError(f"latent must be 'mean' or 'sample', got {latent!r}.")
+        generator = self._generator("witness", random_state) if latent == "sample" else None
+        return self._inference.log_witness(rows, generator)
+
+    def teacher_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Distributions that the teacher gives to rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows as the teacher sees them: of `X_teacher` where `fit` was given one.
+
+        Returns
+        -------
+        T : ndarray of shape (n_samples, n_components)
+            ``T(k|x)``, each row on the simplex.
+        """
+        check_is_fitted(self)
+        if self.teacher_sees_ == "X":
+            rows = self._check_shape(X)
+            require_finite(rows, type(self).__name__)
+            X = X if hasattr(X, "iloc") else rows
+            # Whether they are finite was looked at just now, and reconstructions, which have
+            # a teacher's distribution too, may be no counts.
+            with config_context(assume_finite=True):
+                return teacher_distributions(self.teacher_, X, len(rows))
+        X = as_rows(X)
+        return teacher_distributions(self.teacher_, X, _num_samples(X))
+
+    def posterior(self, X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Posterior of each row, a Gaussian with independent dimensions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        mean, log_variance : ndarrays of shape (n_samples, latent_dim)
+            Means and natural-log variances of ``q(z|x)``, in float32.
+        """
+        return self._inference.posterior(self._check_rows(X))
+
+    def posterior_kl(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Divergence of the posterior of each row from the prior, dimension by dimension.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        kl : ndarray of shape (n_samples, latent_dim)
+            In nats, in float32; the mean over rows of its sum over dimensions is the rate.
+        """
+        return self._inference.posterior_kl(self._check_rows(X))
+
+    def read_codes(
+        self, X: ArrayLike, random_states: Sequence[int | None] = ()
+    ) -> CodeReadings:
+        """Read all that a certificate wants of the codes, in one pass of the encoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        random_states : sequence of int or None, default=()
+            One for each draw of the codes, as in `witness_log_proba`.
+
+        Returns
+        -------
+        readings : CodeReadings
+            What `posterior`, `posterior_kl` and `witness_log_proba` return, to the bit.
+        """
+        rows = self._check_rows(X)
+        generators = [self._generator("witness", state) for state in random_states]
+        return self._inference.read(rows, generators)
+
+    def _check_rows(self, X: Any) -> NDArray:
+        """Return rows to be read; that all are finite is seen to as they are read."""
+        rows = self._check_shape(X)
+        likelihood = self.net_.module__likelihood
+        if likelihood not in WITH_VARIANCE:
+            require_finite(rows, type(self).__name__)
+            check_support(likelihood, rows)
+        return rows
+
+    def _check_shape(self, X: Any) -> NDArray:
+        check_is_fitted(self)
+        with config_context(array_api_dispatch=False):
+            X = flatten_images(as_rows(X), self.image_shape_)
+            return validate_data(
+                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
+            )
+
+    @property
+    def _inference(self) -> Inference:
+        check_is_fitted(self)
+        return Inference(self.net_, self._units, self._seed, type(self).__name__)
+
+    def _generator(
+        self, stream: str, random_state: int | np.random.RandomState | None
+    ) -> torch.Generator:
+        seed = self._seed if random_state is None else draw_seed(random_state)
+        return torch_generator(seed, stream)
+
+    @property
+    def can_read_in_threads(self) -> bool:
+        """Whether several threads may call `read_codes` at a time, which a net may not bear."""
+        return self._inference.is_thread_safe
+
+    @property
+    def device_(self) -> str:
+        return str(self.net_.device)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.positive_only = self.likelihood == "poisson"
+        return tags

@@ -1,0 +1,315 @@
+"""Reading a trained net: arrays in, arrays out, a chunk of rows at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skvae._common.randomness import torch_generator
+from skvae._common.threads import n_threads, one_thread_if, side_by_side
+from skvae.nets.networks import ModuleDecoder, ModuleEncoder, draw_latent, standard_normal
+from skvae.objective.row_terms import importance_bound, kl, kl_per_dimension
+from skvae.rows.finite import require_finite
+from skvae.rows.scaling import Standardization
+from skvae.training.net import VAENet
+
+__all__ = ["CodeReadings", "Inference"]
+
+# Rows that go through the net together, and images, whose feature maps are larger.
+CHUNK_ROWS = 1024
+CHUNK_IMAGES = 256
+# Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
+# score of a row does not depend on the rows beside it.
+ELBO_DRAWS = 16
+
+
+class CodeReadings(NamedTuple):
+    """All that a certificate reads of the codes of some rows.
+
+    Attributes
+    ----------
+    mean, log_variance : ndarray of shape (n_samples, latent_dim)
+        Means and natural-log variances of ``q(z|x)``, in float32.
+    kl : ndarray of shape (n_samples, latent_dim)
+        Its divergence from the prior in each dimension, in nats, in float32.
+    log_witness_mean : ndarray of shape (n_samples, n_components)
+        Log probabilities of the witness at the posterior mean.
+    log_witness_samples : list of ndarray of shape (n_samples, n_components)
+        The same at a draw of the code, for each draw.
+    """
+
+    mean: NDArray[np.float32]
+    log_variance: NDArray[np.float32]
+    kl: NDArray[np.float32]
+    log_witness_mean: NDArray[np.float64]
+    log_witness_samples: list[NDArray[np.float64]]
+
+    @property
+    def transformed(self) -> NDArray[np.float32]:
+        """What `transform` returns: the posterior means."""
+        return self.mean
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether the witness's rows are distributions to the last digits of a float64."""
+        return True
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a trained net says of rows in the units of the data.
+
+    Parameters
+    ----------
+    net : VAENet
+        The trained net.
+    units : Standardization
+        From the units of the data to those of the net.
+    seed : int
+        Seed of the estimator, from which the fixed draws of the ELBO derive.
+    owner : str
+        Name of the estimator, for errors about rows that are not finite.
+    """
+
+    net: VAENet
+    units: Standardization
+    seed: int
+    owner: str
+
+    @property
+    def is_thread_safe(self) -> bool:
+        """Whether several threads may read rows at a time: through the library's own layers."""
+        module = self.net.module_
+        parts = type(module.encoder), type(module.decoder)
+        is_own = ModuleEncoder not in parts and ModuleDecoder not in parts
+        return is_own and torch.device(self.net.device).type == "cpu"
+
+    def encode(self, rows: NDArray) -> NDArray[np.float32]:
+        """Posterior means, of shape (n_samples, latent_dim)."""
+        return self._map(lambda x: self._encoded(x)[0], rows)
+
+    def posterior(self, rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Posterior means and log variances, each of shape (n_samples, latent_dim)."""
+        mean, log_variance = self._map_all(self._encoded, rows)
+        return mean, log_variance
+
+    def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
+        """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
+        return self._map(lambda x: kl_per_dimension(*self._encoded(x)), rows)
+
+    def log_witness(
+        self, rows: NDArray, generator: torch.Generator | None
+    ) -> NDArray[np.float64]:
+        """Log probabilities of the witness at the mean, or at a draw from `generator`."""
+
+        def latents(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, ...]:
+            return (mean if generator is None else draw_latent(mean, log_variance, generator),)
+
+        (log_q,) = self._witnessed(self.posterior(rows), latents)
+        return log_q
+
+    def read(self, rows: NDArray, generators: Sequence[torch.Generator]) -> CodeReadings:
+        """Posterior, divergence and witness, at the mean and at a draw of each generator."""
+
+        def encode(x: Tensor) -> tuple[Tensor, ...]:
+            posterior = self._encoded(x)
+            return *posterior, kl_per_dimension(*posterior)
+
+        def latents(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, ...]:
+            noise = [standard_normal(mean.shape, generator) for generator in generators]
+            return mean, *(draw_latent(mean, log_variance, torch.stack(noise)) if noise else ())
+
+        mean, log_variance, kl = self._map_all(encode, rows)
+        at_mean, *at_samples = self._witnessed((mean, log_variance), latents)
+        return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
+
+    def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
+        """Evidence lower bound at beta = 1, in the units of the data, of shape (n_samples,)."""
+        module = self.net.module_
+        half = torch.randn(
+            n_draws // 2,
+            module.latent_dim,
+            generator=torch_generator(self.seed, "elbo"),
+            dtype=torch.float32,
+        )
+        # Exact first and second moments make the score of a linear decoder exact, but for
+        # correlations between the dimensions of the noise.
+        half = half / half.square().mean(dim=0).sqrt()
+        noises = torch.cat([half, -half]).to(self.net.device)
+
+        def bound(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            deviation = torch.exp(0.5 * log_variance)
+            reconstruction = torch.stack(
+                [
+                    module.decoder.reconstruction(
+                        x, module.decoder(mean + deviation * noise, x)
+                    )
+                    for noise in noises
+                ]
+            ).mean(dim=0)
+            return -(reconstruction + kl(mean, log_variance)) - self.units.log_scale_sum
+
+        return self._map(bound, rows)
+
+    def importance_bound(self, rows: NDArray, n_draws: int) -> NDArray[np.float32]:
+        """Importance-weighted bound in the units of the data, of shape (n_samples,)."""
+        module = self.net.module_
+        noises = torch.randn(
+            n_draws,
+            module.latent_dim,
+            generator=torch_generator(self.seed, "importance"),
+            dtype=torch.float32,
+        ).to(self.net.device)
+
+        def bound(x: Tensor) -> Tensor:
+            mean, log_variance = module.encoder(x)
+            deviation = torch.exp(0.5 * log_variance)
+            # One draw at a time: its weight alone is a bound from one draw.
+            log_sum = torch.full((len(x),), -torch.inf, device=x.device)
+            for noise in noises:
+                latent = mean + deviation * noise
+                reconstruction = module.decoder.reconstruction(x, module.decoder(latent, x))
+                log_weight = importance_bound(
+                    reconstruction[None], latent[None], mean, log_variance
+                )
+                log_sum = torch.logaddexp(log_sum, log_weight)
+            return log_sum - math.log(n_draws) - self.units.log_scale_sum
+
+        return self._map(bound, rows)
+
+    def decode(self, codes: NDArray) -> NDArray[np.float64]:
+        """Return the decoder means of codes, in the units of the data."""
+        unscaled = Standardization.identity(codes.shape[1])
+        decoder = self.net.module_.decoder
+        return self.units.restore(self._map(decoder.expectation, codes, unscaled))
+
+    def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:
+        """Draws from the model, in the units of the data."""
+        shape = n_samples, self.net.module_.latent_dim
+        return self.draw_given(standard_normal(shape, generator).numpy(), generator)
+
+    def draw_given(self, codes: NDArray, generator: torch.Generator) -> NDArray[np.float64]:
+        """Draws from the decoder at these codes, in the units of the data."""
+        decoder = self.net.module_.decoder
+        (rows,) = self._in_turn(
+            lambda latent: (decoder.draw(latent, generator),), torch.from_numpy(codes)
+        )
+        return self.units.restore(rows)
+
+    def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior of a chunk that nothing else is read of afterwards."""
+        mean, log_variance = self.net.module_.encoder(x, overwrite=True)
+        return mean, log_variance
+
+    def _witnessed(
+        self,
+        codes: Sequence[NDArray[np.float32]],
+        latents: Callable[..., tuple[Tensor, ...]],
+    ) -> list[NDArray[np.float64]]:
+        """Log probabilities of the witness at each of the latents that chunks of codes give."""
+        witness = self.net.module_.witness
+        read = self._in_turn(
+            lambda *chunk: tuple(map(witness.logits, latents(*chunk))),
+            *map(torch.from_numpy, codes),
+        )
+        return list(map(_normalised, read))
+
+    def _map(
+        self,
+        function: Callable[[Tensor], Tensor],
+        rows: NDArray,
+        units: Standardization | None = None,
+    ) -> NDArray[np.float32]:
+        """Apply `function` to standardised chunks on the device; join what it returns."""
+        (joined,) = self._map_all(lambda x: (function(x),), rows, units)
+        return joined
+
+    def _map_all(
+        self,
+        function: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: NDArray,
+        units: Standardization | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Apply a function of several results to standardised chunks; join each of them.
+
+        It must draw nothing: where the net bears it, threads take a share of the chunks each.
+        """
+        self.net.module_.eval()
+        joined = _Joined(len(rows))
+        n_rows = self._chunk_rows
+        of_thread = threading.local()
+
+        @torch.inference_mode()
+        def read(start: int) -> None:
+            block = rows[start : start + n_rows]
+            if not hasattr(of_thread, "buffer"):
+                of_thread.buffer = np.empty(block.shape, dtype=np.float32)
+            chunk = (units or self.units).apply(block, out=of_thread.buffer[: len(block)])
+            require_finite(block, self.owner, derived=chunk)
+            joined.write(start, function(torch.from_numpy(chunk).to(self.net.device)))
+
+        starts = range(0, len(rows), n_rows)
+        n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
+        with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
+            readings = [call(read, start) for start in starts]
+            for reading in readings:
+                reading()
+        return joined.arrays
+
+    @torch.inference_mode()
+    def _in_turn(
+        self, function: Callable[..., tuple[Tensor, ...]], *codes: Tensor
+    ) -> list[NDArray[np.float32]]:
+        """Apply a function that may draw to chunks of codes, in order; join the results."""
+        self.net.module_.eval()
+        joined = _Joined(len(codes[0]))
+        with one_thread_if(self.net.is_small()):
+            for start in range(0, len(codes[0]), self._chunk_rows):
+                chunk = [each[start : start + self._chunk_rows] for each in codes]
+                joined.write(start, function(*(each.to(self.net.device) for each in chunk)))
+        return joined.arrays
+
+    @property
+    def _chunk_rows(self) -> int:
+        return CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
+
+
+class _Joined:
+    """Results of chunks, each written where it belongs as it comes.
+
+    A list of them to be joined at the end would take twice the memory.
+    """
+
+    def __init__(self, n_rows: int):
+        self.arrays: list[NDArray[np.float32]] = []
+        self._n_rows = n_rows
+        self._lock = threading.Lock()
+
+    def write(self, start: int, results: tuple[Tensor, ...]) -> None:
+        """Write what the chunk that begins at a row gave; threads may, at a time."""
+        with self._lock:
+            self.arrays = self.arrays or [
+                np.empty((self._n_rows, *result.shape[1:]), dtype=np.float32)
+                for result in results
+            ]
+        for whole, result in zip(self.arrays, results, strict=True):
+            whole[start : start + len(result)] = result.numpy(force=True)
+
+
+def _normalised(witness_logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    # The rounding of a float32 softmax must not buy a margin. That of torch takes four times
+    # as long over rows as short as these.
+    log_q = torch.from_numpy(witness_logits).double()
+    log_q -= log_q.amax(dim=1, keepdim=True)
+    log_q -= log_q.exp().sum(dim=1, keepdim=True).log()
+    normalised: NDArray[np.float64] = log_q.numpy()
+    return normalised

@@ -1,0 +1,85 @@
+"""Starting from the weights of a model that was fitted before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
+
+from skvae._common.parameters import unfrozen
+from skvae.nets.own_modules import is_same_part
+from skvae.nets.witnesses import begin_witness
+
+__all__ = [
+    "check_donor",
+    "copy_weights",
+    "put_witness_on_boundary",
+    "resolve_donor",
+]
+
+
+def resolve_donor(warm_start: Any, kind: type) -> Any:
+    """Return the fitted estimator in `warm_start`, or None where it is a truth value."""
+    if isinstance(warm_start, (bool, np.bool_)):
+        return None
+    donor = unfrozen(warm_start)
+    if not isinstance(donor, kind):
+        raise TypeError(
+            f"warm_start must be True, False or a fitted {kind.__name__} (plain or in a "
+            f"sklearn.frozen.FrozenEstimator), got {type(donor).__name__}."
+        )
+    try:
+        check_is_fitted(donor)
+    except NotFittedError as error:
+        raise NotFittedError(
+            f"warm_start holds a {kind.__name__} that is not fitted. Fit it first. If it was "
+            "fitted, it was cloned since (GridSearchCV and cross_validate clone): pass "
+            "warm_start=sklearn.frozen.FrozenEstimator(fitted), which survives cloning."
+        ) from error
+    return donor
+
+
+def check_donor(donor: Any, X: Any, architecture: dict[str, Any]) -> None:
+    """Refuse a donor whose columns or layers are not those of the model to be trained."""
+    for name, wanted in architecture.items():
+        found = getattr(donor.net_, f"module__{name}")
+        if not is_same_part(found, wanted):
+            raise ValueError(
+                f"The weights to start from do not fit: {name} is {found!r} in the fitted "
+                f"model and {wanted!r} in the one to be trained. Give both the same "
+                f"{name}, or pass warm_start=False."
+            )
+    _check_feature_names(donor, X, reset=False)
+
+
+def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
+    """Copy encoder and decoder weights, and the witness's, from one net into another.
+
+    A decoder variance is copied where both learn theirs, for the same columns, and a witness
+    where both train the same kind; fixed ones are settings of the model to be trained.
+    """
+    nets = (source, target)
+    both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets) and (
+        source.module__is_variance_shared == target.module__is_variance_shared
+    )
+    parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
+    if with_witness and source.module__witness == target.module__witness != "simplex":
+        parts.append("witness")
+    for part in parts:
+        weights = source.module_.get_submodule(part).state_dict()
+        target.module_.get_submodule(part).load_state_dict(weights)
+
+
+def put_witness_on_boundary(net: Any, average_teacher: NDArray) -> None:
+    """Let a witness forget what it learned; a fixed one has learned nothing."""
+    fresh = begin_witness(
+        net.module__witness,
+        net.module_.latent_dim,
+        average_teacher,
+        net.module__witness_scale,
+        net.module__seed,
+    )
+    net.module_.witness.load_state_dict(fresh.state_dict())

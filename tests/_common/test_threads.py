@@ -1,0 +1,96 @@
+"""How many threads work runs on, and who waits for whom."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from skvae._common.threads import n_threads, one_thread_if, side_by_side
+
+# Seconds after which calls that should run at a time are taken not to.
+PATIENCE = 60
+
+
+@pytest.fixture(autouse=True)
+def _three_threads(set_threads):
+    set_threads(3)
+    yield
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("n_workers", [-1, 0, 1, 2, 5])
+def test_results_are_those_of_their_calls(n_workers):
+    with side_by_side(n_workers) as call:
+        results = [call(divmod, number, 7) for number in range(50)]
+        assert [result() for result in results] == [divmod(number, 7) for number in range(50)]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_results_may_be_asked_for_when_all_is_done(n_workers):
+    with side_by_side(n_workers) as call:
+        # As the block ends most of them have not begun.
+        results = [call(time.sleep, 0.05) for _ in range(6)]
+        last = call(divmod, 9, 7)
+    assert last() == (1, 2)
+    assert [result() for result in results] == [None] * 6
+
+
+def test_workers_work_at_a_time_each_on_one_thread():
+    barrier = threading.Barrier(2)
+
+    def meet():
+        barrier.wait(PATIENCE)
+        return threading.get_ident(), n_threads()
+
+    with side_by_side(2) as call:
+        results = [call(meet) for _ in range(2)]
+        (one, one_count), (other, other_count) = (result() for result in results)
+        assert n_threads() == 1
+    assert one != other
+    assert threading.get_ident() not in (one, other)
+    assert one_count == other_count == 1
+
+
+def test_one_worker_is_the_caller_when_it_asks():
+    called = []
+
+    def note():
+        called.append((threading.get_ident(), n_threads()))
+
+    with side_by_side(1) as call:
+        result = call(note)
+        assert called == []
+        result()
+    assert called == [(threading.get_ident(), 3)]
+
+
+def test_an_error_is_raised_where_the_result_is_asked_for_and_ends_the_rest():
+    begun = []
+    workers = set()
+
+    def work(number):
+        begun.append(number)
+        workers.add(threading.current_thread())
+        if number == 1:
+            raise ValueError("the second call failed")
+        time.sleep(0.1)
+
+    def all_work():
+        with side_by_side(2) as call:
+            for result in [call(work, number) for number in range(100)]:
+                result()
+
+    with pytest.raises(ValueError, match="the second call failed"):
+        all_work()
+    assert len(begun) < 100
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_one_thread_holds_for_the_caller_alone():
+    with one_thread_if(True):
+        assert n_threads() == 1
+        with one_thread_if(False):
+            assert n_threads() == 1
+    with one_thread_if(False):
+        assert n_threads() == 3

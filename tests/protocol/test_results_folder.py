@@ -1,0 +1,109 @@
+"""Files of finished runs: whole or not there, told when damaged."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skvae.exceptions import DamagedResultWarning
+from skvae.protocol.results_folder import (
+    ResultsFolder,
+    check_names,
+    content_hash,
+    identity_of,
+    plain,
+    write_whole,
+)
+
+RECORD = {"elbo": -1.25, "history": [{"epoch": 1, "loss": 0.1}], "probe": None, "arm": "vae"}
+
+
+def test_failed_write_leaves_no_partial_file(tmp_path):
+    (tmp_path / "kept.json").write_text("before")
+
+    def half(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    for name in ("new.json", "kept.json"):
+        with pytest.raises(OSError, match="disk full"):
+            write_whole(tmp_path / name, half)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.floats(allow_nan=False) | st.text() | st.lists(st.floats(-1, 1)) | st.none(),
+    )
+)
+def test_every_record_comes_back_as_it_was(tmp_path_factory, record):
+    folder = ResultsFolder(tmp_path_factory.getbasetemp() / "records")
+    folder.write("one", record)
+    assert folder.read("one") == record
+
+
+def test_any_byte_that_changes_is_seen(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    folder.write("one", RECORD)
+    file = tmp_path / "one.json"
+    content = file.read_bytes()
+    assert json.loads(content)["run"] == RECORD
+    for place in range(len(content)):
+        file.write_bytes(
+            content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+        )
+        with pytest.warns(DamagedResultWarning, match="one.json is damaged"):
+            assert folder.read("one") is None
+
+
+def test_others_are_counted(tmp_path):
+    folder = ResultsFolder(tmp_path / "not there yet")
+    assert folder.others(set()) == 0
+    for name in ("one", "two", "three"):
+        folder.write(name, RECORD)
+    assert folder.others({"two"}) == 2
+
+
+def test_name_is_that_of_a_file_and_changes_with_the_description():
+    names = {
+        identity_of({"epochs": 3}, "vae-seed0"),
+        identity_of({"epochs": 4}, "vae-seed0"),
+        identity_of({"epochs": 3}, "vae-seed1"),
+        identity_of({"epochs": 3}, "../vae 1"),
+    }
+    assert len(names) == 4
+    assert not any(set("/ ") & set(name) for name in names)
+    assert identity_of({"a": 1, "b": 2}, "vae") == identity_of({"b": 2, "a": 1}, "vae")
+
+
+def test_hash_tells_entries_order_shape_and_type(tmp_path):
+    X = np.arange(12.0).reshape(4, 3)
+    others = [X[::-1], X.reshape(3, 4), X.astype(np.float32), X + np.eye(4, 3), None]
+    assert len({content_hash(array) for array in [X, *others]}) == 6
+    np.save(tmp_path / "X.npy", X)
+    assert content_hash(np.load(tmp_path / "X.npy", mmap_mode="r")) == content_hash(X)
+    assert content_hash(np.asfortranarray(X)) == content_hash(X)
+    words = np.array(["a", "b"], dtype=object)
+    assert content_hash(words) != content_hash(words[::-1])
+
+
+def test_plain_values_pass_through_json():
+    value = {"sizes": (np.int64(3), 2), "variance": np.float64(0.1), "layer": dict}
+    assert plain(value) == {"sizes": [3, 2], "variance": 0.1, "layer": "builtins.dict"}
+    with pytest.raises(ValueError, match="got object"):
+        plain({"a": object()})
+
+
+def test_functions_that_share_a_name_are_refused():
+    def layers(width):
+        return lambda shape, latent_dim: width
+
+    one, other = layers(1), layers(2)
+    assert plain(one) == plain(other)
+    for unnamed in (one, layers, type("<lambda>", (), {})):
+        with pytest.raises(ValueError, match="define it at the top of a module"):
+            check_names({"vae": {"sizes": (2,), "encoder": [unnamed]}})
+    check_names({"vae": {"sizes": (np.int64(2), 3), "encoder": dict, "lr": None}})
