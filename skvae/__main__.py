@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from skvae import datasets, protocol
 from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
+from skvae.displays.pyplot import pyplot
 from skvae.exceptions import DamagedResultWarning, DivergenceError, InterruptedFitWarning
 from skvae.protocol.results_folder import write_whole
 from skvae.protocol.tables import csv_table, markdown_table
@@ -26,6 +27,8 @@ from skvae.training.devices import resolve_device
 
 HELD, BROKEN, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 RUNS = "runs"
+# Seconds before a bar is drawn: what is done by then needs none.
+BAR_DELAY = 1.0
 RESULTS, LINES, CSV, MARKDOWN = "results.json", "results.jsonl", "results.csv", "results.md"
 MARGINS, COMPARISON = "margins.png", "arms.png"
 
@@ -137,12 +140,13 @@ def _write_all(folder: Path, result: dict[str, Any]) -> None:
     for name, text in texts.items():
         write_whole(folder / name, partial(_write_text, text))
     try:
-        figures = {
-            MARGINS: _margins(runs).figure_,
-            COMPARISON: ArmComparisonDisplay.from_runs(runs).figure_,
+        displays: dict[str, Any] = {
+            MARGINS: _margins(runs),
+            COMPARISON: ArmComparisonDisplay.from_runs(runs),
         }
-        for name, figure in figures.items():
-            write_whole(folder / name, partial(figure.savefig, dpi=150))
+        for name, display in displays.items():
+            write_whole(folder / name, partial(display.figure_.savefig, dpi=150))
+            pyplot().close(display.figure_)
     except ImportError as error:
         print(f"No figure: {error}")
     if result["n_other_files"]:
@@ -267,7 +271,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     # Data that no teacher can be fitted to is refused before a bar is drawn.
     with (
         warnings.catch_warnings(),
-        tqdm(total=total, unit="run", desc="training", delay=1) as bar,
+        tqdm(total=total, unit="run", desc="training", delay=BAR_DELAY) as bar,
     ):
         warnings.simplefilter("always", DamagedResultWarning)
         warnings.showwarning = _show_warning

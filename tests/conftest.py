@@ -1,4 +1,6 @@
-"""Data and settings that several test files share."""
+"""Data and estimators that several test files share."""
+
+import sys
 
 import matplotlib
 import numpy as np
@@ -14,6 +16,14 @@ matplotlib.use("Agg")
 # A busy machine is no failure.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    # What a test has not imported it has drawn nothing with.
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

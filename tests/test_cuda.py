@@ -121,7 +121,7 @@ def test_tensors_of_the_device_are_read(small_vae, clusters):
 
 def test_one_step_agrees_with_the_cpu(small_vae, clusters):
     vae = small_vae(device="cuda", max_epochs=1).fit(clusters)
-    x = torch.from_numpy(vae._units.apply(clusters))
+    x = torch.from_numpy(vae._fitted.units.apply(clusters))
     T = torch.from_numpy(vae.teacher_proba(clusters)).float()
     net = vae.net_
     found = {}

@@ -29,7 +29,8 @@ def run(*arguments):
     return command_line.main([str(argument) for argument in arguments])
 
 
-def test_table_figure_and_file(table, tmp_path, capsys):
+def test_table_figure_and_file(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command_line, "BAR_DELAY", 0.0)
     out = tmp_path / "new" / "results"
     status = run(
         "--data", table, "--epochs", 100, "--seeds", 2, "--device", "cpu", "--out", out

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,11 @@ from sklearn.utils.validation import check_array
 
 from skvae._common.spool import RowSpool
 from skvae._common.threads import n_threads, side_by_side
+from skvae.certificate.subjects import Subject
 from skvae.information import BoundaryStatistics
 from skvae.information.aggregate import PosteriorSample, RowSample
 from skvae.information.boundary import check_student, check_teacher, rows_counted_from
 from skvae.information.statistics import TeacherBlock
-
-if TYPE_CHECKING:
-    from skvae.certificate.subjects import Subject
 
 __all__ = ["Evidence"]
 

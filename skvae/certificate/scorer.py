@@ -28,8 +28,9 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skvae._common.threads import is_small_table, n_threads, one_thread_if, side_by_side
 from skvae.certificate.evidence import Evidence
 from skvae.certificate.probes import SoftmaxProbe
+from skvae.certificate.readings import Reading, read
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
-from skvae.certificate.subjects import Reading, Subject
+from skvae.certificate.subjects import Subject
 from skvae.exceptions import BrokenBoundError
 from skvae.rows.sources import as_rows
 
@@ -195,7 +196,9 @@ class ConstantCollapseCertificate(BaseEstimator):
             family = self._one_by_one(self.confidence, X, X_teacher)
             return min(each.score(estimator, X, y, X_teacher) for each in family)
         with one_thread_if(is_small_table(X)):
-            reading = self._subject(estimator, X, X_teacher).read(self.latent)
+            subject = self._subject(estimator, X, X_teacher)
+            evidence = Evidence(subject, (self.latent,), whole=False)
+            reading = read(subject, self.latent, evidence)
             if self.confidence is None:
                 return reading.margin - self.tau
             return reading.bound(self.confidence, self.method).lower_bound - self.tau
@@ -245,7 +248,7 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:
         subject = self._subject(estimator, X, X_teacher)
-        evidence = subject.gather()
+        evidence = Evidence(subject, subject.latents, whole=True)
         by_probe = None
         if self.probe and subject.has_witness:
             by_probe = self._report(subject.by_probe(), evidence, None)
@@ -254,11 +257,7 @@ class ConstantCollapseCertificate(BaseEstimator):
     def _report(
         self, subject: Subject, evidence: Evidence, by_probe: CertificateReport | None
     ) -> CertificateReport:
-        latents = subject.latents
-        # Where the read that decides is not among them, reading it says why.
-        readings = {
-            latent: subject.read(latent, evidence) for latent in {*latents, self.latent}
-        }
+        readings = {latent: read(subject, latent, evidence) for latent in subject.latents}
         confidence = self._report_confidence()
         with side_by_side(n_threads()) as call:
             waiting = {
@@ -335,7 +334,7 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     def _subject(self, estimator: Any, X: Any, X_teacher: Any) -> Subject:
         witness = SoftmaxProbe() if self.witness is None else self.witness
-        return Subject.of(
+        subject = Subject.of(
             estimator,
             X,
             X_teacher,
@@ -345,6 +344,8 @@ class ConstantCollapseCertificate(BaseEstimator):
             n_draws=self.n_draws,
             random_state=self.random_state,
         )
+        subject.check_read(self.latent)
+        return subject
 
 
 def _check_chain(at_sample: Reading, evidence: Evidence) -> None:

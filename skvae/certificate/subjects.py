@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,74 +16,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
 
-from skvae.certificate.evidence import Evidence
-from skvae.certificate.probes import probe_in_turn
-from skvae.information import BoundaryStatistics, MarginBound
-from skvae.information.bound import bound_of_checked
 from skvae.information.boundary import (
-    check_student,
     check_teacher,
-    require_information,
-    without_zeros,
 )
 from skvae.rows.sources import as_rows
 
-__all__ = ["Reading", "Subject"]
+__all__ = ["Subject"]
 
 # Rows that a model is asked about at a time, whatever batches they come in: so the size
 # of the batches changes no draw.
 BLOCK_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A teacher on some rows, and what a witness made of their codes.
-
-    Parameters
-    ----------
-    T : ndarray of shape (n_samples, n_components)
-        Teacher distributions, checked.
-    log_q : list of ndarray of shape (n_samples, n_components)
-        Log probabilities of the witness, for each draw of the code, checked.
-    statistics : list of BoundaryStatistics
-        The sample quantities of each draw.
-    reference : ndarray of shape (n_components,)
-        A distribution without zeros, fixed before the rows were seen.
-    """
-
-    T: NDArray[np.float64]
-    log_q: list[NDArray[np.float64]]
-    statistics: list[BoundaryStatistics]
-    reference: NDArray[np.float64]
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return self.statistics[0].n_samples
-
-    @property
-    def teacher_information(self) -> float:
-        """``I_T`` of the rows."""
-        return self.statistics[0].teacher_information
-
-    @property
-    def alignment_cost(self) -> float:
-        """Mean cost over the draws."""
-        return float(np.mean([draw.alignment_cost for draw in self.statistics]))
-
-    @property
-    def margin(self) -> float:
-        """Mean margin over the draws."""
-        return float(np.mean([draw.margin for draw in self.statistics]))
-
-    @property
-    def margin_standard_error(self) -> float:
-        """Standard error of a margin, as if the draws of a row were one."""
-        return max(draw.margin_standard_error for draw in self.statistics)
-
-    def bound(self, confidence: float, method: Literal["e-value", "normal"]) -> MarginBound:
-        """Lower confidence bound on the margin of the population."""
-        return bound_of_checked(self.T, self.log_q, self.reference, confidence, method)
 
 
 class Subject:
@@ -208,38 +149,13 @@ class Subject:
         """The reads there are: bare codes have no posterior to draw from."""
         return ("mean", "sample") if self.has_witness or self.has_posterior else ("mean",)
 
-    def gather(self) -> Evidence:
-        """All that a report needs, from one pass over the rows."""
-        return Evidence(self, self.latents, whole=True)
-
-    def read(self, latent: str, evidence: Evidence | None = None) -> Reading:
-        """Return what the witness, or the probe, makes of the codes at this read."""
+    def check_read(self, latent: str) -> None:
+        """Refuse a read that there is not."""
         if latent not in self.latents:
             raise TypeError(
                 'latent="sample" needs a model with a posterior to draw codes from; '
                 f'{type(self.model).__name__} has none: use latent="mean".'
             )
-        if evidence is None:
-            evidence = Evidence(self, (latent,), whole=False)
-        T = evidence.T.rows()
-        if self.has_witness:
-            uniform = np.full(T.shape[1], 1 / T.shape[1])
-            # Any distribution that was fixed before these rows were seen will do.
-            reference = getattr(self.model, "average_teacher_", uniform)
-            log_q = [draw.rows() for draw in evidence.log_q[latent]]
-            statistics = evidence.statistics[latent]
-        else:
-            probed = [
-                probe_in_turn(self.probe, codes.rows(), T, self.random_state)
-                for codes in evidence.codes[latent]
-            ]
-            rows, _, reference = probed[0]
-            T = T[rows]
-            log_q = [check_student(scores, T.shape) for _, scores, _ in probed]
-            statistics = [BoundaryStatistics().update(T, scores) for scores in log_q]
-        information = statistics[0].teacher_information
-        require_information(information, *T.shape)
-        return Reading(T, log_q, statistics, without_zeros(reference))
 
     def blocks(self) -> Iterator[tuple[Any, Any]]:
         """Yield the rows as the model sees them, and as the teacher does."""

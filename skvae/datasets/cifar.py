@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skvae._common.docstrings import shares
 from skvae.datasets.files import (
     check_choice,
     existing_folder,
@@ -99,40 +100,55 @@ CIFAR100 = Published(
 )
 
 
+# What the two docstrings share.
+SECTIONS = {
+    "versions": """
+The python version is read where both are there. Its pickles are read without running
+or importing anything that they name. The binary version has no public checksums; its
+number of rows is compared instead.
+""",
+    "folder_and_subset": """
+folder : str or Path
+    The unpacked folder, or the one that holds it.
+subset : {"train", "test"}, default="train"
+    50,000 or 10,000 images.
+""",
+    "dtype_and_the_rest": """
+dtype : {"float32", "uint8"}, default="float32"
+    Pixels scaled to [0, 1], or the bytes of the file.
+
+Returns
+-------
+dataset : Bunch
+    ``data`` of shape (n_samples, 3072), one image a row, by channel, height and width;
+    ``target`` of shape (n_samples,), integers; ``image_shape``, (3, 32, 32);
+    ``target_names``.
+
+Raises
+------
+FileNotFoundError
+    If a file is missing; says which, and where to get it.
+ValueError
+    If a file is damaged, asks for foreign code, or images and labels do not agree.
+
+Warns
+-----
+UnverifiedDataWarning
+    If the files are sound but not the published ones.
+""",
+}
+
+
+@shares(**SECTIONS)
 def cifar10(folder: str | Path, *, subset: str = "train", dtype: str = "float32") -> Bunch:
     """Colour images of 32 by 32 pixels in 10 classes, from an unpacked CIFAR-10 archive.
 
-    The python version is read where both are there. Its pickles are read without running
-    or importing anything that they name. The binary version has no public checksums; its
-    number of rows is compared instead.
+    {versions}
 
     Parameters
     ----------
-    folder : str or Path
-        The unpacked folder, or the one that holds it.
-    subset : {"train", "test"}, default="train"
-        50,000 or 10,000 images.
-    dtype : {"float32", "uint8"}, default="float32"
-        Pixels scaled to [0, 1], or the bytes of the file.
-
-    Returns
-    -------
-    dataset : Bunch
-        ``data`` of shape (n_samples, 3072), one image a row, by channel, height and width;
-        ``target`` of shape (n_samples,), integers; ``image_shape``, (3, 32, 32);
-        ``target_names``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing; says which, and where to get it.
-    ValueError
-        If a file is damaged, asks for foreign code, or images and labels do not agree.
-
-    Warns
-    -----
-    UnverifiedDataWarning
-        If the files are sound but not the published ones.
+    {folder_and_subset}
+    {dtype_and_the_rest}
 
     Examples
     --------
@@ -144,44 +160,20 @@ def cifar10(folder: str | Path, *, subset: str = "train", dtype: str = "float32"
     return _read(CIFAR10, folder, subset, "fine", dtype)
 
 
+@shares(**SECTIONS)
 def cifar100(
     folder: str | Path, *, subset: str = "train", labels: str = "fine", dtype: str = "float32"
 ) -> Bunch:
     """Colour images of 32 by 32 pixels in 100 classes, from an unpacked CIFAR-100 archive.
 
-    The python version is read where both are there. Its pickles are read without running
-    or importing anything that they name. The binary version has no public checksums; its
-    number of rows is compared instead.
+    {versions}
 
     Parameters
     ----------
-    folder : str or Path
-        The unpacked folder, or the one that holds it.
-    subset : {"train", "test"}, default="train"
-        50,000 or 10,000 images.
+    {folder_and_subset}
     labels : {"fine", "coarse"}, default="fine"
         One of 100 classes, or of the 20 groups that they form.
-    dtype : {"float32", "uint8"}, default="float32"
-        Pixels scaled to [0, 1], or the bytes of the file.
-
-    Returns
-    -------
-    dataset : Bunch
-        ``data`` of shape (n_samples, 3072), one image a row, by channel, height and width;
-        ``target`` of shape (n_samples,), integers; ``image_shape``, (3, 32, 32);
-        ``target_names``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing; says which, and where to get it.
-    ValueError
-        If a file is damaged, asks for foreign code, or images and labels do not agree.
-
-    Warns
-    -----
-    UnverifiedDataWarning
-        If the files are sound but not the published ones.
+    {dtype_and_the_rest}
 
     Examples
     --------

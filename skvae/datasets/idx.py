@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skvae._common.docstrings import shares
 from skvae.datasets.files import (
     check_choice,
     existing_folder,
@@ -82,37 +83,44 @@ FASHION_MNIST = Published(
 )
 
 
+# What the docstrings of published sets share.
+SECTIONS = """
+Parameters
+----------
+folder : str or Path
+    Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same with
+    ``t10k``, plain or with ``.gz``; the files of one subset are enough for it.
+subset : {"train", "test"}, default="train"
+    60,000 or 10,000 images.
+dtype : {"float32", "uint8"}, default="float32"
+    Pixels scaled to [0, 1], or the bytes of the file.
+
+Returns
+-------
+dataset : Bunch
+    ``data`` of shape (n_samples, 784), one image a row; ``target`` of shape
+    (n_samples,), integers; ``image_shape``, (1, 28, 28); ``target_names``.
+
+Raises
+------
+FileNotFoundError
+    If a file is missing; says which, and where to get it.
+ValueError
+    If a file is damaged, the images are not of this size, or images and labels do
+    not agree. Other data in the format are read by `load_idx`.
+
+Warns
+-----
+UnverifiedDataWarning
+    If a file is sound but has not the checksum of the published one.
+"""
+
+
+@shares(sections=SECTIONS)
 def mnist(folder: str | Path, *, subset: str = "train", dtype: str = "float32") -> Bunch:
     """Handwritten digits of 28 by 28 pixels, from a folder with the IDX files of MNIST.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same with
-        ``t10k``, plain or with ``.gz``; the files of one subset are enough for it.
-    subset : {"train", "test"}, default="train"
-        60,000 or 10,000 images.
-    dtype : {"float32", "uint8"}, default="float32"
-        Pixels scaled to [0, 1], or the bytes of the file.
-
-    Returns
-    -------
-    dataset : Bunch
-        ``data`` of shape (n_samples, 784), one image a row; ``target`` of shape
-        (n_samples,), integers; ``image_shape``, (1, 28, 28); ``target_names``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing; says which, and where to get it.
-    ValueError
-        If a file is damaged, the images are not of this size, or images and labels do
-        not agree. Other data in the format are read by `load_idx`.
-
-    Warns
-    -----
-    UnverifiedDataWarning
-        If a file is sound but has not the checksum of the published one.
+    {sections}
 
     Examples
     --------
@@ -124,39 +132,13 @@ def mnist(folder: str | Path, *, subset: str = "train", dtype: str = "float32") 
     return _read(MNIST, folder, subset, dtype)
 
 
+@shares(sections=SECTIONS)
 def fashion_mnist(
     folder: str | Path, *, subset: str = "train", dtype: str = "float32"
 ) -> Bunch:
     """Garments of 28 by 28 pixels, from a folder with the IDX files of Fashion-MNIST.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same with
-        ``t10k``, plain or with ``.gz``; the files of one subset are enough for it.
-    subset : {"train", "test"}, default="train"
-        60,000 or 10,000 images.
-    dtype : {"float32", "uint8"}, default="float32"
-        Pixels scaled to [0, 1], or the bytes of the file.
-
-    Returns
-    -------
-    dataset : Bunch
-        ``data`` of shape (n_samples, 784), one image a row; ``target`` of shape
-        (n_samples,), integers; ``image_shape``, (1, 28, 28); ``target_names``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing; says which, and where to get it.
-    ValueError
-        If a file is damaged, the images are not of this size, or images and labels do
-        not agree. Other data in the format are read by `load_idx`.
-
-    Warns
-    -----
-    UnverifiedDataWarning
-        If a file is sound but has not the checksum of the published one.
+    {sections}
 
     Examples
     --------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import joblib
@@ -21,8 +21,9 @@ from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.training.stacked import stackable, train_together
 from skvae.vae.advice import warn_if_uncertified, warn_of_weak_alignment
-from skvae.vae.course import course_of_fit
+from skvae.vae.course import Course, finish
 from skvae.vae.estimator import TeacherGuidedVAE
+from skvae.vae.fitted import Fitted
 
 __all__ = ["StackedGridSearchCV"]
 
@@ -205,7 +206,7 @@ class StackedGridSearchCV(GridSearchCV):
 class _Outcome(NamedTuple):
     """What became of a candidate on a fold, and how long it took."""
 
-    result: TeacherGuidedVAE | Exception
+    result: Fitted | Exception
     seconds: float
 
 
@@ -228,7 +229,7 @@ class _Candidate(TeacherGuidedVAE):
         result = outcomes.popleft().result
         if isinstance(result, Exception):
             raise result
-        self.__dict__.update(vars(result))
+        self._adopt(result)
         return self
 
 
@@ -254,23 +255,23 @@ class _Fit:
 
     net: VAENet
     rows: TrainingRows
+    _course: Course
 
     def __init__(self, estimator: TeacherGuidedVAE):
         self.estimator = estimator
         self.error: Exception | None = None
         self.seconds = 0.0
-        self._course: Iterator[tuple[VAENet, TrainingRows]] = iter(())
 
     def begin(self, X: Any, y: Any, memory: _Memory) -> None:
         """Do all that comes before the training."""
         estimator = self.estimator
         estimator._validate_params()
         warn_of_weak_alignment(estimator)
-        self._course = course_of_fit(estimator, X, y, None, donor=None)
         remembers = estimator.memory is not None
         if not remembers:
             estimator.memory = memory
         try:
+            self._course = estimator._course(X, y, None)
             self.net, self.rows = next(self._course)
         finally:
             if not remembers:
@@ -278,7 +279,7 @@ class _Fit:
 
     def end(self) -> None:
         """Do all that comes after it."""
-        next(self._course, None)
+        self.estimator._adopt(finish(self._course))
         warn_if_uncertified(self.estimator)
 
     def attempt(self, step: Callable[..., None], *args: Any) -> None:
@@ -296,7 +297,7 @@ class _Fit:
     @property
     def outcome(self) -> _Outcome:
         """What is left of it."""
-        return _Outcome(self.error or self.estimator, self.seconds)
+        return _Outcome(self.error or self.estimator._fitted, self.seconds)
 
 
 def _check_stackable(estimator: Any, candidates: Sequence[dict[str, Any]]) -> None:

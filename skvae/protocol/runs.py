@@ -6,7 +6,7 @@ import copy
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from skvae._common.threads import one_thread_if
 from skvae.certificate.scorer import ConstantCollapseCertificate
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.information import best_constant_student, teacher_information
-from skvae.nets.witnesses import begin_witness
 from skvae.protocol.results_folder import ResultsFolder, plain
 from skvae.teachers.fits import teacher_distributions
 from skvae.training.batches import is_large
 from skvae.vae.estimator import TeacherGuidedVAE
+from skvae.vae.warm_start import with_fresh_witness
 
 __all__ = ["Run", "Split", "needs_teacher", "train_group", "under_teacher"]
 
@@ -183,24 +183,22 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: NDArray) -> TeacherG
         ``margin`` are those of a constant witness.
     """
     T = teacher_distributions(teacher, X, len(X), np.float32 if is_large(X) else np.float64)
+    information, average_teacher = teacher_information(T), best_constant_student(T)
+    fitted = model._fitted
     other = copy.copy(model)
-    other.teacher_ = teacher
-    other.teacher_information_ = teacher_information(T)
-    other.average_teacher_ = best_constant_student(T)
-    other.margin_ = 0.0
-    other.net_ = copy.deepcopy(model.net_)
-    witness = begin_witness(
-        model.witness,
-        model.latent_dim,
-        other.average_teacher_,
-        model.witness_scale,
-        model.net_.module__seed,
+    other._adopt(
+        replace(
+            fitted,
+            teacher=teacher,
+            teacher_information=information,
+            average_teacher=average_teacher,
+            margin=0.0,
+            net=with_fresh_witness(fitted.net, average_teacher),
+            history=[
+                {**epoch, "alignment": information, "margin": 0.0} for epoch in fitted.history
+            ],
+        )
     )
-    other.net_.module_.witness = witness.to(model.device_)
-    other.history_ = [
-        {**epoch, "alignment": other.teacher_information_, "margin": 0.0}
-        for epoch in model.history_
-    ]
     return other
 
 

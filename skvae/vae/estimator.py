@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +17,6 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils._available_if import available_if
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _num_samples,
     check_array,
@@ -28,15 +25,11 @@ from sklearn.utils.validation import (
 )
 
 from skvae._common.randomness import draw_seed, torch_generator
-from skvae.information.simplex import Design
-from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
-from skvae.rows.fingerprint import RowFingerprint
+from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
-from skvae.rows.images import flatten_images
-from skvae.rows.scaling import Standardization
+from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
 from skvae.teachers.fits import teacher_distributions
-from skvae.training.net import VAENet
 from skvae.vae.advice import (
     warn_if_uncertified,
     warn_if_unguarded,
@@ -44,10 +37,11 @@ from skvae.vae.advice import (
     warn_of_slow_precision,
     warn_of_weak_alignment,
 )
-from skvae.vae.course import train
+from skvae.vae.course import Course, GivenRows, course_of_fit, train
+from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CodeReadings, Inference
-from skvae.vae.settings import check_support
-from skvae.vae.warm_start import resolve_donor
+from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_support
+from skvae.vae.warm_start import check_columns, resolve_donor
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -325,68 +319,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     True
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        "latent_dim": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like", Integral],
-        "architecture": [StrOptions({"dense", "conv"})],
-        "image_shape": ["array-like", None],
-        "channels": ["array-like", Integral],
-        "encoder": [callable, None],
-        "decoder": [callable, StrOptions({"autoregressive"}), None],
-        "teacher": [HasMethods(["fit", "predict_proba"]), None],
-        "alignment_weight": [Interval(Real, 0, None, closed="left")],
-        "alignment_target": [Interval(Real, 0, 1, closed="neither"), None],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
-        "kl_cycles": [Interval(Integral, 1, None, closed="left")],
-        "free_bits": [Interval(Real, 0, None, closed="left")],
-        "kl_capacity": [Interval(Real, 0, None, closed="left"), None],
-        "mmd_weight": [Interval(Real, 0, None, closed="left")],
-        "tc_weight": [Interval(Real, 0, None, closed="left")],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
-        "aggressive_steps": [Interval(Integral, 0, None, closed="left")],
-        "likelihood": [StrOptions(set(LIKELIHOODS))],
-        "decoder_variance": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"learned", "shared"}),
-        ],
-        "witness_input": [StrOptions({"sample", "mean"})],
-        "witness": [StrOptions({"linear", "mlp", "simplex"})],
-        "witness_scale": [Interval(Real, 0, None, closed="neither")],
-        "prefit_epochs": [Interval(Integral, 0, None, closed="left")],
-        "prefit_alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"design"})],
-        "guard": [Interval(Real, 0, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
-        "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
-        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
-        "device": [str],
-        "data_on_device": ["boolean", StrOptions({"auto"})],
-        "precision": [StrOptions({"fp32", "bf16", "fp16"})],
-        "compile": ["boolean", StrOptions({"default", "reduce-overhead", "max-autotune"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: ClassVar[dict] = PARAMETER_CONSTRAINTS
 
-    net_: VAENet
-    teacher_: Any
-    _seed: int
-    _units: Standardization
-    _teacher_setting: Any
-    _design_setting: tuple[Any, ...]
-    average_teacher_: NDArray
-    teacher_sees_: str
-    fingerprint_: RowFingerprint
-    history_: list[dict[str, float]]
-    image_shape_: tuple[int, int, int] | None
-    design_: Design
+    _fitted: Fitted
 
     def __init__(
         self,
@@ -531,9 +466,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            train(self, X, y, X_teacher, donor=self._donor(resume), resume=resume)
-            # The moments of the optimiser are twice the size of the weights.
-            self.net_.initialize_optimizer()
+            self._adopt(train(self._course(X, y, X_teacher, resume=resume)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
@@ -575,8 +508,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
         with self._unchanged_on_error(), config_context(array_api_dispatch=False):
-            donor = self._donor(resume)
-            train(self, X, y, X_teacher, donor=donor, resume=resume, one_pass=True)
+            self._adopt(train(self._course(X, y, X_teacher, resume=resume, one_pass=True)))
             warn_of_interruption(self)
         return self
 
@@ -584,8 +516,70 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         continues = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
         return continues and self.__sklearn_is_fitted__()
 
-    def _donor(self, resume: bool) -> TeacherGuidedVAE | None:
-        return self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
+    def _course(
+        self,
+        X: Any,
+        y: Any,
+        X_teacher: Any,
+        *,
+        resume: bool = False,
+        one_pass: bool = False,
+    ) -> Course:
+        """Check the rows, and return the course of a fit to them, of which nothing is done.
+
+        Whoever takes it to its end hands what it returns to `_adopt`.
+        """
+        donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
+        X = as_rows(X)
+        image_shape = self.image_shape
+        if image_shape is None and donor is not None:
+            image_shape = donor.image_shape_
+        image_shape = resolve_image_shape(image_shape, self.architecture, X)
+        X = flatten_images(X, image_shape)
+        rows = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            reset=not resume,
+            ensure_min_samples=1 if resume and one_pass else 2,
+        )
+        if donor is not None:
+            check_columns(donor, X)
+        names = getattr(self, "feature_names_in_", None)
+        given = GivenRows(X, rows, image_shape, names, type(self).__name__)
+        return course_of_fit(
+            self.get_params(deep=False),
+            given,
+            y,
+            X_teacher,
+            donor=None if donor is None else donor._fitted,
+            resume=resume,
+            one_pass=one_pass,
+        )
+
+    def _adopt(self, fitted: Fitted) -> None:
+        """Become the model that a fit found: here alone fitted attributes are set."""
+        self._fitted = fitted
+        self.net_ = fitted.net
+        self.teacher_ = fitted.teacher
+        self.teacher_sees_ = fitted.teacher_sees
+        self.teacher_information_ = fitted.teacher_information
+        self.average_teacher_ = fitted.average_teacher
+        self.margin_ = fitted.margin
+        self.history_ = fitted.history
+        self.n_iter_ = len(fitted.history)
+        self.fingerprint_ = fitted.fingerprint
+        self.image_shape_ = fitted.image_shape
+        self.n_features_in_ = fitted.n_features_in
+        # Some attributes are there only where they mean something.
+        self.__dict__.pop("feature_names_in_", None)
+        if fitted.feature_names_in is not None:
+            self.feature_names_in_ = fitted.feature_names_in
+        self.__dict__.pop("design_", None)
+        self.__dict__.pop("designed_margin_", None)
+        if fitted.design is not None:
+            self.design_ = fitted.design
+            self.designed_margin_ = fitted.design.margin
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -842,12 +836,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @property
     def _inference(self) -> Inference:
         check_is_fitted(self)
-        return Inference(self.net_, self._units, self._seed, type(self).__name__)
+        fitted = self._fitted
+        return Inference(fitted.net, fitted.units, fitted.seed, type(self).__name__)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._fitted.net.module__latent_dim
 
     def _generator(
         self, stream: str, random_state: int | np.random.RandomState | None
     ) -> torch.Generator:
-        seed = self._seed if random_state is None else draw_seed(random_state)
+        seed = self._fitted.seed if random_state is None else draw_seed(random_state)
         return torch_generator(seed, stream)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
@@ -13,7 +14,7 @@ from skvae._common.parameters import unfrozen
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.scorer import ConstantCollapseCertificate
 from skvae.vae.estimator import TeacherGuidedVAE
-from skvae.vae.warm_start import put_witness_on_boundary
+from skvae.vae.warm_start import with_fresh_witness
 
 __all__ = ["Rescue", "rescue"]
 
@@ -132,8 +133,9 @@ def rescue(
     # Training a model on never changes its net in place: what is shared stays as it is.
     start = copy.copy(donor).set_params(warm_start=False)
     if reset_witness:
-        start.net_ = copy.deepcopy(donor.net_)
-        put_witness_on_boundary(start.net_, start.average_teacher_)
+        fitted = donor._fitted
+        net = with_fresh_witness(fitted.net, fitted.average_teacher)
+        start._adopt(replace(fitted, net=net))
     settings = {
         **donor.get_params(deep=False),
         "random_state": copy.deepcopy(donor.random_state),

@@ -1,25 +1,79 @@
-"""Which settings of the estimator contradict each other, the rows or the teacher."""
+"""What settings of the estimator may be, and which contradict each other, rows or teacher."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skvae.information import teacher_information
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
 
 __all__ = [
+    "PARAMETER_CONSTRAINTS",
     "check_against_teacher",
     "check_number_of_steps",
     "check_settings",
     "check_support",
     "is_designed_objective",
 ]
+
+# Types and ranges of the constructor parameters, each by itself.
+PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+    "latent_dim": [Interval(Integral, 1, None, closed="left")],
+    "hidden_layer_sizes": ["array-like", Integral],
+    "architecture": [StrOptions({"dense", "conv"})],
+    "image_shape": ["array-like", None],
+    "channels": ["array-like", Integral],
+    "encoder": [callable, None],
+    "decoder": [callable, StrOptions({"autoregressive"}), None],
+    "teacher": [HasMethods(["fit", "predict_proba"]), None],
+    "alignment_weight": [Interval(Real, 0, None, closed="left")],
+    "alignment_target": [Interval(Real, 0, 1, closed="neither"), None],
+    "beta": [Interval(Real, 0, None, closed="left")],
+    "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+    "kl_cycles": [Interval(Integral, 1, None, closed="left")],
+    "free_bits": [Interval(Real, 0, None, closed="left")],
+    "kl_capacity": [Interval(Real, 0, None, closed="left"), None],
+    "mmd_weight": [Interval(Real, 0, None, closed="left")],
+    "tc_weight": [Interval(Real, 0, None, closed="left")],
+    "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+    "aggressive_steps": [Interval(Integral, 0, None, closed="left")],
+    "likelihood": [StrOptions(set(LIKELIHOODS))],
+    "decoder_variance": [
+        Interval(Real, 0, None, closed="neither"),
+        StrOptions({"learned", "shared"}),
+    ],
+    "witness_input": [StrOptions({"sample", "mean"})],
+    "witness": [StrOptions({"linear", "mlp", "simplex"})],
+    "witness_scale": [Interval(Real, 0, None, closed="neither")],
+    "prefit_epochs": [Interval(Integral, 0, None, closed="left")],
+    "prefit_alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"design"})],
+    "guard": [Interval(Real, 0, None, closed="left"), None],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
+    "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
+    "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+    "device": [str],
+    "data_on_device": ["boolean", StrOptions({"auto"})],
+    "precision": [StrOptions({"fp32", "bf16", "fp16"})],
+    "compile": ["boolean", StrOptions({"default", "reduce-overhead", "max-autotune"})],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
 
 # Rows that are looked through at a time.
 BLOCK_ROWS = 4096

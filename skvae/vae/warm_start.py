@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 from skvae._common.parameters import unfrozen
 from skvae.nets.own_modules import is_same_part
 from skvae.nets.witnesses import begin_witness
+from skvae.training.net import VAENet
+from skvae.vae.fitted import Fitted
 
 __all__ = [
+    "check_columns",
     "check_donor",
     "copy_weights",
-    "put_witness_on_boundary",
     "resolve_donor",
+    "with_fresh_witness",
 ]
 
 
@@ -42,17 +46,22 @@ def resolve_donor(warm_start: Any, kind: type) -> Any:
     return donor
 
 
-def check_donor(donor: Any, X: Any, architecture: dict[str, Any]) -> None:
-    """Refuse a donor whose columns or layers are not those of the model to be trained."""
+def check_columns(donor: Any, X: Any) -> None:
+    """Refuse, or warn of, rows whose columns are named otherwise than those of the donor."""
+    if np.shape(X)[1] == donor.n_features_in_:
+        _check_feature_names(donor, X, reset=False)
+
+
+def check_donor(donor: Fitted, architecture: dict[str, Any]) -> None:
+    """Refuse a donor whose layers are not those of the model to be trained."""
     for name, wanted in architecture.items():
-        found = getattr(donor.net_, f"module__{name}")
+        found = getattr(donor.net, f"module__{name}")
         if not is_same_part(found, wanted):
             raise ValueError(
                 f"The weights to start from do not fit: {name} is {found!r} in the fitted "
                 f"model and {wanted!r} in the one to be trained. Give both the same "
                 f"{name}, or pass warm_start=False."
             )
-    _check_feature_names(donor, X, reset=False)
 
 
 def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
@@ -73,13 +82,15 @@ def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
         target.module_.get_submodule(part).load_state_dict(weights)
 
 
-def put_witness_on_boundary(net: Any, average_teacher: NDArray) -> None:
-    """Let a witness forget what it learned; a fixed one has learned nothing."""
-    fresh = begin_witness(
+def with_fresh_witness(net: VAENet, average_teacher: NDArray) -> VAENet:
+    """Return a copy of a net whose witness is the best constant student of a teacher."""
+    net = copy.deepcopy(net)
+    witness = begin_witness(
         net.module__witness,
         net.module_.latent_dim,
         average_teacher,
         net.module__witness_scale,
         net.module__seed,
     )
-    net.module_.witness.load_state_dict(fresh.state_dict())
+    net.module_.witness = witness.to(net.device)
+    return net

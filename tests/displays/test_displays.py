@@ -7,12 +7,6 @@ from skvae import ArmComparisonDisplay, MarginHistoryDisplay
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    pyplot.close("all")
-
-
 def test_curves_boundary_and_information_are_drawn_and_labelled(fitted, small_vae, clusters):
     collapsed = small_vae(alignment_weight=0).fit(clusters)
     display = MarginHistoryDisplay.from_estimators({"aligned": fitted, "plain": collapsed})

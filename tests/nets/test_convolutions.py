@@ -111,7 +111,7 @@ def test_initial_weights_are_private_and_repeatable():
 
 def test_no_row_of_a_batch_changes_another(fitted_conv, images):
     module = fitted_conv.net_.module_.train()
-    rows = torch.from_numpy(fitted_conv._units.apply(images.reshape(180, -1)))
+    rows = torch.from_numpy(fitted_conv._fitted.units.apply(images.reshape(180, -1)))
     together, alone = module.encoder(rows[:9])[0], module.encoder(rows[:1])[0]
     torch.testing.assert_close(together[:1], alone, rtol=1e-5, atol=1e-6)
 

@@ -177,7 +177,7 @@ def test_shared_variance_is_learned_near_the_squared_error(small_vae, clusters, 
     ).fit(clusters)
     module = vae.net_.module_
     learned = module.decoder.likelihood.log_variance.detach().numpy()
-    in_units_of_x = np.exp(learned) * vae._units.scale**2
+    in_units_of_x = np.exp(learned) * vae._fitted.units.scale**2
     np.testing.assert_allclose(in_units_of_x, in_units_of_x[0], rtol=1e-5)
     error = np.square(clusters - vae.inverse_transform(vae.transform(clusters))).mean()
     assert 0.5 * error < in_units_of_x[0] < 3 * error

@@ -1,12 +1,13 @@
 """A protocol that is killed, interrupted or damaged ends as one that never was."""
 
+import contextlib
 import functools
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -57,30 +58,47 @@ def uninterrupted():
     return run(None)
 
 
+@contextlib.contextmanager
+def at_steps(function):
+    """Call a function before each step of training and each file that is put in place."""
+    step, replace = VAENet.train_step, os.replace
+
+    def train_step(*args, **kwargs):
+        function()
+        return step(*args, **kwargs)
+
+    def put(*args, **kwargs):
+        function()
+        return replace(*args, **kwargs)
+
+    VAENet.train_step, os.replace = train_step, put
+    yield
+    VAENet.train_step, os.replace = step, replace
+
+
 def kill_again_and_again(path):
     """Start the protocol in forks, and kill them; the number of files that each kill left."""
+    calls = itertools.count()
 
-    def start(folder):
+    def start(folder, last):
         child = os.fork()
         if child == 0:
-            run(folder)
+            with at_steps(lambda: next(calls) == last and os.kill(os.getpid(), signal.SIGKILL)):
+                run(folder)
             os._exit(0)
         return child
 
     # What is imported on use is imported once, and forked.
-    run(None)
-    started = time.perf_counter()
-    assert os.waitpid(start(path / "timed"), 0)[1] == 0
-    seconds = time.perf_counter() - started
+    with at_steps(lambda: next(calls)):
+        run(path / "counted")
+    n_steps, calls = next(calls), itertools.count()
 
-    delays = np.random.default_rng(0)
+    drawn = np.random.default_rng(0)
     left = []
     number = 0
     while len(left) < KILLS:
         folder = path / str(number)
-        child = start(folder)
-        time.sleep(delays.uniform(0, 0.4 * seconds))
-        os.kill(child, signal.SIGKILL)
+        child = start(folder, int(drawn.integers(0, n_steps // 2)))
         if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
             left.append(len(list(folder.glob("*.json"))))
         else:

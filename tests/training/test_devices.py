@@ -49,6 +49,7 @@ def test_running_out_of_memory_names_the_batch_size_to_try(
     assert vars(vae) == before
 
 
+@pytest.mark.filterwarnings("ignore::skorch.exceptions.DeviceWarning")
 def test_a_model_from_a_gpu_loads_without_one_and_says_so(small_vae, clusters):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")

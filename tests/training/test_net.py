@@ -118,7 +118,7 @@ def test_held_out_bound_is_recorded_and_below_the_held_out_margin(
 def test_early_stopping_holds_out_shuffled_rows(small_vae, clusters):
     # The clusters lie one after the other: an unshuffled split would lose one.
     vae = small_vae(early_stopping=True, validation_fraction=0.3).fit(clusters)
-    chosen, held_out = split_rows(vae, 180, seed=0)
+    chosen, held_out = split_rows(vae.validation_fraction, 180, seed=0)
     assert len(held_out) == 54
     assert sorted([*chosen, *held_out]) == list(range(180))
     assert len(set(held_out // 60)) == 3
@@ -250,6 +250,7 @@ def test_silent_unless_asked(small_vae, clusters, capfd):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.SlowPrecisionWarning")
 def test_half_precision_trains_as_well(small_vae, clusters, precision):
     full, half = (
         small_vae(precision=precision, max_epochs=60).fit(clusters)
@@ -264,6 +265,7 @@ def test_half_precision_trains_as_well(small_vae, clusters, precision):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.SlowPrecisionWarning")
 @pytest.mark.parametrize("supported", [True, False])
 def test_precision_that_the_processor_lacks_is_warned_of(
     small_vae, clusters, monkeypatch, precision, supported
@@ -342,6 +344,7 @@ def test_every_tensor_of_a_step_lands_on_the_device_of_the_model(small_vae, clus
 
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.SlowPrecisionWarning")
 def test_small_batches_train_through_partial_fit(small_vae, clusters, precision):
     vae = small_vae(precision=precision).partial_fit(clusters)
     before = vae.transform(clusters)

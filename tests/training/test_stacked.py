@@ -9,7 +9,7 @@ from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.exceptions import DivergenceError
 from skvae.training.denormals import denormals_are_zero
 from skvae.training.stacked import _Stack, stackable, train_together
-from skvae.vae.course import course_of_fit
+from skvae.vae.course import finish
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -36,7 +36,7 @@ def estimators(models=MODELS, **parameters):
 
 def begun(vaes, X):
     """Nets that are ready to be trained, their rows, and the fits they belong to."""
-    courses = [course_of_fit(vae, X, None, None, donor=None) for vae in vaes]
+    courses = [vae._course(X, None, None) for vae in vaes]
     nets, rows = zip(*(next(course) for course in courses), strict=True)
     return nets, rows, courses
 
@@ -45,8 +45,8 @@ def together(vaes, X):
     nets, rows, courses = begun(vaes, X)
     errors = train_together(nets, rows)
     assert errors == [None] * len(vaes)
-    for course in courses:
-        next(course, None)
+    for vae, course in zip(vaes, courses, strict=True):
+        vae._adopt(finish(course))
     return vaes
 
 

@@ -10,20 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shared import READS
 from sklearn.exceptions import NotFittedError
 
 from skvae import TeacherGuidedVAE
 from skvae.exceptions import UncertifiedWarning, WeakAlignmentWarning
 from skvae.information import margin
 
-READS = {
-    "transform": lambda vae, X: vae.transform(X),
-    "score_samples": lambda vae, X: vae.score_samples(X),
-    "witness at the mean": lambda vae, X: vae.witness_log_proba(X),
-    "witness at a sample": lambda vae, X: vae.witness_log_proba(X, latent="sample"),
-    "posterior_kl": lambda vae, X: vae.posterior_kl(X),
-    "teacher_proba": lambda vae, X: vae.teacher_proba(X),
-}
 each_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
 
@@ -238,7 +231,9 @@ def test_learned_variance_is_about_the_variance_of_the_residuals(small_vae, clus
     vae = small_vae(max_epochs=300, alignment_weight=0).fit(clusters)
     residuals = clusters - vae.inverse_transform(vae.transform(clusters))
     decoder = vae.net_.module_.decoder
-    learned = decoder.likelihood.log_variance.exp().detach().numpy() * vae._units.scale**2
+    learned = (
+        decoder.likelihood.log_variance.exp().detach().numpy() * vae._fitted.units.scale**2
+    )
     assert np.all(learned > 0.5 * residuals.var(axis=0))
     assert np.all(learned < 3 * residuals.var(axis=0))
 

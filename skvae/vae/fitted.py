@@ -1,0 +1,58 @@
+"""What a fit found: the record that an estimator adopts, lends and continues from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from skvae.information.simplex import Design
+from skvae.rows.fingerprint import RowFingerprint
+from skvae.rows.scaling import Standardization
+from skvae.training.net import VAENet
+
+__all__ = ["Fitted"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that a fit found, in one piece.
+
+    A field that is a fitted attribute of `TeacherGuidedVAE` too, under its name and an
+    underscore, is described there.
+
+    Parameters
+    ----------
+    net, teacher, teacher_sees, teacher_information, average_teacher, margin, history, \
+    fingerprint, image_shape, n_features_in, feature_names_in
+        As fitted attributes; ``feature_names_in`` is None for rows without names.
+    units : Standardization
+        From the units of the data to those of the net.
+    seed : int
+        Seed of all streams.
+    teacher_setting : estimator or None
+        The parameter `teacher` as it was: where it has changed since, training that continues
+        fits the new one.
+    design : Design or None
+        What a simplex witness was designed for.
+    design_setting : tuple
+        The parameters that this follows from.
+    """
+
+    net: VAENet
+    teacher: Any
+    teacher_sees: str
+    teacher_information: float
+    average_teacher: NDArray
+    margin: float
+    history: list[dict[str, float]]
+    fingerprint: RowFingerprint
+    image_shape: tuple[int, int, int] | None
+    n_features_in: int
+    feature_names_in: NDArray | None
+    units: Standardization
+    seed: int
+    teacher_setting: Any
+    design: Design | None
+    design_setting: tuple[Any, ...]
