@@ -189,8 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--teachers",
         default="per-seed",
-        help="per-seed, search (one for each seed), fixed:N (N for all seeds), or several of "
-        "these: fixed:3+search",
+        help="per-seed, search (one for each seed), fixed:N (N for all seeds), searched:N (N "
+        "searches on rows of their own, for all seeds), or several of these: fixed:3+search",
     )
     parser.add_argument("--seeds", type=_positive, default=3, help="number of seeds, from 0")
     parser.add_argument("--epochs", type=_positive, default=100, help="epochs of each arm")

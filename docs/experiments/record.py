@@ -13,6 +13,7 @@ import pandas as pd
 KINDS = {
     "search": "a search for each seed",
     "fixed": "fixed teachers, the same for all seeds",
+    "searched": "searched teachers, the same for all seeds",
     "per-seed": "a teacher for each seed",
 }
 

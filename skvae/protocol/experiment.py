@@ -85,6 +85,8 @@ def run(
         "per-seed" fits a `GaussianMixtureTeacher` with every seed, "search" runs a
         `TeacherSearch` with every seed. A list, or "fixed:3" (also 3) for three mixtures of
         their own seeds 0 to 2, meets every seed with every teacher; "fixed" is "fixed:1".
+        "searched:3" is the same with three searches, each with a seed and a third of the
+        training rows of its own.
         "fixed:3+search" is all four: what no teacher shapes is still trained once a seed.
     epochs : int, default=100
         Epochs of each arm; rescue trains as many again.
@@ -115,7 +117,7 @@ def run(
         ``setting`` and ``arms`` (constructor parameters), ``teachers``, ``n_train``,
         ``n_test``, ``n_other_files`` (results of other set-ups in the folder), and
         ``runs``: one record for each seed, arm and teacher, with ``arm``, ``seed``, ``teacher``
-        (its number), ``teacher_kind`` ("per-seed", "search", "fixed" or "given"),
+        (its number), ``teacher_kind`` ("per-seed", "search", "fixed", "searched" or "given"),
         ``teacher_parameters`` (what a search chose), ``parameters``,
         ``report`` (raw, and by probe in its ``probe`` where 10 rows or more are held out),
         ``elbo`` (nats a row), ``reconstruction_error`` (squared, an entry, in the units

@@ -68,7 +68,7 @@ class Run:
     teacher : int
         Number of the teacher, from 0, among those that this seed meets.
     teacher_kind : str
-        Where it comes from: "per-seed", "search", "fixed" or "given".
+        Where it comes from: "per-seed", "search", "fixed", "searched" or "given".
     parameters : dict
         Constructor parameters of the model, but for teacher and seed.
     start : dict or None

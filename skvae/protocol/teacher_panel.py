@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from joblib import Parallel, delayed
 from joblib import hash as joblib_hash
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.parameters import unfrozen
+from skvae._common.randomness import derive_seed
 from skvae._common.threads import one_thread_if
 from skvae.protocol.runs import Run
 from skvae.teachers.mixture import GaussianMixtureTeacher
@@ -21,7 +23,7 @@ from skvae.teachers.search import TeacherSearch
 
 __all__ = ["TeacherPanel"]
 
-PER_SEED, SEARCH, FIXED, GIVEN = "per-seed", "search", "fixed", "given"
+PER_SEED, SEARCH, FIXED, SEARCHED, GIVEN = "per-seed", "search", "fixed", "searched", "given"
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class Chair:
 
     Attributes
     ----------
-    kind : {"per-seed", "search", "fixed", "given"}
+    kind : {"per-seed", "search", "fixed", "searched", "given"}
         Fitted with the seed of a run, fitted with a seed of its own, or fitted already.
-    source : None, int or FrozenEstimator
-        The seed of its own, or the fitted teacher.
+    source : None, int, (int, int) or FrozenEstimator
+        The seed of its own; of one that is searched, its number and how many there are; or
+        the fitted teacher.
     """
 
     kind: str
@@ -53,10 +56,13 @@ class Chair:
         """Fit the teacher, with this seed if it is of one; in one thread."""
         if self.kind == GIVEN:
             return self.source
-        make = TeacherSearch if self.kind == SEARCH else GaussianMixtureTeacher
+        own_seed = seed if self.is_of_a_seed else self.source
+        make = GaussianMixtureTeacher if self.kind in (PER_SEED, FIXED) else TeacherSearch
+        if self.kind == SEARCHED:
+            own_seed, n_searched = self.source
+            X = X[_share_of_rows(len(X), own_seed, n_searched)]
         with one_thread_if(True):
-            own = make(random_state=seed if self.is_of_a_seed else self.source)
-            return FrozenEstimator(own.fit(X))
+            return FrozenEstimator(make(random_state=own_seed).fit(X))
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,9 @@ class TeacherPanel:
             given = (Chair(GIVEN, FrozenEstimator(unfrozen(teacher))) for teacher in teachers)
             return cls(tuple(given), GIVEN)
         raise ValueError(
-            "teachers must be 'per-seed', 'search', 'fixed:N' with N of at least 1, some of "
-            f"these joined by '+', or a list of fitted teachers, got {teachers!r}."
+            "teachers must be 'per-seed', 'search', 'fixed:N' or 'searched:N' with N of at "
+            "least 1, some of these joined by '+', or a list of fitted teachers, got "
+            f"{teachers!r}."
         )
 
     def __len__(self) -> int:
@@ -156,5 +163,15 @@ class TeacherPanel:
 def _chairs(kind: str) -> list[Chair]:
     if kind in (PER_SEED, SEARCH):
         return [Chair(kind)]
-    fixed = re.fullmatch(r"fixed(?::(\d+))?", kind)
-    return [] if fixed is None else [Chair(FIXED, each) for each in range(int(fixed[1] or 1))]
+    found = re.fullmatch(rf"({FIXED}|{SEARCHED})(?::(\d+))?", kind)
+    if found is None:
+        return []
+    kind, n_chairs = found[1], int(found[2] or 1)
+    own = range(n_chairs)
+    return [Chair(kind, each if kind == FIXED else (each, n_chairs)) for each in own]
+
+
+def _share_of_rows(n_rows: int, number: int, n_shares: int) -> NDArray[np.intp]:
+    """Draw the rows, sorted, of one of several searches; no two have one in common."""
+    order = np.random.default_rng(derive_seed(0, "searched", n_shares)).permutation(n_rows)
+    return np.sort(order[number::n_shares])

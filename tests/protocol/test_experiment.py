@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, protocol
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, protocol
 from skvae.protocol import (
     ARMS,
     BASELINES,
@@ -196,6 +196,28 @@ def test_fixed_teachers_are_those_of_their_own_seeds(clusters):
     assert [run["report"]["teacher_information"] for run in fixed] == [
         run["report"]["teacher_information"] for run in per_seed
     ]
+
+
+def test_searched_teachers_have_rows_and_seeds_of_their_own_and_meet_every_seed(
+    clusters, monkeypatch
+):
+    seen = []
+    fit = TeacherSearch.fit
+
+    def remember(self, X, y=None):
+        seen.append((self.random_state, X))
+        return fit(self, X, y)
+
+    monkeypatch.setattr(TeacherSearch, "fit", remember)
+    result = small(clusters, arms=["prevention"], teachers="searched:2", seeds=[0, 1])
+    assert [run["teacher_kind"] for run in result["runs"]] == 4 * ["searched"]
+    assert [run["teacher"] for run in result["runs"]] == [0, 1, 0, 1]
+    assert [seed for seed, _ in seen] == [0, 1]
+    rows = [set(map(tuple, X)) for _, X in seen]
+    assert not rows[0] & rows[1]
+    assert len(rows[0] | rows[1]) == result["n_train"]
+    chosen = [run["teacher_parameters"] for run in result["runs"]]
+    assert chosen[0] == chosen[2]
 
 
 def test_kinds_of_teachers_can_be_joined(clusters, monkeypatch):
