@@ -13,6 +13,9 @@ extensions = [
     "numpydoc",
 ]
 autosummary_generate = True
+# The docstrings have the types, in words.
+autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 default_role = "code"

@@ -1,5 +1,18 @@
 """Errors and warnings that a user of skvae may want to catch."""
 
+__all__ = [
+    "BrokenBoundError",
+    "ConstantTeacherError",
+    "DamagedResultWarning",
+    "DeviceMemoryError",
+    "DivergenceError",
+    "InterruptedFitWarning",
+    "SlowPrecisionWarning",
+    "UncertifiedWarning",
+    "UnverifiedDataWarning",
+    "WeakAlignmentWarning",
+]
+
 
 class ConstantTeacherError(ValueError):
     """The teacher says the same of every row, so it can certify nothing.

@@ -1,6 +1,10 @@
 """The package as a whole: what importing it costs, and what its pages promise."""
 
+import importlib
 import inspect
+import pkgutil
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import skvae
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_public_names_are_there_and_documented():
@@ -51,14 +57,47 @@ def test_every_public_method_documents_its_parameters(method):
 def test_examples_of_the_readme_run():
     import doctest
 
-    readme = Path(__file__).parents[1] / "README.md"
-    found = doctest.testfile(str(readme), module_relative=False, optionflags=doctest.ELLIPSIS)
+    found = doctest.testfile(
+        str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS
+    )
     assert found.attempted > 0
     assert found.failed == 0
 
 
-def test_design_has_a_line_for_each_module():
-    root = Path(__file__).parents[1]
-    design = (root / "docs" / "design.rst").read_text(encoding="utf-8")
-    modules = {path.stem for path in (root / "skvae").glob("*.py")} - {"__init__", "_version"}
-    assert [name for name in sorted(modules) if f"`{name}`" not in design] == []
+def given_out():
+    """Return the public names, each under what gives it out: skvae, a wing, or a module."""
+    names = {"skvae": set(skvae.__all__)}
+    wings = [f"skvae.{module.name}" for module in pkgutil.iter_modules(skvae.__path__)]
+    waiting = [wing for wing in wings if not wing.removeprefix("skvae.").startswith("_")]
+    for path in waiting:
+        module = importlib.import_module(path)
+        of_its_own = [name for name, _ in inspect.getmembers(module, inspect.isclass)]
+        public = set(getattr(module, "__all__", of_its_own))
+        inner = {name for name in public if inspect.ismodule(getattr(module, name))}
+        waiting += [f"{path}.{name}" for name in inner]
+        # What skvae gives out too stands under it, once.
+        names[path] = public - inner - names["skvae"]
+    return {path: public for path, public in names.items() if public}
+
+
+def on_the_page():
+    """Return the names that docs/api.rst has entries for, each under its module."""
+    page = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    _, *sections = re.split(r"\.\. currentmodule:: (\S+)\n", page)
+    names = {}
+    for module, section in zip(sections[::2], sections[1::2], strict=True):
+        assert module not in names, f"{module} has two sections"
+        tables = re.findall(r"\.\. autosummary::\n(?: +:.*\n)+\n((?: +\w+\n)+)", section)
+        constants = re.findall(r"\.\. py:data:: (\w+)", section)
+        names[module] = sorted([*" ".join(tables).split(), *constants])
+    return names
+
+
+def test_api_page_has_each_public_name_once_and_no_other():
+    assert on_the_page() == {module: sorted(names) for module, names in given_out().items()}
+
+
+def test_floors_are_drawn_as_they_are_configured():
+    images = ROOT / "docs" / "images"
+    drawing = runpy.run_path(str(images / "floors.py"))["drawing"]
+    assert (images / "floors.svg").read_text(encoding="utf-8") == drawing()

@@ -67,7 +67,7 @@ class ClosedFormStep(DirectStep):
             and criterion.terms == TERMS
             and criterion.alignment_target is None
             and type(module.witness) is LinearWitness
-            and isinstance(module.decoder.likelihood, GaussianLikelihood)
+            and type(module.decoder.likelihood) is GaussianLikelihood
             # A loss that is scaled up for the gradients' sake has to go through autograd.
             and module.precision != "fp16"
         )
