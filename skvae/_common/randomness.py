@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvae._common.threads import surely
+
 __all__ = [
     "derive_seed",
     "draw_seed",
@@ -58,13 +60,21 @@ def private_torch_state(seed: int, device: str | torch.device = "cpu") -> Iterat
     time.
     """
     on_gpu = torch.device(device).type == "cuda"
-    with _torch_state, torch.random.fork_rng(devices=[torch.device(device)] if on_gpu else []):
-        # torch.manual_seed would also seed every GPU.
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
+    devices = [torch.device(device)] if on_gpu else []
+    with _torch_state:
+        before = torch.get_rng_state()
+        try:
+            with torch.random.fork_rng(devices=devices):
+                # torch.manual_seed would also seed every GPU.
+                torch.default_generator.manual_seed(seed)
+                if on_gpu:
+                    with torch.cuda.device(device):
+                        torch.cuda.manual_seed(seed)
+                yield
+        except BaseException:
+            # An interrupt may have hit fork_rng as it ended.
+            surely(lambda: torch.set_rng_state(before))
+            raise
 
 
 def seed_unset_random_states(estimator: Any, seed: int) -> None:

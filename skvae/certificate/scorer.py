@@ -25,6 +25,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skvae._common.ambient import undisturbed
 from skvae._common.threads import is_small_table, n_threads, one_thread_if, side_by_side
 from skvae.certificate.evidence import Evidence
 from skvae.certificate.probes import SoftmaxProbe
@@ -195,7 +196,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         if isinstance(self.teacher, (list, tuple)):
             family = self._one_by_one(self.confidence, X, X_teacher)
             return min(each.score(estimator, X, y, X_teacher) for each in family)
-        with one_thread_if(is_small_table(X)):
+        with undisturbed(), one_thread_if(is_small_table(X)):
             subject = self._subject(estimator, X, X_teacher)
             evidence = Evidence(subject, (self.latent,), whole=False)
             reading = read(subject, self.latent, evidence)
@@ -243,7 +244,7 @@ class ConstantCollapseCertificate(BaseEstimator):
                 for each in self._one_by_one(confidence, X, X_teacher)
             ]
             return SimultaneousReport(tuple(reports), confidence)
-        with one_thread_if(is_small_table(X)):
+        with undisturbed(), one_thread_if(is_small_table(X)):
             return self._report_of(estimator, X, X_teacher)
 
     def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:

@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
+from skvae._common.ambient import undisturbed
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.training.stacked import stackable, train_together
@@ -326,7 +327,7 @@ def _fit_fold(
     """Fit all candidates to the rows of one fold."""
     memory = _Memory()
     fits = [_Fit(_with(estimator, candidate)) for candidate in candidates]
-    with config_context(array_api_dispatch=False):
+    with undisturbed(), config_context(array_api_dispatch=False):
         stacks: dict[Any, list[_Fit]] = defaultdict(list)
         for fit in fits:
             fit.attempt(fit.begin, X, y, memory)

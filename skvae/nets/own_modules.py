@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from skvae._common.randomness import derive_seed, private_torch_state
+from skvae._common.threads import one_thread_if
 
 __all__ = [
     "check_own_modules",
@@ -123,7 +124,7 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     Weights that are used at many places of an image count each time.
     """
     was_training = module.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with one_thread_if(True), torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(*inputs)
     module.train(was_training)
     return counter.get_total_flops() // 2
@@ -153,7 +154,11 @@ def _tried(module: nn.Module, name: str, shape: tuple[int, ...], seed: int) -> A
     """Shape of what a module makes of zeros, or a tuple of shapes."""
     try:
         # A lazy layer draws its weights now.
-        with torch.no_grad(), private_torch_state(derive_seed(seed, name)):
+        with (
+            one_thread_if(True),
+            torch.no_grad(),
+            private_torch_state(derive_seed(seed, name)),
+        ):
             made = module.eval()(torch.zeros(TRIAL_ROWS, *shape))
     except Exception as error:
         raise ValueError(

@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skvae._common.ambient import undisturbed
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
@@ -229,7 +230,7 @@ class TeacherSearch(BaseEstimator):
         FitFailedWarning
             If some of the candidates cannot be fitted.
         """
-        with config_context(array_api_dispatch=False):
+        with undisturbed(), config_context(array_api_dispatch=False):
             rows = check_array(
                 X,
                 dtype=[np.float64, np.float32],

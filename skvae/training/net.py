@@ -148,24 +148,24 @@ class VAENet(NeuralNet):
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
         else:
             self._direct_step = step_for(self.module_, self.criterion_)
-        try:
-            with (
-                one_thread_if(self.is_small()),
-                memory_explained(self.batch_size, self.device),
-                single_row_explained(),
-                without_denormals(),
-            ):
-                return super().fit_loop(X, y, epochs, **fit_params)
-        except StopTraining:
-            pass
-        except KeyboardInterrupt:
-            self.interrupted_ = True
-            # An epoch counts once its time has been taken, after all its passes.
-            if self.history and "dur" not in self.history[-1]:
-                self.history.pop()
-        finally:
-            self.optimizer_.release()
-            self._compiled = self._direct_step = None
+        with one_thread_if(self.is_small()):
+            try:
+                with (
+                    memory_explained(self.batch_size, self.device),
+                    single_row_explained(),
+                    without_denormals(),
+                ):
+                    return super().fit_loop(X, y, epochs, **fit_params)
+            except StopTraining:
+                pass
+            except KeyboardInterrupt:
+                self.interrupted_ = True
+                # An epoch counts once its time has been taken, after all its passes.
+                if self.history and "dur" not in self.history[-1]:
+                    self.history.pop()
+            finally:
+                self.optimizer_.release()
+                self._compiled = self._direct_step = None
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):

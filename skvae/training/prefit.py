@@ -59,20 +59,20 @@ def prefit_encoder(
             f"prefit_epochs={n_epochs} trains the encoder, and all weights of this one are "
             "frozen: pass prefit_epochs=0, or set requires_grad of some of them."
         )
-    n_spare = net.module_.latent_dim - codes.shape[1]
-    targets = functional.pad(torch.as_tensor(codes, dtype=torch.float32), (0, n_spare))
-    log_variance = torch.zeros(net.module_.latent_dim, device=net.device)
-    log_variance[: codes.shape[1]] = math.log(variance)
-    deviation = torch.exp(0.5 * log_variance)
-    batches = rows.batches(net.batch_size, net.device, targets)
-    optimizer = torch.optim.AdamW(
-        encoder.parameters(),
-        lr=net.lr,
-        weight_decay=0.0,
-        fused=has_fused_optimizer(net.device),
-    )
-    encoder.train()
     with one_thread_if(net.is_small()), single_row_explained(), torch.enable_grad():
+        n_spare = net.module_.latent_dim - codes.shape[1]
+        targets = functional.pad(torch.as_tensor(codes, dtype=torch.float32), (0, n_spare))
+        log_variance = torch.zeros(net.module_.latent_dim, device=net.device)
+        log_variance[: codes.shape[1]] = math.log(variance)
+        deviation = torch.exp(0.5 * log_variance)
+        batches = rows.batches(net.batch_size, net.device, targets)
+        optimizer = torch.optim.AdamW(
+            encoder.parameters(),
+            lr=net.lr,
+            weight_decay=0.0,
+            fused=has_fused_optimizer(net.device),
+        )
+        encoder.train()
         for epoch in range(1, n_epochs + 1):
             total = torch.zeros((), device=net.device)
             order = torch_generator(net.seed, "prefit", epoch)

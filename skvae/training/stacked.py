@@ -72,11 +72,11 @@ def train_together(
         Why the training of a net failed; the others are not disturbed by it.
     """
     errors: list[DivergenceError | None] = [None] * len(nets)
-    batches = [
-        net.get_iterator(own, training=True) for net, own in zip(nets, rows, strict=True)
-    ]
-    stack = _Stack(nets)
     with one_thread_if(nets[0].is_small()), without_denormals(), torch.enable_grad():
+        batches = [
+            net.get_iterator(own, training=True) for net, own in zip(nets, rows, strict=True)
+        ]
+        stack = _Stack(nets)
         for _ in range(nets[0].max_epochs):
             start = time.perf_counter()
             for net in nets:
@@ -87,7 +87,7 @@ def train_together(
             for number, (net, own) in enumerate(zip(nets, batches, strict=True)):
                 if errors[number] is None:
                     errors[number] = _record(net, own, sums[number], seconds)
-    stack.copy_weights()
+        stack.copy_weights()
     for net in nets:
         net.interrupted_ = False
     return errors

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skvae._common.parameters import same_settings, unfrozen
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
+from skvae._common.threads import one_thread_if
 from skvae.exceptions import DivergenceError
 from skvae.information import (
     BoundaryStatistics,
@@ -209,18 +210,20 @@ def course_of_fit(
         held_out=validation,
     )
     with _torch_state(settings, seed, len(history)):
-        net.initialize()
-        if donor is not None:
-            copy_weights(donor.net, net, with_witness=keep_teacher)
-        if donor is not None and resume:
-            net.resume_from(donor.net)
-        elif settings["prefit_epochs"]:
+        with one_thread_if(True):
+            net.initialize()
+            if donor is not None:
+                copy_weights(donor.net, net, with_witness=keep_teacher)
+            if donor is not None and resume:
+                net.resume_from(donor.net)
+        if settings["prefit_epochs"] and not resume:
             _prefit(settings, net, training, T, average_teacher, design)
         yield net, training
     net.train_split = None
     if not one_pass:
         # The moments of the optimiser are twice the size of the weights.
-        net.initialize_optimizer()
+        with one_thread_if(True):
+            net.initialize_optimizer()
     history = [*history, *net.plain_history(len(history))]
     inference = Inference(net, units, seed, given.owner)
     _check_finite(settings, inference, rows, len(history))

@@ -24,7 +24,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skvae._common.ambient import undisturbed
 from skvae._common.randomness import draw_seed, torch_generator
+from skvae._common.threads import surely
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.images import flatten_images, resolve_image_shape
@@ -58,7 +60,7 @@ def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
 class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
-    Each row costs, in nats, summed over dimensions and averaged over rows,
+    Each row costs, in nats, summed over dimensions and averaged over rows::
 
         -E_q log p(x|z) + beta * KL(q(z|x) || p(z))
         + alignment_weight * KL(T(.|x) || q(.|z))
@@ -463,7 +465,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
-        with self._unchanged_on_error(), config_context(array_api_dispatch=False):
+        with self._unchanged_on_error():
             resume = self._resumes()
             first = len(self.history_) if resume else 0
             self._adopt(train(self._course(X, y, X_teacher, resume=resume)))
@@ -507,7 +509,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not resume:
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
-        with self._unchanged_on_error(), config_context(array_api_dispatch=False):
+        with self._unchanged_on_error():
             self._adopt(train(self._course(X, y, X_teacher, resume=resume, one_pass=True)))
             warn_of_interruption(self)
         return self
@@ -584,11 +586,17 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
         before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
+
+        def restore() -> None:
             self.__dict__.update(before)
+            for name in self.__dict__.keys() - before.keys():
+                del self.__dict__[name]
+
+        try:
+            with undisturbed(), config_context(array_api_dispatch=False):
+                yield
+        except BaseException:
+            surely(restore)
             raise
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skvae._common.ambient import undisturbed
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import n_threads, one_thread_if, side_by_side
 from skvae.nets.networks import ModuleDecoder, ModuleEncoder, draw_latent, standard_normal
@@ -92,19 +93,23 @@ class Inference:
         is_own = ModuleEncoder not in parts and ModuleDecoder not in parts
         return is_own and torch.device(self.net.device).type == "cpu"
 
+    @undisturbed()
     def encode(self, rows: NDArray) -> NDArray[np.float32]:
         """Posterior means, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: self._encoded(x)[0], rows)
 
+    @undisturbed()
     def posterior(self, rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior means and log variances, each of shape (n_samples, latent_dim)."""
         mean, log_variance = self._map_all(self._encoded, rows)
         return mean, log_variance
 
+    @undisturbed()
     def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
         """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: kl_per_dimension(*self._encoded(x)), rows)
 
+    @undisturbed()
     def log_witness(
         self, rows: NDArray, generator: torch.Generator | None
     ) -> NDArray[np.float64]:
@@ -116,6 +121,7 @@ class Inference:
         (log_q,) = self._witnessed(self.posterior(rows), latents)
         return log_q
 
+    @undisturbed()
     def read(self, rows: NDArray, generators: Sequence[torch.Generator]) -> CodeReadings:
         """Posterior, divergence and witness, at the mean and at a draw of each generator."""
 
@@ -131,6 +137,7 @@ class Inference:
         at_mean, *at_samples = self._witnessed((mean, log_variance), latents)
         return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
 
+    @undisturbed()
     def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
         """Evidence lower bound at beta = 1, in the units of the data, of shape (n_samples,)."""
         module = self.net.module_
@@ -160,6 +167,7 @@ class Inference:
 
         return self._map(bound, rows)
 
+    @undisturbed()
     def importance_bound(self, rows: NDArray, n_draws: int) -> NDArray[np.float32]:
         """Importance-weighted bound in the units of the data, of shape (n_samples,)."""
         module = self.net.module_
@@ -186,17 +194,20 @@ class Inference:
 
         return self._map(bound, rows)
 
+    @undisturbed()
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
         """Return the decoder means of codes, in the units of the data."""
         unscaled = Standardization.identity(codes.shape[1])
         decoder = self.net.module_.decoder
         return self.units.restore(self._map(decoder.expectation, codes, unscaled))
 
+    @undisturbed()
     def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:
         """Draws from the model, in the units of the data."""
         shape = n_samples, self.net.module_.latent_dim
         return self.draw_given(standard_normal(shape, generator).numpy(), generator)
 
+    @undisturbed()
     def draw_given(self, codes: NDArray, generator: torch.Generator) -> NDArray[np.float64]:
         """Draws from the decoder at these codes, in the units of the data."""
         decoder = self.net.module_.decoder
@@ -221,7 +232,8 @@ class Inference:
             lambda *chunk: tuple(map(witness.logits, latents(*chunk))),
             *map(torch.from_numpy, codes),
         )
-        return list(map(_normalised, read))
+        with one_thread_if(self.net.is_small()):
+            return list(map(_normalised, read))
 
     def _map(
         self,

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from skvae._common.parameters import unfrozen
+from skvae._common.threads import one_thread_if
 from skvae.nets.own_modules import is_same_part
 from skvae.nets.witnesses import begin_witness
 from skvae.training.net import VAENet
@@ -84,13 +85,14 @@ def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
 
 def with_fresh_witness(net: VAENet, average_teacher: NDArray) -> VAENet:
     """Return a copy of a net whose witness is the best constant student of a teacher."""
-    net = copy.deepcopy(net)
-    witness = begin_witness(
-        net.module__witness,
-        net.module_.latent_dim,
-        average_teacher,
-        net.module__witness_scale,
-        net.module__seed,
-    )
-    net.module_.witness = witness.to(net.device)
+    with one_thread_if(True):
+        net = copy.deepcopy(net)
+        witness = begin_witness(
+            net.module__witness,
+            net.module_.latent_dim,
+            average_teacher,
+            net.module__witness_scale,
+            net.module__seed,
+        )
+        net.module_.witness = witness.to(net.device)
     return net

@@ -5,8 +5,9 @@ import time
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
-from skvae._common.threads import n_threads, one_thread_if, side_by_side
+from skvae._common.threads import n_threads, one_thread_if, side_by_side, surely
 
 # Seconds after which calls that should run at a time are taken not to.
 PATIENCE = 60
@@ -95,3 +96,51 @@ def test_one_thread_holds_for_the_caller_alone():
             assert n_threads() == 1
     with one_thread_if(False):
         assert n_threads() == 3
+
+
+def test_overlapping_stays_leave_every_blas_as_it_was():
+    def blas():
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+    entered, other_entered, left, done = (threading.Event() for _ in range(4))
+    seen = {}
+
+    def first():
+        with one_thread_if(True):
+            entered.set()
+            assert other_entered.wait(PATIENCE)
+        left.set()
+        # It lives on, as a thread of a pool does.
+        assert done.wait(PATIENCE)
+
+    def second():
+        assert entered.wait(PATIENCE)
+        with one_thread_if(True):
+            other_entered.set()
+            assert left.wait(PATIENCE)
+            seen["inside"] = blas()
+
+    before = blas()
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for each in threads:
+        each.start()
+    threads[1].join()
+    seen["after"] = blas()
+    done.set()
+    threads[0].join()
+    assert set(seen["inside"]) == {1}
+    assert seen["after"] == blas() == before
+
+
+def test_surely_takes_every_step_however_often_it_is_interrupted():
+    taken = []
+    interrupts = iter([True, True, False, True, False])
+
+    def step():
+        if next(interrupts):
+            raise KeyboardInterrupt
+        taken.append(len(taken))
+
+    with pytest.raises(KeyboardInterrupt):
+        surely(step, step)
+    assert taken == [0, 1]

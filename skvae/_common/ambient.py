@@ -1,0 +1,84 @@
+"""What is set outside does not reach inside, and nothing that is set inside stays."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import sklearn
+
+from skvae._common.threads import surely, threads_of_caller
+
+__all__ = ["undisturbed"]
+
+ACCELERATORS = ("cuda", "mps")
+
+
+class _NoWarning(Warning):
+    """Never given."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave the modes that torch is in outside, and put back what an interrupt left changed.
+
+    Autocasting, a default device and inference mode would change what is computed inside, or
+    break it. A Ctrl-C may hit another context manager as it ends, so that it does not: the
+    threads, the gradient mode, denormal numbers, scikit-learn's configuration and the filters
+    of warnings are then made again what they were.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae._common.ambient import undisturbed
+    >>> with torch.inference_mode(), undisturbed():
+    ...     torch.is_inference_mode_enabled()
+    False
+    """
+    torch = sys.modules.get("torch")
+    restore = [threads_of_caller(), *_settings_of_caller(torch)]
+    try:
+        with ExitStack() as modes:
+            if torch is not None:
+                _leave_modes(torch, modes)
+            yield
+    except Exception:
+        raise
+    except BaseException:
+        surely(*restore)
+        raise
+
+
+def _leave_modes(torch: Any, modes: ExitStack) -> None:
+    # Each costs time of its own where it is entered, and few callers have set any.
+    if torch.is_inference_mode_enabled():
+        modes.enter_context(torch.inference_mode(False))
+    for kind in ("cpu", *ACCELERATORS):
+        if torch.is_autocast_enabled(kind):
+            modes.enter_context(torch.autocast(kind, enabled=False))
+    if torch.get_default_device().type != "cpu":
+        modes.enter_context(torch.device("cpu"))
+
+
+def _settings_of_caller(torch: Any) -> list[Callable[[], Any]]:
+    """Return what makes each setting again what it is now."""
+    config = sklearn.get_config()
+    filters: Any = warnings.filters
+    show = warnings.showwarning
+
+    def restore_warnings() -> None:
+        if warnings.filters is not filters:
+            warnings.filters = filters
+            # To be told that its filters are others: what it keeps of them is no longer true.
+            warnings.simplefilter("ignore", _NoWarning)
+            filters.remove(("ignore", None, _NoWarning, None, 0))
+        warnings.showwarning = show
+
+    steps = [lambda: sklearn.set_config(**config), restore_warnings]
+    if torch is not None:
+        with_gradients = torch.is_grad_enabled()
+        steps.append(lambda: torch.set_grad_enabled(with_gradients))
+    return steps
