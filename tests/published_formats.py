@@ -1,7 +1,10 @@
 """Small data sets in the format in which the large ones are published."""
 
 import gzip
+import io
+import pickle
 import struct
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -31,40 +34,35 @@ def write_mnist(folder, n_train=12, n_test=5, size=28, end=""):
     return written
 
 
+class _Python2Pickler(pickle._Pickler):
+    """Writes what cPickle of Python 2 did: its strings are bytes, and it counts from one."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def memoize(self, obj):
+        number = len(self.memo) + 1
+        self.write(self.put(number))
+        self.memo[id(obj)] = number, obj
+
+    def save_bytes(self, value):
+        short = len(value) < 256
+        self.write(
+            b"U" + bytes([len(value)]) if short else b"T" + struct.pack("<i", len(value))
+        )
+        self.write(value)
+        self.memoize(value)
+
+    def save_str(self, value):
+        self.save_bytes(value.encode())
+
+    dispatch |= {bytes: save_bytes, str: save_str}
+
+
 def python2_pickle(value):
-    """Pickle as Python 2 did: its strings are bytes, its arrays name functions of NumPy."""
-    return b"\x80\x02" + _instructions(value) + b"."
-
-
-def _instructions(value):
-    if isinstance(value, bytes):
-        return b"T" + struct.pack("<i", len(value)) + value
-    if isinstance(value, bool):
-        return b"\x88" if value else b"\x89"
-    if isinstance(value, int):
-        return b"J" + struct.pack("<i", value)
-    if value is None:
-        return b"N"
-    if isinstance(value, tuple):
-        return b"(" + b"".join(map(_instructions, value)) + b"t"
-    if isinstance(value, list):
-        return b"](" + b"".join(map(_instructions, value)) + b"e"
-    if isinstance(value, dict):
-        pairs = (_instructions(key) + _instructions(item) for key, item in value.items())
-        return b"}(" + b"".join(pairs) + b"u"
-    assert isinstance(value, np.ndarray)
-    code = value.dtype.str[1:].encode()
-    dtype = b"cnumpy\ndtype\n" + _instructions((code, 0, 1)) + b"R"
-    order = value.dtype.str[:1].encode()
-    dtype += _instructions((3, order, None, None, None, -1, -1, 0)) + b"b"
-    empty = (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n"
-        + _instructions((0,))
-        + _instructions(b"b")
-        + b"tR"
-    )
-    state = b"(" + _instructions(1) + _instructions(value.shape) + dtype
-    return empty + state + _instructions(False) + _instructions(value.tobytes()) + b"tb"
+    """Pickle as Python 2 did, with the names that NumPy had then."""
+    written = io.BytesIO()
+    _Python2Pickler(written, protocol=2).dump(value)
+    return written.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
 CIFAR10_BATCHES = {

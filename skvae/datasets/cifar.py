@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,16 @@ from sklearn.utils import Bunch
 
 from skvae._common.docstrings import shares
 from skvae.datasets.files import (
+    MAX_BYTES,
+    MAX_BYTES_SECTION,
+    TEXT_BYTES,
     check_choice,
+    check_memory,
     existing_folder,
     is_published,
     missing_files,
+    opened,
+    read_text,
     warn_unverified,
 )
 from skvae.datasets.images import DTYPES, check_labels, image_bunch
@@ -103,8 +110,8 @@ CIFAR100 = Published(
 # What the two docstrings share.
 SECTIONS = {
     "versions": """
-The python version is read where both are there. Its pickles are read without running
-or importing anything that they name. The binary version has no public checksums; its
+The python version is read where both are there. Its pickles, of Python 2, are read without
+running or importing anything that they name. The binary version has no public checksums; its
 number of rows is compared instead.
 """,
     "folder_and_subset": """
@@ -116,6 +123,7 @@ subset : {"train", "test"}, default="train"
     "dtype_and_the_rest": """
 dtype : {"float32", "uint8"}, default="float32"
     Pixels scaled to [0, 1], or the bytes of the file.
+{max_bytes}
 
 Returns
 -------
@@ -129,7 +137,8 @@ Raises
 FileNotFoundError
     If a file is missing; says which, and where to get it.
 ValueError
-    If a file is damaged, asks for foreign code, or images and labels do not agree.
+    If a file is damaged, too large or asks for foreign code, or images and labels do not
+    agree.
 
 Warns
 -----
@@ -139,8 +148,14 @@ UnverifiedDataWarning
 }
 
 
-@shares(**SECTIONS)
-def cifar10(folder: str | Path, *, subset: str = "train", dtype: str = "float32") -> Bunch:
+@shares(**SECTIONS, max_bytes=MAX_BYTES_SECTION)
+def cifar10(
+    folder: str | Path,
+    *,
+    subset: str = "train",
+    dtype: str = "float32",
+    max_bytes: int = MAX_BYTES,
+) -> Bunch:
     """Colour images of 32 by 32 pixels in 10 classes, from an unpacked CIFAR-10 archive.
 
     {versions}
@@ -157,12 +172,17 @@ def cifar10(folder: str | Path, *, subset: str = "train", dtype: str = "float32"
     Traceback (most recent call last):
     FileNotFoundError: There is no folder no/such/folder. Download cifar-10-python.tar.gz or ...
     """
-    return _read(CIFAR10, folder, subset, "fine", dtype)
+    return _read(CIFAR10, folder, subset, "fine", dtype, max_bytes)
 
 
-@shares(**SECTIONS)
+@shares(**SECTIONS, max_bytes=MAX_BYTES_SECTION)
 def cifar100(
-    folder: str | Path, *, subset: str = "train", labels: str = "fine", dtype: str = "float32"
+    folder: str | Path,
+    *,
+    subset: str = "train",
+    labels: str = "fine",
+    dtype: str = "float32",
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Colour images of 32 by 32 pixels in 100 classes, from an unpacked CIFAR-100 archive.
 
@@ -182,11 +202,16 @@ def cifar100(
     Traceback (most recent call last):
     ValueError: labels must be one of coarse, fine; got 'medium'.
     """
-    return _read(CIFAR100, folder, subset, labels, dtype)
+    return _read(CIFAR100, folder, subset, labels, dtype, max_bytes)
 
 
 def _read(
-    published: Published, folder: str | Path, subset: str, kind: str, dtype: str
+    published: Published,
+    folder: str | Path,
+    subset: str,
+    kind: str,
+    dtype: str,
+    max_bytes: float,
 ) -> Bunch:
     check_choice("subset", subset, SUBSETS)
     check_choice("labels", kind, published.labels)
@@ -195,9 +220,13 @@ def _read(
     labels = published.labels[kind]
     batch_names = list((published.python if version == "python" else published.binary)[subset])
     names_file = published.meta[0] if version == "python" else labels.names_file
-    missing = [name for name in [*batch_names, names_file] if not (folder / name).is_file()]
+    needed = [*batch_names, names_file]
+    missing = [name for name in needed if not os.path.isfile(folder / name)]
     if missing:
         raise missing_files(published.title, missing, folder, published.source)
+    # Nearly all that a batch holds is pixels.
+    size = sum(os.path.getsize(folder / name) for name in batch_names)
+    check_memory(size * DTYPES[dtype], max_bytes, f"The {subset} images in {folder}")
 
     read = _python_batch if version == "python" else _binary_batch
     images, targets, differences = [], [], []
@@ -211,7 +240,7 @@ def _read(
         target_names, difference = _python_names(published, folder / names_file, labels)
         differences += difference
     else:
-        target_names = (folder / names_file).read_text(errors="replace").split()
+        target_names = read_text(folder / names_file).split()
     if len(target_names) != labels.n_classes:
         raise ValueError(
             f"{folder / names_file} must name {labels.n_classes} classes, got "
@@ -228,7 +257,8 @@ def _locate(published: Published, folder: Path) -> tuple[Path, str]:
     candidates = [folder, *(folder / name for name in published.folders)]
     for version, batches in (("python", published.python), ("binary", published.binary)):
         for candidate in candidates:
-            if any((candidate / name).is_file() for part in batches.values() for name in part):
+            paths = (candidate / name for part in batches.values() for name in part)
+            if any(os.path.isfile(path) for path in paths):
                 return candidate, version
     packed = [name for name in published.archives if (folder / name).is_file()]
     advice = f"Unpack {packed[0]}, which is there." if packed else published.source
@@ -241,7 +271,8 @@ def _locate(published: Published, folder: Path) -> tuple[Path, str]:
 def _python_batch(
     published: Published, path: Path, subset: str, labels: Labels
 ) -> tuple[NDArray[np.uint8], NDArray, list[str]]:
-    content = path.read_bytes()
+    with opened(path) as file:
+        content = file.read()
     batch = unpickle_batch(content, path)
     absent = [repr(key.decode()) for key in (b"data", labels.key) if key not in batch]
     if absent:
@@ -250,10 +281,10 @@ def _python_batch(
             f"not there. It is no batch of {published.title}."
         )
     pixels, target = batch[b"data"], batch[labels.key]
-    if not isinstance(pixels, np.ndarray) or pixels.shape[1:] != (N_FEATURES,):
+    shape = getattr(pixels, "shape", type(pixels).__name__)
+    if not isinstance(pixels, np.ndarray) or shape[1:] != (N_FEATURES,) or not len(pixels):
         raise ValueError(
-            f"{path} must hold rows of {N_FEATURES} unsigned bytes, got "
-            f"{getattr(pixels, 'shape', type(pixels).__name__)}."
+            f"{path} must hold rows of {N_FEATURES} unsigned bytes, at least one; got {shape}."
         )
     if not isinstance(target, list) or any(type(label) is not int for label in target):
         raise ValueError(f"{path} must hold a list of whole numbers as labels.")
@@ -265,7 +296,8 @@ def _python_batch(
 def _python_names(
     published: Published, path: Path, labels: Labels
 ) -> tuple[list[str], list[str]]:
-    content = path.read_bytes()
+    with opened(path, TEXT_BYTES) as file:
+        content = file.read()
     names = unpickle_batch(content, path).get(labels.names_key)
     if not isinstance(names, list) or any(type(name) is not bytes for name in names):
         raise ValueError(f"{path} must hold a list of names '{labels.names_key.decode()}'.")
@@ -277,7 +309,8 @@ def _python_names(
 def _binary_batch(
     published: Published, path: Path, subset: str, labels: Labels
 ) -> tuple[NDArray[np.uint8], NDArray, list[str]]:
-    content = np.fromfile(path, np.uint8)
+    with opened(path) as file:
+        content = np.fromfile(file, np.uint8)
     n_labels = len(published.labels)
     width = n_labels + N_FEATURES
     if not len(content) or len(content) % width:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +17,18 @@ from sklearn.utils import Bunch
 
 from skvae._common.docstrings import shares
 from skvae.datasets.files import (
+    MAX_BYTES,
+    MAX_BYTES_SECTION,
+    check_came,
     check_choice,
+    check_memory,
+    check_promise,
     existing_folder,
+    expanded,
     is_published,
     missing_files,
+    opened,
+    read_promised,
     warn_unverified,
 )
 from skvae.datasets.images import DTYPES, check_labels, image_bunch
@@ -27,6 +37,8 @@ __all__ = ["FILES", "fashion_mnist", "find_idx", "load_idx", "mnist"]
 
 # The third byte of an IDX file: the type of its numbers, which are big-endian.
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+LABEL_BYTES = np.dtype(np.int64).itemsize
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -94,6 +106,7 @@ subset : {"train", "test"}, default="train"
     60,000 or 10,000 images.
 dtype : {"float32", "uint8"}, default="float32"
     Pixels scaled to [0, 1], or the bytes of the file.
+{max_bytes}
 
 Returns
 -------
@@ -106,7 +119,7 @@ Raises
 FileNotFoundError
     If a file is missing; says which, and where to get it.
 ValueError
-    If a file is damaged, the images are not of this size, or images and labels do
+    If a file is damaged or too large, the images are not of this size, or images and labels do
     not agree. Other data in the format are read by `load_idx`.
 
 Warns
@@ -116,8 +129,14 @@ UnverifiedDataWarning
 """
 
 
-@shares(sections=SECTIONS)
-def mnist(folder: str | Path, *, subset: str = "train", dtype: str = "float32") -> Bunch:
+@shares(sections=SECTIONS, max_bytes=MAX_BYTES_SECTION)
+def mnist(
+    folder: str | Path,
+    *,
+    subset: str = "train",
+    dtype: str = "float32",
+    max_bytes: int = MAX_BYTES,
+) -> Bunch:
     """Handwritten digits of 28 by 28 pixels, from a folder with the IDX files of MNIST.
 
     {sections}
@@ -129,12 +148,16 @@ def mnist(folder: str | Path, *, subset: str = "train", dtype: str = "float32") 
     Traceback (most recent call last):
     FileNotFoundError: There is no folder no/such/folder. Download the four .gz files of ...
     """
-    return _read(MNIST, folder, subset, dtype)
+    return _read(MNIST, folder, subset, dtype, max_bytes)
 
 
-@shares(sections=SECTIONS)
+@shares(sections=SECTIONS, max_bytes=MAX_BYTES_SECTION)
 def fashion_mnist(
-    folder: str | Path, *, subset: str = "train", dtype: str = "float32"
+    folder: str | Path,
+    *,
+    subset: str = "train",
+    dtype: str = "float32",
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Garments of 28 by 28 pixels, from a folder with the IDX files of Fashion-MNIST.
 
@@ -147,11 +170,16 @@ def fashion_mnist(
     Traceback (most recent call last):
     FileNotFoundError: There is no folder no/such/folder. Download the four .gz files in ...
     """
-    return _read(FASHION_MNIST, folder, subset, dtype)
+    return _read(FASHION_MNIST, folder, subset, dtype, max_bytes)
 
 
+@shares(max_bytes=MAX_BYTES_SECTION)
 def load_idx(
-    images: str | Path, labels: str | Path | None = None, *, dtype: str = "float32"
+    images: str | Path,
+    labels: str | Path | None = None,
+    *,
+    dtype: str = "float32",
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Images in any IDX file, with their labels in another.
 
@@ -161,9 +189,10 @@ def load_idx(
         File of unsigned bytes, plain or with ``.gz``: of shape (n_samples, n_features),
         (n_samples, height, width) or (n_samples, channels, height, width).
     labels : str or Path or None, default=None
-        File of integers from 0 up, one an image.
+        File of integers from 0 to 65,535, one an image.
     dtype : {"float32", "uint8"}, default="float32"
         Pixels scaled to [0, 1], or the bytes of the file.
+    {max_bytes}
 
     Returns
     -------
@@ -177,7 +206,7 @@ def load_idx(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a file is damaged, or images and labels do not agree.
+        If a file is damaged or too large, or images and labels do not agree.
 
     Examples
     --------
@@ -194,11 +223,14 @@ def load_idx(
     (1, 2, 2)
     """
     check_choice("dtype", dtype, DTYPES)
-    pixels = _pixels(_parse(_content(Path(images).expanduser()), images), images)
+    path = expanded(images)
+    array, _ = _read_idx(path, max_bytes, DTYPES[dtype])
+    pixels = _pixels(array, path)
     target = None
     if labels is not None:
-        target = _parse(_content(Path(labels).expanduser()), labels)
-        check_labels(target, len(pixels), None, labels)
+        path = expanded(labels)
+        target, _ = _read_idx(path, max_bytes, LABEL_BYTES)
+        check_labels(target, len(pixels), None, path)
     shape = None
     if pixels.ndim > 2:
         channels, height, width = (1, *pixels.shape[1:])[-3:]
@@ -211,10 +243,12 @@ def find_idx(folder: Path, name: str) -> Path | None:
     # Some archives turn the hyphen before "idx" into a dot.
     spellings = (name, name.replace("-idx", ".idx"))
     candidates = [folder / (spelling + end) for end in ("", ".gz") for spelling in spellings]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
-def _read(published: Published, folder: str | Path, subset: str, dtype: str) -> Bunch:
+def _read(
+    published: Published, folder: str | Path, subset: str, dtype: str, max_bytes: int
+) -> Bunch:
     check_choice("subset", subset, FILES)
     check_choice("dtype", dtype, DTYPES)
     folder = existing_folder(folder, published.source)
@@ -223,9 +257,9 @@ def _read(published: Published, folder: str | Path, subset: str, dtype: str) -> 
     if len(paths) < len(found):
         missing = [f"{name} (or {name}.gz)" for name, path in found.items() if path is None]
         raise missing_files(published.title, missing, folder, published.source)
-    contents = [_content(path) for path in paths]
-    pixels, target = (_parse(*pair) for pair in zip(contents, paths, strict=True))
-    pixels = _pixels(pixels, paths[0])
+    images, image_content = _read_idx(paths[0], max_bytes, DTYPES[dtype])
+    target, label_content = _read_idx(paths[1], max_bytes, LABEL_BYTES)
+    pixels = _pixels(images, paths[0])
     elsewhere = f"That is not {published.title}; load_idx reads any IDX file."
     if pixels.shape[1:] != (28, 28):
         raise ValueError(
@@ -240,8 +274,10 @@ def _read(published: Published, folder: str | Path, subset: str, dtype: str) -> 
         published.title,
         [
             f"{path.name} has another checksum"
-            for name, path, content in zip(found, paths, contents, strict=True)
-            if not is_published(content, published.md5[name])
+            for name, path, content in zip(
+                found, paths, (image_content, label_content), strict=True
+            )
+            if not is_published(content.data, published.md5[name])
         ],
         folder,
         stacklevel=4,
@@ -255,43 +291,51 @@ def _read(published: Published, folder: str | Path, subset: str, dtype: str) -> 
     )
 
 
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    if path.suffix != ".gz":
-        return path.read_bytes()
-    try:
-        with gzip.open(path) as file:
-            return file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{path} is damaged, or not compressed by gzip ({error}): download it again."
-        ) from error
+def _read_idx(path: Path, max_bytes: float, itemsize: int) -> tuple[NDArray, NDArray[np.uint8]]:
+    """Return the array, to be kept at `itemsize`, and the bytes of the file unpacked."""
+    with opened(path) as file:
+        if path.suffix != ".gz":
+            return _parse(file, path, max_bytes, itemsize)
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _parse(unpacked, path, max_bytes, itemsize)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{path} is damaged, or not compressed by gzip ({error}): download it again."
+            ) from error
 
 
-def _parse(content: bytes, path: object) -> NDArray:
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or not content[3]:
+def _parse(
+    file: io.BufferedIOBase, path: Path, max_bytes: float, itemsize: int
+) -> tuple[NDArray, NDArray[np.uint8]]:
+    head = file.read(4)
+    if (
+        len(head) < 4
+        or head[:2] != b"\0\0"
+        or head[2] not in TYPES
+        or head[3] not in range(1, 5)
+    ):
         raise ValueError(
             f"{path} is no IDX file: it must begin with two zero bytes, a type and a number of "
-            f"dimensions, got {content[:4].hex(' ') or 'nothing'}."
+            f"dimensions from 1 to 4, got {head.hex(' ') or 'nothing'}."
         )
-    dtype, start = np.dtype(TYPES[content[2]]), 4 * (1 + content[3])
-    if len(content) < start:
+    dtype, sizes = np.dtype(TYPES[head[2]]), file.read(4 * head[3])
+    if len(sizes) < 4 * head[3]:
         raise ValueError(f"{path} is truncated: it ends within its header.")
-    shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
-    expected = math.prod(shape) * dtype.itemsize
-    if len(content) - start != expected:
-        state = "truncated" if len(content) - start < expected else "too long"
-        raise ValueError(
-            f"{path} is {state}: its header promises {expected} bytes for an array of shape "
-            f"{tuple(shape)}, got {len(content) - start}."
-        )
-    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    shape = [int(size) for size in np.frombuffer(sizes, ">u4")]
+    if 0 in shape:
+        raise ValueError(f"{path} must hold something, got an array of shape {tuple(shape)}.")
+    promised = math.prod(shape) * dtype.itemsize
+    check_promise(promised, path, shape)
+    check_memory(math.prod(shape) * max(itemsize, dtype.itemsize), max_bytes, path)
+    content, came = read_promised(file, promised, before=head + sizes)
+    check_came(came, promised, path, shape)
+    array = content[len(head + sizes) :].view(dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False), content
 
 
 def _pixels(array: NDArray, path: object) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3, 4) or 0 in array.shape:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3, 4):
         raise ValueError(
             f"{path} must hold images as unsigned bytes, in 2 to 4 dimensions; got an array of "
             f"shape {array.shape} and type {array.dtype}."

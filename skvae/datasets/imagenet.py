@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skvae._common.docstrings import shares
 from skvae.datasets.files import (
+    MAX_BYTES,
+    MAX_BYTES_SECTION,
     check_choice,
+    check_memory,
     existing_folder,
+    first_of,
     missing_files,
+    opened,
+    read_text,
     warn_unverified,
 )
 from skvae.datasets.images import DTYPES, image_bunch, pillow
@@ -28,10 +37,17 @@ SOURCE = (
 SUBSETS = ("train", "val")
 SHAPE = (3, 64, 64)
 N_CLASSES, N_IMAGES = 200, {"train": 100_000, "val": 10_000}
+# Without compression such an image has 12 KiB, and the rest of a file is its writer's notes.
+JPEG_BYTES = 2**20
 
 
+@shares(max_bytes=MAX_BYTES_SECTION)
 def tiny_imagenet(
-    folder: str | Path, *, subset: str = "train", dtype: str = "float32"
+    folder: str | Path,
+    *,
+    subset: str = "train",
+    dtype: str = "float32",
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Colour images of 64 by 64 pixels in 200 classes, from an unpacked Tiny-ImageNet-200.
 
@@ -51,6 +67,7 @@ def tiny_imagenet(
         100,000 or 10,000 images; those of the test folder have no labels.
     dtype : {"float32", "uint8"}, default="float32"
         Pixels scaled to [0, 1], or bytes.
+    {max_bytes}
 
     Returns
     -------
@@ -64,8 +81,8 @@ def tiny_imagenet(
     FileNotFoundError
         If a file or folder is missing; says which, and where to get it.
     ValueError
-        If a file is damaged or no JPEG, an image has another size, or the lists do not
-        agree with the images.
+        If a file is damaged, too large or no JPEG, an image has another size, or the lists
+        do not agree with the images.
     ImportError
         If Pillow is not installed; says how to install it.
 
@@ -83,15 +100,23 @@ def tiny_imagenet(
     """
     check_choice("subset", subset, SUBSETS)
     check_choice("dtype", dtype, DTYPES)
-    image = pillow("The JPEG files of Tiny-ImageNet")
+    jpeg = pillow("The JPEG files of Tiny-ImageNet")
     folder = existing_folder(folder, SOURCE)
-    if not (folder / "wnids.txt").is_file() and (folder / ARCHIVE_FOLDER).is_dir():
+    if not os.path.isfile(folder / "wnids.txt") and os.path.isdir(folder / ARCHIVE_FOLDER):
         folder = folder / ARCHIVE_FOLDER
     wnids = _lines(folder / "wnids.txt")
     if len(set(wnids)) < len(wnids):
         raise ValueError(f"{folder / 'wnids.txt'} names a class twice: unpack it again.")
+    astray = [wnid for wnid in wnids if wnid == ".." or Path(wnid).name != wnid]
+    if astray:
+        raise ValueError(
+            f"{folder / 'wnids.txt'} must name a folder of train in each line, got "
+            f"{', '.join(map(repr, first_of(astray)))}: unpack it again."
+        )
     paths, target = (_training if subset == "train" else _validation)(folder, wnids)
-    pixels = _read(paths, image)
+    n_bytes = len(paths) * math.prod(SHAPE) * DTYPES[dtype]
+    check_memory(n_bytes, max_bytes, f"The {len(paths)} images of {subset} in {folder}")
+    pixels = _read(paths, jpeg)
     warn_unverified(
         TITLE,
         [
@@ -110,16 +135,18 @@ def tiny_imagenet(
 
 def _training(folder: Path, wnids: Sequence[str]) -> tuple[list[Path], list[int]]:
     folders = [folder / "train" / wnid / "images" for wnid in wnids]
-    missing = [f"train/{path.parent.name}/images" for path in folders if not path.is_dir()]
+    missing = [
+        f"train/{path.parent.name}/images" for path in folders if not os.path.isdir(path)
+    ]
     if missing:
-        raise missing_files(TITLE, _first(missing), folder, SOURCE)
+        raise missing_files(TITLE, first_of(missing), folder, SOURCE)
     paths: list[Path] = []
     target: list[int] = []
     for label, (wnid, images) in enumerate(zip(wnids, folders, strict=True)):
         # Shorter names first: n01443537_9 comes before n01443537_10.
         found = sorted(images.glob("*.JPEG"), key=lambda path: (len(path.name), path.name))
         boxes = images.parent / f"{wnid}_boxes.txt"
-        listed = {line.split("\t")[0] for line in _lines(boxes)}
+        listed = {line.split("\t", 1)[0] for line in _lines(boxes)}
         _check_agreement(listed, {path.name for path in found}, boxes, images)
         paths += found
         target += [label] * len(found)
@@ -131,11 +158,11 @@ def _validation(folder: Path, wnids: Sequence[str]) -> tuple[list[Path], list[in
     labels: dict[str, int] = {}
     index = {wnid: label for label, wnid in enumerate(wnids)}
     for number, line in enumerate(_lines(annotations), start=1):
-        name, *rest = line.split("\t")
+        name, *rest = line.split("\t", 2)
         if not rest or rest[0] not in index or name in labels:
             raise ValueError(
                 f"{annotations} must name an image and a class of wnids.txt in each line, and "
-                f"each image once; line {number} is {line!r}."
+                f"each image once; line {number} is {first_of([line])[0]!r}."
             )
         labels[name] = index[rest[0]]
     _check_agreement(labels, {path.name for path in images.glob("*.JPEG")}, annotations, images)
@@ -143,9 +170,9 @@ def _validation(folder: Path, wnids: Sequence[str]) -> tuple[list[Path], list[in
 
 
 def _lines(path: Path) -> list[str]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise missing_files(TITLE, [path.name], path.parent, SOURCE)
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{path} is empty: unpack it again.")
     return lines
@@ -157,36 +184,32 @@ def _check_agreement(
     absent = [name for name in listed if name not in found]
     if absent:
         raise missing_files(
-            TITLE, _first(sorted(absent)), images, f"{where} lists them. {SOURCE}"
+            TITLE, first_of(sorted(absent)), images, f"{where} lists them. {SOURCE}"
         )
     unlisted = sorted(found - set(listed))
     if unlisted:
         raise ValueError(
-            f"{images} holds {', '.join(_first(unlisted))}, which {where} does not list: "
+            f"{images} holds {', '.join(first_of(unlisted))}, which {where} does not list: "
             "remove them, or unpack the archive again."
         )
 
 
-def _first(names: Sequence[str]) -> list[str]:
-    """Return the names, or some and how many more there are."""
-    shown = 5
-    more = [f"{len(names) - shown} more"] if len(names) > shown else []
-    return [*names[:shown], *more]
-
-
-def _read(paths: Sequence[Path], image: Any) -> NDArray[np.uint8]:
+def _read(paths: Sequence[Path], jpeg: Any) -> NDArray[np.uint8]:
     _, height, width = SHAPE
     pixels = np.empty((len(paths), *SHAPE), dtype=np.uint8)
     for row, path in zip(pixels, paths, strict=True):
-        try:
-            with image.open(path, formats=("JPEG",)) as file:
-                size = file.size
+        with opened(path, JPEG_BYTES) as file:
+            try:
+                # The size is read, and nothing decoded; PIL.Image.open may only warn of it.
+                image = jpeg.JpegImageFile(file)
+                size = image.size
                 if size == (width, height):
-                    row[:] = np.asarray(file.convert("RGB")).transpose(2, 0, 1)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(
-                f"{path} is damaged, or no JPEG file ({error}): unpack the archive again."
-            ) from error
+                    row[:] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            # Damage shows as whichever error the first broken part meets.
+            except Exception as error:
+                raise ValueError(
+                    f"{path} is damaged, or no JPEG file ({error}): unpack the archive again."
+                ) from error
         if size != (width, height):
             raise ValueError(
                 f"{path} must be of {width} by {height} pixels, got {size[0]} by {size[1]}."

@@ -13,7 +13,10 @@ from skvae.datasets.files import check_choice
 
 __all__ = ["DTYPES", "check_labels", "image_bunch", "pillow"]
 
-DTYPES = ("float32", "uint8")
+# Bytes a pixel.
+DTYPES = {"float32": 4, "uint8": 1}
+# Whoever counts labels makes a table as long as the largest; ImageNet has 21,841 classes.
+MAX_LABEL = 2**16 - 1
 
 
 def image_bunch(
@@ -37,7 +40,7 @@ def image_bunch(
 
 
 def check_labels(labels: NDArray, n_samples: int, n_classes: int | None, where: object) -> None:
-    """Refuse labels that are not one integer an image, from 0 to ``n_classes - 1``."""
+    """Refuse labels that are not one integer an image, from 0 to the last class."""
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{where} must hold one integer label an image, got an array of shape "
@@ -45,7 +48,7 @@ def check_labels(labels: NDArray, n_samples: int, n_classes: int | None, where: 
         )
     if len(labels) != n_samples:
         raise ValueError(f"{where} holds {len(labels)} labels for {n_samples} images.")
-    highest = np.inf if n_classes is None else n_classes - 1
+    highest = MAX_LABEL if n_classes is None else n_classes - 1
     outside = (labels < 0) | (labels > highest)
     if outside.any():
         raise ValueError(
@@ -55,11 +58,11 @@ def check_labels(labels: NDArray, n_samples: int, n_classes: int | None, where: 
 
 
 def pillow(what: str) -> Any:
-    """Return ``PIL.Image``, or say what to install for `what`."""
+    """Return Pillow's reader of JPEG files, or say what to install for `what`."""
     try:
-        from PIL import Image
+        from PIL import JpegImagePlugin
     except ImportError as error:
         raise ImportError(
             f"{what} need Pillow: pip install 'skvae[images]' (or pillow)."
         ) from error
-    return Image
+    return JpegImagePlugin

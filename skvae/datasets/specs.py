@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
 from skvae.datasets.arrays import digits, load_array
 from skvae.datasets.cifar import cifar10, cifar100
-from skvae.datasets.files import check_choice, existing_folder, missing_files
+from skvae.datasets.files import (
+    MAX_BYTES,
+    check_choice,
+    existing_folder,
+    expanded,
+    missing_files,
+)
 from skvae.datasets.idx import FILES, fashion_mnist, find_idx, load_idx, mnist
 from skvae.datasets.imagenet import tiny_imagenet
 from skvae.datasets.images import DTYPES
@@ -19,7 +27,7 @@ from skvae.datasets.photographs import patches
 __all__ = ["load"]
 
 
-def load(spec: str | Path, *, dtype: str = "float32") -> Bunch:
+def load(spec: str | Path, *, dtype: str = "float32", max_bytes: int = MAX_BYTES) -> Bunch:
     """Load a data set by name, with its test rows where it has a split of its own.
 
     Parameters
@@ -39,6 +47,10 @@ def load(spec: str | Path, *, dtype: str = "float32") -> Bunch:
     dtype : {"float32", "uint8"}, default="float32"
         Of images read from files and of patches: pixels scaled to [0, 1], or bytes. Digits
         are scaled and arrays stay as they are.
+    max_bytes : int, default=8 * 2**30
+        Most bytes that the rows of one subset, read from files, may take in memory: 8 GiB.
+        Files that hold or promise more are refused before they are read. ``.npy`` files, which
+        are mapped, may have any size.
 
     Returns
     -------
@@ -53,7 +65,7 @@ def load(spec: str | Path, *, dtype: str = "float32") -> Bunch:
     FileNotFoundError
         If a file is missing; says which, and where to get it.
     ValueError
-        If there is no such data set (says which there are), or a file is damaged.
+        If there is no such data set (says which there are), or a file is damaged or too large.
     ImportError
         If a package that it needs is not installed; says how to install it.
 
@@ -81,12 +93,13 @@ def load(spec: str | Path, *, dtype: str = "float32") -> Bunch:
     if colon and name in ON_DISK:
         if not place:
             raise ValueError(f"{name} needs the folder of its files: {name}:FOLDER.")
-        return ON_DISK[name](place, dtype)
+        return ON_DISK[name](place, dtype=dtype, max_bytes=max_bytes)
     if name in ON_DISK:
         raise ValueError(f"{name} needs the folder of its files: {name}:FOLDER.")
     # One letter before a colon is a drive.
-    if (not colon or len(name) == 1) and (Path(spec).suffix or Path(spec).is_file()):
-        return _with_test(Bunch(data=load_array(spec)), None)
+    path = expanded(spec)
+    if (not colon or len(name) == 1) and (path.suffix or os.path.isfile(path)):
+        return _with_test(Bunch(data=load_array(path, max_bytes=max_bytes)), None)
     raise ValueError(
         f"There is no data set {spec!r}: give {', '.join(SHIPPED)}, "
         f"{', '.join(f'{known}:FOLDER' for known in ON_DISK)}, or a .npy or .npz file."
@@ -119,25 +132,25 @@ def _patches(dtype: str, n_samples: int = 10_000) -> Bunch:
     )
 
 
-def _split(read: Callable[..., Bunch], test: str = "test") -> Callable[[str, str], Bunch]:
-    return lambda place, dtype: _with_test(
-        read(place, dtype=dtype), read(place, subset=test, dtype=dtype)
+def _split(read: Callable[..., Bunch], test: str = "test") -> Callable[..., Bunch]:
+    return lambda place, **options: _with_test(
+        read(place, **options), read(place, subset=test, **options)
     )
 
 
-def _idx(place: str, dtype: str) -> Bunch:
-    path = Path(place).expanduser()
-    if path.is_file():
-        return _with_test(load_idx(path, dtype=dtype), None)
+def _idx(place: str, **options: Any) -> Bunch:
+    path = expanded(place)
+    if os.path.isfile(path):
+        return _with_test(load_idx(path, **options), None)
     source = "Give the folder of the IDX files, named as those of MNIST, or one file of images."
     folder = existing_folder(path, source)
     found = {subset: [find_idx(folder, name) for name in FILES[subset]] for subset in FILES}
     images, labels = found["train"]
     if images is None:
         raise missing_files("The data set", [FILES["train"][0]], folder, source)
-    train = load_idx(images, labels, dtype=dtype)
+    train = load_idx(images, labels, **options)
     images, labels = found["test"]
-    test = None if images is None else load_idx(images, labels, dtype=dtype)
+    test = None if images is None else load_idx(images, labels, **options)
     if test is not None and test.data.shape[1] != train.data.shape[1]:
         raise ValueError(
             f"{images} must have rows of {train.data.shape[1]} pixels, as in training; got "
@@ -147,7 +160,7 @@ def _idx(place: str, dtype: str) -> Bunch:
 
 
 SHIPPED: dict[str, Callable[[str], Bunch]] = {"digits": _digits, "patches": _patches}
-ON_DISK: dict[str, Callable[[str, str], Bunch]] = {
+ON_DISK: dict[str, Callable[..., Bunch]] = {
     "mnist": _split(mnist),
     "fashion-mnist": _split(fashion_mnist),
     "idx": _idx,

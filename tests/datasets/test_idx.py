@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import os
 import re
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -103,7 +105,12 @@ def test_a_flipped_byte_of_a_compressed_file_never_changes_the_pixels(tmp_path):
         (b"\0\0\7\3" + idx_bytes(IMAGES)[4:], "no IDX file"),
         (b"\0\0\x08\0", "no IDX file"),
         (b"", "no IDX file: .* got nothing"),
-        (b"\0\0\x08\3" + b"\xff" * 12, "truncated: its header promises"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255, "no IDX file: .* from 1 to 4, got 00 00 08 ff"),
+        (
+            b"\0\0\x08\3" + b"\xff" * 12,
+            "truncated: its header promises .* 16 bytes cannot hold",
+        ),
+        (b"\0\0\x08\4" + b"\0" * 4 + b"\xff" * 12, "must hold something"),
         (idx_bytes(IMAGES.astype("f4")), "as unsigned bytes.*type float32"),
         (idx_bytes(IMAGES[0, 0]), r"in 2 to 4 dimensions; got an array of shape \(4,\)"),
         (idx_bytes(IMAGES[:0]), r"shape \(0, 3, 4\)"),
@@ -119,15 +126,71 @@ def test_what_is_no_file_of_images_is_refused(tmp_path, content, message):
     ("labels", "message"),
     [
         (np.zeros(3, "u1"), "labels holds 3 labels for 2 images"),
-        (np.int8([0, -1]), "from 0 to inf, got -1 at index 1"),
+        (np.int8([0, -1]), "from 0 to 65535, got -1 at index 1"),
         (np.zeros((2, 1), "u1"), r"one integer label an image, got an array of shape \(2, 1\)"),
         (np.zeros(2, "f4"), "type float32"),
+        (np.int32([0, 2**31 - 1]), "from 0 to 65535, got 2147483647 at index 1"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path, labels, message):
     images = save(tmp_path / "images", IMAGES)
     with pytest.raises(ValueError, match=message):
         load_idx(images, save(tmp_path / "labels", labels))
+
+
+@pytest.mark.parametrize(
+    ("promised", "state"),
+    [
+        (1, "too long: .* got more"),
+        (2**26 + 1, "truncated: .* got 67108864"),
+        (2**30, "cannot hold"),
+    ],
+)
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_a_compressed_file_is_read_as_far_as_it_promises(tmp_path, promised, state, name):
+    header = bytes([0, 0, 8, 2, 0, 0, 0, 1]) + promised.to_bytes(4, "big")
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(header + bytes(2**26)))
+    images = save(tmp_path / "images", IMAGES)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError, match=f"bomb.gz is {state}" if "too" in state else state
+        ):
+            load_idx(path) if name == "images" else load_idx(images, path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # What was promised, and came, is taken once.
+    assert peak < 2**22 + (2**26 if promised == 2**26 + 1 else 0)
+
+
+def test_what_may_be_taken_in_memory_is_compared_with_the_header(tmp_path):
+    path = save(tmp_path / "images.gz", np.zeros((1000, 28, 28), "u1"))
+    n_bytes = 1000 * 28 * 28
+    assert load_idx(path, dtype="uint8", max_bytes=n_bytes).data.nbytes == n_bytes
+    with pytest.raises(ValueError, match=r"would take 3,136,000 bytes .* max_bytes is 784,000"):
+        load_idx(path, max_bytes=n_bytes)
+    labels = save(tmp_path / "labels", np.zeros(1000, "u1"))
+    with pytest.raises(ValueError, match=r"labels would take 8,000 bytes"):
+        load_idx(save(tmp_path / "few", np.zeros((1000, 1), "u1")), labels, max_bytes=7999)
+    write_mnist(tmp_path)
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte would take 37,632 bytes"):
+        mnist(tmp_path, max_bytes=10_000)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        FileNotFoundError, match="pipe is no regular file, but a folder, a pipe"
+    ):
+        load_idx(tmp_path / "pipe")
+    write_mnist(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    os.mkfifo(tmp_path / "train-labels-idx1-ubyte")
+    with pytest.raises(FileNotFoundError, match="MNIST lacks train-labels-idx1-ubyte"):
+        mnist(tmp_path)
 
 
 def test_options_are_checked_before_anything_is_read():

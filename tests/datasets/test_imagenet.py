@@ -1,5 +1,6 @@
 """Tiny-ImageNet on a small folder in the true format, whole and damaged."""
 
+import os
 import re
 import shutil
 import sys
@@ -140,6 +141,32 @@ def no_classes(folder):
     (folder / "wnids.txt").write_text("\n")
 
 
+def class_elsewhere(folder):
+    (folder / "wnids.txt").write_text("\n".join([*WNIDS, "../../elsewhere", ".."]))
+
+
+def endless_list(folder):
+    with (folder / "wnids.txt").open("a") as file:
+        file.truncate(2**40)
+
+
+def endless_jpeg(folder):
+    with (folder / FIRST).open("a") as file:
+        file.truncate(2**40)
+
+
+def jpeg_bomb(folder):
+    # The size stands in the frame header, height first.
+    whole = (folder / FIRST).read_bytes()
+    at = whole.index(b"\xff\xc0") + 5
+    (folder / FIRST).write_bytes(whole[:at] + (50_000).to_bytes(2, "big") * 2 + whole[at + 4 :])
+
+
+def pipe(folder):
+    (folder / FIRST).unlink()
+    os.mkfifo(folder / FIRST)
+
+
 def class_named_twice(folder):
     (folder / "wnids.txt").write_text("\n".join([*WNIDS, WNIDS[0]]))
 
@@ -155,6 +182,16 @@ def class_named_twice(folder):
         (unlisted, ValueError, "images holds more.JPEG, which "),
         (no_classes, ValueError, "wnids.txt is empty"),
         (class_named_twice, ValueError, "wnids.txt names a class twice"),
+        (class_elsewhere, ValueError, "each line, got '../../elsewhere', '..': unpack"),
+        (endless_list, ValueError, "wnids.txt has 1,099,511,627,776 bytes, and such a file"),
+        (endless_jpeg, ValueError, "_0.JPEG has 1,099,511,627,776 bytes, and such a file"),
+        (jpeg_bomb, ValueError, "must be of 64 by 64 pixels, got 50000 by 50000"),
+        pytest.param(
+            pipe,
+            FileNotFoundError,
+            "_0.JPEG is no regular file",
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here"),
+        ),
         (remove(FIRST), FileNotFoundError, f"lacks {WNIDS[0]}_0.JPEG in "),
         (six_missing, FileNotFoundError, f"{WNIDS[2]}_4.JPEG, 1 more in "),
         (remove("wnids.txt"), FileNotFoundError, "Tiny-ImageNet lacks wnids.txt in "),
@@ -193,6 +230,8 @@ def annotate(text):
         (annotate("val_0.JPEG\n"), ValueError, "line 1 is 'val_0.JPEG'"),
         (annotate("val_0.JPEG\tn00000000\t0\n"), ValueError, "a class of wnids.txt"),
         (annotate(f"val_0.JPEG\t{WNIDS[0]}\n" * 2), ValueError, "line 2 is 'val_0.JPEG"),
+        (annotate("a" * 10**6), ValueError, f"line 1 is '{'a' * 100}...'."),
+        (annotate(f"{'a' * 10**6}\t{WNIDS[0]}\n"), FileNotFoundError, f"lacks {'a' * 100}... "),
         (
             annotate(f"val_0.JPEG\t{WNIDS[0]}\n"),
             ValueError,
@@ -204,6 +243,24 @@ def test_damage_to_the_validation_images_is_named(folder, damage, error, message
     damage(folder)
     with pytest.raises(error, match=re.escape(message)):
         tiny_imagenet(folder, subset="val")
+
+
+def test_what_may_be_taken_in_memory_is_compared_with_the_lists(written):
+    n_bytes = 3 * N * 3 * 64 * 64
+    assert tiny_imagenet(written, dtype="uint8", max_bytes=n_bytes).data.nbytes == n_bytes
+    with pytest.raises(ValueError, match=r"The 36 images of train in .* take 1,769,472 bytes"):
+        tiny_imagenet(written, max_bytes=n_bytes)
+
+
+def test_a_limit_of_pillow_changes_nothing(folder, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert len(tiny_imagenet(folder).data) == 3 * N
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    jpeg_bomb(folder)
+    with pytest.raises(ValueError, match="got 50000 by 50000"):
+        tiny_imagenet(folder)
 
 
 def test_without_pillow_it_says_what_to_install(written, monkeypatch):

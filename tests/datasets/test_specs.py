@@ -1,6 +1,7 @@
 """The front door: what each spec opens, and what it says of one that opens nothing."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,17 @@ from published_formats import (
     write_tiny_imagenet,
 )
 
-from skvae.datasets import digits, load, patches
+from skvae.datasets import (
+    cifar10,
+    cifar100,
+    digits,
+    fashion_mnist,
+    load,
+    load_array,
+    load_idx,
+    patches,
+    tiny_imagenet,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UnverifiedDataWarning")
 PARTS = {"data", "target", "test_data", "test_target", "image_shape", "target_names"}
@@ -122,6 +133,45 @@ def test_the_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     write_mnist(tmp_path)
     assert load("mnist:~").data.shape == (12, 784)
+    assert load("idx:~/train-images-idx3-ubyte").data.shape == (12, 784)
+    np.save(tmp_path / "X.npy", np.eye(3))
+    np.savez(tmp_path / "X.npz", np.eye(3))
+    for read in (load_array, lambda path: load(path).data):
+        for path in ("~/X.npy", Path("~/X.npz")):
+            np.testing.assert_array_equal(read(path), np.eye(3))
+    images, labels = (f"~/t10k-{name}-ubyte" for name in ("images-idx3", "labels-idx1"))
+    assert load_idx(images, labels).target.shape == (5,)
+    for read in (cifar10, cifar100, tiny_imagenet, fashion_mnist):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"no folder {tmp_path}")):
+            read("~/missing")
+    with pytest.raises(FileNotFoundError, match=r"There is no file ~no such user"):
+        load("~no such user/X.npy")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("mnist", write_mnist),
+        ("fashion-mnist", write_mnist),
+        ("idx", write_mnist),
+        ("cifar10", lambda folder: write_cifar10(folder, "python")),
+        ("cifar100", lambda folder: write_cifar100(folder, "binary")),
+        ("tiny-imagenet", lambda folder: write_tiny_imagenet(folder / "tiny-imagenet-200", 1)),
+    ],
+)
+def test_what_may_be_taken_in_memory_is_handed_on(tmp_path, name, write):
+    write(tmp_path)
+    assert load(f"{name}:{tmp_path}", max_bytes=10**6)
+    with pytest.raises(ValueError, match="and max_bytes is 1,000: give a larger one"):
+        load(f"{name}:{tmp_path}", max_bytes=1000)
+
+
+def test_an_array_is_limited_where_it_is_read(tmp_path):
+    np.save(tmp_path / "X.npy", np.eye(20))
+    np.savez(tmp_path / "X.npz", np.eye(20))
+    assert load(tmp_path / "X.npy", max_bytes=1000).data.shape == (20, 20)
+    with pytest.raises(ValueError, match=r"X\.npz would take 3,200 bytes in memory"):
+        load(tmp_path / "X.npz", max_bytes=1000)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +191,9 @@ def test_the_tilde_is_the_home_folder(tmp_path, monkeypatch):
         ("patches:few", ValueError, "patches:N wants a whole number of patches, got 'few'."),
         ("patches:0", ValueError, "n_samples must be a whole number of at least 1, got 0."),
         ("missing.npy", FileNotFoundError, "There is no file missing.npy."),
+        ("x" * 5000, ValueError, "There is no data set 'xxx"),
+        (f"{'x' * 5000}.npy", FileNotFoundError, "There is no file xxx"),
+        ("null\0.npy", FileNotFoundError, "There is no file null"),
     ],
 )
 def test_what_opens_nothing_says_what_would(spec, error, message):
