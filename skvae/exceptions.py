@@ -7,6 +7,7 @@ __all__ = [
     "DeviceMemoryError",
     "DivergenceError",
     "InterruptedFitWarning",
+    "SeenRowsWarning",
     "SlowPrecisionWarning",
     "UncertifiedWarning",
     "UnverifiedDataWarning",
@@ -45,6 +46,14 @@ class UncertifiedWarning(UserWarning):
 
 class WeakAlignmentWarning(UserWarning):
     """``0 < alignment_weight <= beta``: where the decoder ignores z, collapse is optimal."""
+
+
+class SeenRowsWarning(UserWarning):
+    """Early stopping decides by rows that the model, or its teacher, was trained on.
+
+    It came with a donor, or a teacher, that has seen them. Their loss is no held-out loss, and
+    no lower bound on the margin is recorded.
+    """
 
 
 class SlowPrecisionWarning(UserWarning):

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import _num_samples
 
 from skvae._common.spool import RowSpool
 from skvae._common.threads import n_threads, side_by_side
-from skvae.certificate.subjects import Subject
+from skvae.certificate.subjects import Subject, check_codes
 from skvae.information import BoundaryStatistics
 from skvae.information.aggregate import PosteriorSample, RowSample
-from skvae.information.boundary import check_student, check_teacher, rows_counted_from
+from skvae.information.boundary import check_student, rows_counted_from
 from skvae.information.statistics import TeacherBlock
+from skvae.rows.fingerprint import DistinctRows
+from skvae.rows.frames import columns_of, frame_like, is_frame
 
 __all__ = ["Evidence"]
 
@@ -57,7 +59,11 @@ class Evidence:
         }
         self.codes = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
         self.posterior = PosteriorSample(subject.random_state)
-        self.n_samples = self.n_told = self.n_seen = 0
+        self.n_samples = 0
+        self._of_model = _Told(getattr(subject.model, "fingerprint_", None))
+        self._of_teacher = _Told(subject.teacher_fingerprint)
+        self._distinct: DistinctRows | None = DistinctRows()
+        self._hashes: list[NDArray[np.uint64]] = []
         has_reconstruction = (
             whole
             and subject.has_witness
@@ -66,15 +72,19 @@ class Evidence:
             and hasattr(subject.model, "inverse_transform")
         )
         self.margin_reconstruction: float | None = None
+        self.notes: list[str] = []
         to_reconstruct = RowSample(subject.random_state, RECONSTRUCTED_ROWS)
         last_rows: Any = None
         self.other_view = BoundaryStatistics()
         self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
         self._code_origin: NDArray | None = None
+        self._n_components: int | None = None
+        self._block: Any = None
         # Closed here, or the traceback of an error would hold on to the threads.
         with closing(_read_ahead(subject, latents)) as blocks:
             for number, (X, X_teacher, read) in enumerate(blocks):
                 with rows_counted_from(self.n_samples):
+                    self._block = X
                     T, codes = self._add(number, X, X_teacher, read, latents, whole)
                 if has_reconstruction:
                     to_reconstruct.update(T, np.asarray(codes.transformed))
@@ -123,14 +133,35 @@ class Evidence:
 
     @property
     def rows(self) -> str:
-        """Whether the rows were in fit, as far as the model can tell."""
-        if not self.n_told:
-            return "unknown"
-        if not self.n_seen:
-            # fit_transform and transform may differ in the last digits, or in more: rows
-            # that came through other steps need not be told again.
-            return "unknown" if self.subject.preprocess else "held-out"
-        return "training" if self.n_seen == self.n_told else "mixed"
+        """Whether the rows were in the fit of the model, as far as it can tell."""
+        return self._of_model.word(bool(self.subject.preprocess))
+
+    @property
+    def teacher_rows(self) -> str:
+        """Whether the teacher was fitted to them, as far as it can tell."""
+        as_given = self.subject.X_teacher is not None or self.subject.teacher is not None
+        return self._of_teacher.word(bool(self.subject.preprocess) and not as_given)
+
+    @property
+    def n_distinct(self) -> int | None:
+        """Number of rows that differ; None where they hold text."""
+        return None if self._distinct is None else self._distinct.count()
+
+    @property
+    def groups(self) -> NDArray[np.uint64] | None:
+        """A number for each row, the same for copies, where a probe will want it."""
+        return None if self._distinct is None else np.concatenate(self._hashes)
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether some rows are alike that honest chance would not have made alike."""
+        n_distinct = self.n_distinct
+        return (
+            self._distinct is not None
+            and n_distinct is not None
+            and n_distinct < self.n_samples
+            and self._distinct.have_many_values
+        )
 
     def _add(
         self,
@@ -143,10 +174,13 @@ class Evidence:
     ) -> tuple[NDArray[np.float64], Any]:
         """Add a block; return the teacher and the codes of its rows."""
         subject = self.subject
-        T = subject.teach(X_teacher)
+        T = subject.teach(X_teacher, self._n_components)
+        self._n_components = T.shape[1]
         self.T.append(T)
         self.n_samples += len(T)
         codes = read()
+        if whole or subject.keep_codes:
+            self._count_distinct(X)
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -154,20 +188,29 @@ class Evidence:
         if not whole:
             return T, codes
         if subject.has_rate:
-            kl = np.asarray(codes.kl, dtype=np.float64)
+            kl = check_codes(codes.kl, len(T), "posterior_kl(X)")
             self._kl = self._kl + kl.sum(axis=0)
             self._row_kl_squares += float(np.square(kl.sum(axis=1)).sum())
-        fingerprint = getattr(subject.model, "fingerprint_", None)
-        if fingerprint is not None:
-            told, seen = fingerprint.tell(X)
-            self.n_told += told
-            self.n_seen += seen
+        self._of_model.add(X)
+        self._of_teacher.add(X_teacher)
         if subject.has_witness and subject.X_teacher is not None:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
             if readable and _same_columns(X, X_teacher):
                 self.other_view.update(subject.teach(X), codes.log_witness_mean)
         return T, codes
+
+    def _count_distinct(self, X: Any) -> None:
+        if self._distinct is None:
+            return
+        try:
+            hashes = self._distinct.update(X)
+        # Rows of text are for a teacher to read, and not counted.
+        except (TypeError, ValueError):
+            self._distinct = None
+            return
+        if self.subject.keep_codes:
+            self._hashes.append(hashes)
 
     def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
         teacher = TeacherBlock.of(T)
@@ -181,9 +224,10 @@ class Evidence:
                 self.statistics[latent][draw].add_checked(teacher, checked)
 
     def _add_codes(self, number: int, codes: Any, latents: tuple[str, ...]) -> None:
-        mean = np.asarray(codes.mean, dtype=np.float64)
+        n_rows = _num_samples(self._block)
+        mean = check_codes(codes.mean, n_rows, "Codes")
         if self.subject.has_posterior:
-            log_variance = np.asarray(codes.log_variance, dtype=np.float64)
+            log_variance = check_codes(codes.log_variance, n_rows, "Log variances of codes")
             self.posterior.update(mean, log_variance)
         if self._code_origin is None:
             self._code_origin = mean[0]
@@ -210,13 +254,20 @@ class Evidence:
         """Return ``I_T`` less the mean divergence of the teacher on the reconstructions."""
         T, codes = sample.arrays
         model = self.subject.model
-        decoded = model.inverse_transform(codes)
-        if hasattr(rows, "iloc"):
-            # A teacher that was fitted to named columns wants them named.
-            decoded = type(rows)(decoded, columns=rows.columns)
-        of_decoded = check_teacher(model.teacher_proba(decoded))
+        try:
+            decoded = model.inverse_transform(codes)
+            if is_frame(rows):
+                # A teacher that was fitted to named columns wants them named.
+                decoded = frame_like(rows, decoded)
+            of_decoded = self.subject.teach(decoded, T.shape[1])
+        # A teacher may take kinds, counts or proportions alone, which reconstructions are not.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            self.notes.append(f"No reconstruction margin: the teacher refused ({reason})")
+            return None
         # A hard teacher on reconstructions may rule out what it said of a row.
         if (of_decoded == 0).any():
+            self.notes.append("No reconstruction margin: the teacher rules components out.")
             return None
         return BoundaryStatistics().update(T, np.log(of_decoded)).margin
 
@@ -279,7 +330,7 @@ class _OneByOne:
         if self._subject.has_posterior:
             return self._posterior[0]
         codes = self._X if isinstance(self._model, np.ndarray) else self.transformed
-        return check_array(codes, dtype=np.float64, input_name="codes")
+        return check_codes(codes, None, "codes")
 
     @property
     def log_variance(self) -> NDArray:
@@ -300,6 +351,38 @@ class _OneByOne:
 
 
 def _same_columns(X: Any, X_teacher: Any) -> bool:
-    if hasattr(X, "iloc") or hasattr(X_teacher, "iloc"):
-        return list(getattr(X, "columns", [])) == list(getattr(X_teacher, "columns", []))
+    if is_frame(X) and is_frame(X_teacher):
+        return columns_of(X) == columns_of(X_teacher)
+    if is_frame(X) or is_frame(X_teacher):
+        return False
     return np.shape(X)[1:] == np.shape(X_teacher)[1:]
+
+
+class _Told:
+    """Count the rows of a fit among the rows that come."""
+
+    def __init__(self, fingerprint: Any):
+        self._fingerprint = fingerprint
+        self._n_told = self._n_seen = 0
+
+    def add(self, X: Any) -> None:
+        if self._fingerprint is None:
+            return
+        try:
+            told, seen = self._fingerprint.tell(X)
+        except (TypeError, ValueError):
+            # What is no number cannot be told: nothing of the whole is known then.
+            self._fingerprint = None
+            return
+        self._n_told += told
+        self._n_seen += seen
+
+    def word(self, is_transformed: bool) -> str:
+        """Say what became of them, in a word of a report."""
+        if self._fingerprint is None or not self._n_told:
+            return "unknown"
+        if not self._n_seen:
+            # fit_transform and transform may differ in the last digits, or in more: rows
+            # that came through other steps need not be told again.
+            return "unknown" if is_transformed else "held-out"
+        return "training" if self._n_seen == self._n_told else "mixed"

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skvae.information.boundary import check_teacher
+from skvae.rows.numbers import check_rows
 
 __all__ = ["SoftmaxProbe", "probe_in_turn"]
 
@@ -84,7 +85,7 @@ class SoftmaxProbe(BaseEstimator):
         # Imported on use: scipy.optimize would slow the import of the package.
         from scipy.optimize import minimize
 
-        rows = validate_data(self, codes, dtype=np.float64)
+        rows = check_rows(self, codes, dtype=np.float64)
         T = check_teacher(T)
         check_consistent_length(rows, T)
         self.center_ = rows.mean(axis=0)
@@ -130,12 +131,17 @@ class SoftmaxProbe(BaseEstimator):
             Natural-log probabilities.
         """
         check_is_fitted(self)
-        rows = validate_data(self, codes, dtype=np.float64, reset=False)
+        rows = check_rows(self, codes, dtype=np.float64, reset=False)
         return _log_softmax((rows - self.center_) / self.scale_ @ self.coef_ + self.intercept_)
 
 
 def probe_in_turn(
-    probe: Any, codes: NDArray, T: NDArray, random_state: int, n_blocks: int = 5
+    probe: Any,
+    codes: NDArray,
+    T: NDArray,
+    random_state: int,
+    n_blocks: int = 5,
+    groups: ArrayLike | None = None,
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Score rows by probes that were fitted to other rows, drawn earlier.
 
@@ -156,6 +162,9 @@ def probe_in_turn(
         Seed of the order.
     n_blocks : int, default=5
         Number of blocks, at least two.
+    groups : array-like of shape (n_samples,) or None, default=None
+        Rows with the same entry, copies of each other, stay in one block where blocks can be
+        made so: a probe that has seen a copy of a row has seen the row.
 
     Returns
     -------
@@ -173,12 +182,28 @@ def probe_in_turn(
         )
     order = np.random.default_rng([random_state, *b"order"]).permutation(len(codes))
     blocks = np.array_split(order, n_blocks)
+    if groups is not None:
+        together = _together(order, np.asarray(groups), n_blocks)
+        # Of a few kinds of rows no five blocks can be made.
+        if min(map(len, together)) >= 2:
+            blocks = together
     scores = []
     for number in range(1, n_blocks):
         before = np.concatenate(blocks[:number])
         fitted = clone(probe).fit(codes[before], T[before])
         scores.append(fitted.predict_log_proba(codes[blocks[number]]))
     return np.concatenate(blocks[1:]), np.concatenate(scores), T[blocks[0]].mean(axis=0)
+
+
+def _together(
+    order: NDArray[np.intp], groups: NDArray, n_blocks: int
+) -> list[NDArray[np.intp]]:
+    """Cut rows in this order into blocks, those of a group in the block of its first one."""
+    _, first, copy_of = np.unique(groups[order], return_index=True, return_inverse=True)
+    leader = first[copy_of]
+    sizes = [len(block) for block in np.array_split(order, n_blocks)]
+    block = np.repeat(np.arange(n_blocks), sizes)[leader]
+    return [order[block == number] for number in range(n_blocks)]
 
 
 def _split(parameters: NDArray) -> tuple[NDArray, NDArray]:

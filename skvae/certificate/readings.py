@@ -80,7 +80,9 @@ def read(subject: Subject, latent: str, evidence: Evidence) -> Reading:
         statistics = evidence.statistics[latent]
     else:
         probed = [
-            probe_in_turn(subject.probe, codes.rows(), T, subject.random_state)
+            probe_in_turn(
+                subject.probe, codes.rows(), T, subject.random_state, groups=evidence.groups
+            )
             for codes in evidence.codes[latent]
         ]
         rows, _, reference = probed[0]

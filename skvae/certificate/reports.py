@@ -77,12 +77,23 @@ class CertificateReport:
     n_samples : int
         Number of rows.
     rows : {"held-out", "training", "mixed", "unknown"}
-        Whether the rows were in `fit`. On rows that were, a bound speaks of no others.
-        Behind other steps of a pipeline rows that are not told again are "unknown".
+        Whether the rows were in the `fit` of the model. On rows that were, a bound speaks of no
+        others. Behind other steps of a pipeline rows that are not told again are "unknown".
+    teacher_rows : {"held-out", "training", "mixed", "unknown"}
+        Whether the teacher was fitted to the rows. "unknown" where nobody said what a teacher
+        that is given was fitted to: if it has seen them, the bound on the margin does not hold.
+    n_distinct : int or None
+        Number of distinct rows; copies of a row are not independent of each other. None where
+        the rows hold text.
+    has_copies : bool
+        Whether there are copies in a table whose columns have many values, where chance makes
+        no two rows alike.
     witness : {"own", "probe"}
         Whether the model's own witness was read, or a probe fitted to its codes.
     probe : CertificateReport or None
         The certificate by probe, where it was asked for beside the model's own.
+    notes : tuple of str
+        Why a quantity is missing.
 
     References
     ----------
@@ -112,8 +123,12 @@ class CertificateReport:
     latent: str
     n_samples: int
     rows: str
+    teacher_rows: str
+    n_distinct: int | None
+    has_copies: bool
     witness: str
     probe: CertificateReport | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def certified(self) -> bool:
@@ -129,6 +144,7 @@ class CertificateReport:
         """All fields by name, and ``certified``, as plain numbers, strings and lists."""
         fields = asdict(self)
         fields["certified"] = self.certified
+        fields["notes"] = list(self.notes)
         if self.kl_per_dimension is not None:
             fields["kl_per_dimension"] = list(self.kl_per_dimension)
         if self.probe is not None:
@@ -170,11 +186,8 @@ class CertificateReport:
         return f"{self.verdict}: {reason} (bound at the {self.latent} <= tau = {self.tau:g})"
 
     def __str__(self) -> str:
-        title = "Constant-collapse certificate" + (
-            " by probe" if self.witness == "probe" else ""
-        )
         lines = [
-            f"{title}: {self.n_samples} {ROWS[self.rows]}",
+            self._title(),
             f"  {'teacher information (nats)':30}{_number(self.teacher_information)}",
             f"  {'':30}{'mean':>12}{'sample':>12}",
         ]
@@ -188,13 +201,25 @@ class CertificateReport:
     def _title(self) -> str:
         by_probe = " by probe" if self.witness == "probe" else ""
         rows = f"{self.n_samples} {ROWS[self.rows]}"
+        if self.n_distinct not in (None, self.n_samples):
+            rows += f", {self.n_distinct} of them distinct"
         return f"Constant-collapse certificate{by_probe}: {rows}"
 
     def _remarks(self) -> list[str]:
         """Return what stands below the table."""
-        remarks = [self._verdict_sentence()]
+        remarks = []
         if self.rows in ("training", "mixed"):
-            remarks.insert(0, "Rows that were in fit: the bound speaks of no others.")
+            remarks.append("Rows that were in fit: the bound speaks of no others.")
+        elif self.teacher_rows in ("training", "mixed"):
+            remarks.append("The teacher has seen rows of these: the bound speaks of no others.")
+        elif self.teacher_rows == "unknown":
+            remarks.append("The teacher may have seen these rows; if so, the bound fails.")
+        if self.has_copies:
+            remarks.append(
+                "Copies of rows are not independent: the bound asks for rows that are."
+            )
+        remarks += self.notes
+        remarks.append(self._verdict_sentence())
         if self.probe is not None:
             bounds = f"bound at the mean {self.probe.lower_bound_mean:.4f}"
             if self.probe.lower_bound_sample is not None:

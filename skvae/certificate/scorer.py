@@ -20,6 +20,7 @@ import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, cast
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import UNUSED
@@ -33,6 +34,7 @@ from skvae.certificate.readings import Reading, read
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.subjects import Subject
 from skvae.exceptions import BrokenBoundError
+from skvae.information import SequentialMargin
 from skvae.rows.sources import as_rows
 
 __all__ = ["ConstantCollapseCertificate"]
@@ -247,6 +249,70 @@ class ConstantCollapseCertificate(BaseEstimator):
         with undisturbed(), one_thread_if(is_small_table(X)):
             return self._report_of(estimator, X, X_teacher)
 
+    def update(
+        self, monitor: SequentialMargin, estimator: Any, X: ArrayLike, X_teacher: Any = None
+    ) -> SequentialMargin:
+        """Add a batch of fresh rows to a monitor, each read with draws of its own.
+
+        What `witness_log_proba` returns without a seed repeats its noise at every call, and
+        evidence from rows that share their noise is none.
+
+        Parameters
+        ----------
+        monitor : SequentialMargin
+            Of the estimator's teacher. It is changed.
+        estimator : fitted estimator with a witness of its own
+            As in `score`.
+        X : array-like of shape (n_samples, n_features)
+            Rows that nothing was fitted to, and that the monitor has not been given.
+        X_teacher : array-like of n_samples rows, or None, default=None
+            Another view of the same rows, for the teacher to see in place of X.
+
+        Returns
+        -------
+        monitor : SequentialMargin
+            The same, with the rows added. When an error is raised it is as it was before.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no witness of its own, or several teachers were given.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
+        >>> from skvae.information import SequentialMargin
+        >>> X = load_iris().data
+        >>> vae = TeacherGuidedVAE(random_state=0, lr=1e-2).fit(X[::2])
+        >>> monitor = SequentialMargin(vae.average_teacher_)
+        >>> certificate = ConstantCollapseCertificate(latent="sample")
+        >>> for batch in (X[1:75:2], X[75::2]):
+        ...     monitor = certificate.update(monitor, vae, batch)
+        >>> monitor.n_samples
+        75
+        """
+        self._validate_params()
+        X = as_rows(X)
+        # What the monitor was given before is another number for each batch.
+        seeds = np.random.SeedSequence([self.random_state, monitor.n_samples, *b"monitor"])
+        with undisturbed(), one_thread_if(is_small_table(X)):
+            parameters = {**self.get_params(deep=False), "probe": False}
+            own = ConstantCollapseCertificate(**parameters)
+            own.random_state = int(seeds.generate_state(1)[0])
+            if isinstance(self.teacher, (list, tuple)):
+                raise TypeError("A monitor watches the margin by one teacher: give one.")
+            subject = own._subject(estimator, X, X_teacher)
+            if not subject.has_witness:
+                raise TypeError(
+                    "A monitor is given what a witness says that was fixed before the batch "
+                    f"was seen, and {type(subject.model).__name__} has none of its own for "
+                    "this teacher: certify it by probe instead."
+                )
+            evidence = Evidence(subject, (self.latent,), whole=False)
+            draws = [draw.rows() for draw in evidence.log_q[self.latent]]
+            return monitor.update(evidence.T.rows(), np.stack(draws))
+
     def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:
         subject = self._subject(estimator, X, X_teacher)
         evidence = Evidence(subject, subject.latents, whole=True)
@@ -297,6 +363,10 @@ class ConstantCollapseCertificate(BaseEstimator):
             latent=self.latent,
             n_samples=at_mean.n_samples,
             rows=evidence.rows,
+            teacher_rows=evidence.teacher_rows,
+            n_distinct=evidence.n_distinct,
+            has_copies=evidence.has_copies,
+            notes=tuple(evidence.notes),
             witness="own" if subject.has_witness else "probe",
             probe=by_probe,
         )

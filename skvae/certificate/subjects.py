@@ -16,9 +16,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
 
-from skvae.information.boundary import (
-    check_teacher,
-)
+from skvae._common.parameters import unfrozen
+from skvae.information.boundary import check_taught
+from skvae.rows.frames import is_frame, joined_frames
+from skvae.rows.numbers import refuse_no_numbers
 from skvae.rows.sources import as_rows
 
 __all__ = ["Subject"]
@@ -99,7 +100,7 @@ class Subject:
             check_consistent_length(X, X_teacher)
         model, preprocess = _unwrap(estimator), []
         if teacher is not None and _is_array(model):
-            model = check_array(model, dtype=np.float64, input_name="codes")
+            model = check_codes(as_rows(model), None, "codes")
             if not _is_stream(X):
                 _check_as_many(model, _num_samples(X))
         # Under a teacher that is given a pipeline is an encoder like any other, unless its
@@ -107,8 +108,14 @@ class Subject:
         while isinstance(model, Pipeline) and (
             teacher is None or hasattr(_unwrap(model[-1]), "posterior")
         ):
-            preprocess += [model[:-1]] if len(model) > 1 else []
+            preprocess += [step for _, step in model.steps[:-1] if _transforms(step)]
             model = _unwrap(model[-1])
+            if teacher is None and not hasattr(model, "witness_log_proba"):
+                raise TypeError(
+                    f"A pipeline is certified by its last step, and {type(model).__name__} has "
+                    "no code: pass the part of it that ends in the autoencoder, as in "
+                    "certificate.certify(pipeline[:-1], X)."
+                )
         if teacher is not None and _can_be_read(model):
             return cls(model, preprocess, X, X_teacher, teacher=teacher, **settings)
         needed = (
@@ -119,6 +126,12 @@ class Subject:
             raise NotFittedError(
                 f"{type(model).__name__} holds no fitted model: call fit before certifying it, "
                 "and not with refit=False."
+            )
+        if missing and isinstance(model, Pipeline):
+            raise TypeError(
+                f"A pipeline is certified by its codes, and the last step, "
+                f"{type(model[-1]).__name__}, makes none: pass the part of it that ends in a "
+                "transformer, as in certificate.certify(pipeline[:-1], X)."
             )
         if missing and teacher is not None:
             raise TypeError(
@@ -173,11 +186,21 @@ class Subject:
         if isinstance(self.model, np.ndarray):
             _check_as_many(self.model, start)
 
-    def teach(self, rows: Any) -> NDArray[np.float64]:
-        """Return the checked distributions of the teacher."""
+    @property
+    def teacher_fingerprint(self) -> Any:
+        """What tells the rows that the teacher was fitted to; None where that is not known."""
+        if self.teacher is not None:
+            return getattr(unfrozen(self.teacher), "fingerprint_", None)
+        return getattr(self.model, "teacher_fingerprint_", None)
+
+    def teach(self, rows: Any, n_components: int | None = None) -> NDArray[np.float64]:
+        """Return the distributions of the teacher, checked."""
         if self.teacher is None:
-            return check_teacher(self.model.teacher_proba(rows))
-        return check_teacher(self.teacher.predict_proba(_as_taught(self.teacher, rows)))
+            source, T = self.model, self.model.teacher_proba(rows)
+        else:
+            source = self.teacher
+            T = self.teacher.predict_proba(_as_taught(self.teacher, rows))
+        return check_taught(T, _num_samples(rows), source, n_components)
 
 
 def _unwrap(estimator: Any) -> Any:
@@ -199,6 +222,15 @@ def _as_taught(teacher: Any, rows: Any) -> Any:
     return rows.reshape(shape[0], n_features)
 
 
+def check_codes(values: Any, n_rows: int | None, name: str) -> NDArray[np.float64]:
+    """Return what a model gave of the codes: finite numbers, a row for each it was given."""
+    refuse_no_numbers(values, name)
+    codes: NDArray = check_array(values, dtype=np.float64, input_name=name)
+    if n_rows is not None and len(codes) != n_rows:
+        raise ValueError(f"{name} must have a row for each of {n_rows}, got {len(codes)}.")
+    return codes
+
+
 def _check_as_many(codes: NDArray, n_rows: int) -> None:
     if len(codes) != n_rows:
         raise ValueError(
@@ -212,7 +244,12 @@ def _is_stream(X: Any) -> bool:
 
 def _is_array(model: Any) -> bool:
     # A data frame has a transform of its own, which is no encoder's.
-    return isinstance(model, list) or hasattr(model, "__array__") or hasattr(model, "iloc")
+    return isinstance(model, (list, tuple)) or hasattr(model, "__array__") or is_frame(model)
+
+
+def _transforms(step: Any) -> bool:
+    """Whether a step of a pipeline changes rows that are read: one that resamples does not."""
+    return step not in (None, "passthrough") and not hasattr(step, "fit_resample")
 
 
 def _can_be_read(model: Any) -> bool:
@@ -245,8 +282,9 @@ def _blocks(X: Any) -> Iterator[Any]:
     waiting: list[Any] = []
     n_waiting = 0
     for batch in X:
-        waiting.append(batch if hasattr(batch, "iloc") else np.asarray(as_rows(batch)))
-        n_waiting += len(waiting[-1])
+        batch = as_rows(batch)
+        waiting.append(batch if is_frame(batch) else np.asarray(batch))
+        n_waiting += _num_samples(batch)
         while n_waiting >= BLOCK_ROWS:
             joined = _joined(waiting)
             yield _safe_indexing(joined, slice(0, BLOCK_ROWS))
@@ -257,9 +295,4 @@ def _blocks(X: Any) -> Iterator[Any]:
 
 
 def _joined(batches: list[Any]) -> Any:
-    if hasattr(batches[0], "iloc"):
-        # Only who passes data frames has pandas.
-        from pandas import concat
-
-        return concat(batches)
-    return np.concatenate(batches)
+    return joined_frames(batches) if is_frame(batches[0]) else np.concatenate(batches)

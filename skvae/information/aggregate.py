@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
+from skvae.rows.numbers import as_array
+
 __all__ = ["PosteriorSample", "RowSample", "mutual_information"]
 
 # Rows that the aggregated posterior is made of; the time grows with the square.
@@ -53,7 +55,10 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
     >>> bool(np.isclose(mutual_information(apart, np.zeros((4, 1))), np.log(4)))
     True
     """
-    mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
+    mean, log_variance = (
+        as_array(values, name).astype(np.float64)
+        for values, name in ((mean, "mean"), (log_variance, "log_variance"))
+    )
     generator = np.random.default_rng([random_state, *b"aggregate"])
     draws = mean + np.exp(0.5 * log_variance) * generator.standard_normal(mean.shape)
     log_densities = _LogDensities(mean, log_variance)

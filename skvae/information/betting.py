@@ -8,12 +8,13 @@ Frank and Wolfe is below the least, wherever the minimisation stops.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skvae.information.statistics import BLOCK_ROWS
+from skvae.rows.numbers import as_array
 
 __all__ = [
     "Bets",
@@ -96,8 +97,8 @@ def least_log_e_value(
 ) -> Payoff:
     """Minimise the log e-value over all averages, or until its side of the threshold is known.
 
-    The result is certified wherever the iteration ends: the function is convex, so it is
-    nowhere below its tangent plane.
+    The result is below the least value wherever the iteration ends: the function is convex,
+    so it is nowhere below its tangent plane.
     """
     best = certified = _payoff(blocks, bets, m, average)
     step = 1.0
@@ -194,7 +195,7 @@ def average_of(teachers: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _check_reference(reference: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(reference, dtype=np.float64)
+    values = as_array(reference, "reference").astype(np.float64, copy=False)
     if values.ndim != 1 or not len(values):
         raise ValueError(
             f"reference must have shape (n_components,), got shape {values.shape}: it is one "
@@ -214,6 +215,7 @@ def _check_reference(reference: ArrayLike) -> NDArray[np.float64]:
     return values / values.sum()
 
 
-def check_share(value: float, name: str) -> None:
-    if not 0 < value < 1:
+def check_share(value: Any, name: str) -> None:
+    # Some numbers between the two are 0 or 1 to a float64 that is told how far they are off.
+    if not (isinstance(value, (float, np.floating)) and 0 < value < 1 and 0 < 1 - value < 1):
         raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}.")

@@ -29,8 +29,9 @@ from skvae.information.betting import (
     least_log_e_value,
 )
 from skvae.information.statistics import BLOCK_ROWS, checked_blocks, plain_blocks
+from skvae.rows.numbers import as_array
 
-__all__ = ["MarginBound", "bound_of_checked", "margin_lower_bound"]
+__all__ = ["MarginBound", "ScoredRows", "bound_of_checked", "margin_lower_bound"]
 
 # A bet is best where its spread is the standard deviation of the rows' margins, which is
 # not known beforehand: the capital is spread over these, most of it where it mostly lies.
@@ -78,13 +79,17 @@ def margin_lower_bound(
     which is constant if and only if ``q`` is, and reads nothing that ``q`` does not. If ``q``
     reads a draw of the code, it is a lower bound on the information ``I(C; Z)`` between the
     teacher's component and the code. It is no bound on the margin of ``q`` itself, which may
-    be lower without limit where ``q`` is sure and wrong on rare rows.
+    be lower without limit where ``q`` is sure and wrong on rare rows. The rows may also be
+    independent and differently distributed, or drawn without replacement, and where the
+    student reads a draw of the code they may be any fixed rows: ``docs/bound.rst`` says which
+    population it is then a bound for.
 
     Parameters
     ----------
     T : array-like of shape (n_samples, n_components)
         Teacher distributions of rows drawn independently from the population, after
-        teacher, student and reference were fixed. Exact zeros are allowed.
+        teacher, student and reference were fixed; a copy of a row is no independent row.
+        Exact zeros are allowed.
     log_q : array-like of shape (n_samples, n_components) or (n_draws, n_samples, n_components)
         Natural-log probabilities of the student for the same rows. Where it reads several
         draws of each code, the log scores of a row are averaged over them: that is one
@@ -124,7 +129,7 @@ def margin_lower_bound(
     ----------
     Waudby-Smith and Ramdas, JRSS B 86(1), 2024 (arXiv 2010.09686) for bounds by betting;
     Vovk and Wang, Annals of Statistics 49(3), 2021, for e-values; Frank and Wolfe, Naval
-    Research Logistics Quarterly 3, 1956, for the gap that certifies the least e-value.
+    Research Logistics Quarterly 3, 1956, for a sure lower bound on the least e-value.
     The rest is derived in ``docs/bound.rst``.
 
     Examples
@@ -170,21 +175,23 @@ def _bound(
     if method not in ("e-value", "normal"):
         raise ValueError(f'method must be "e-value" or "normal", got {method!r}.')
     mixture = Mixture(reference, mixing)
-    rows = _Rows(T, log_q, mixture, checked)
+    rows = ScoredRows(T, log_q, mixture, checked)
     if method == "normal":
         return _normal_bound(rows, confidence, mixture.floor)
     return _e_value_bound(rows, confidence, mixture.floor)
 
 
-class _Rows:
+class ScoredRows:
     """Rows as blocks that can be read again and again; of each row only the score is kept."""
 
-    def __init__(self, T: ArrayLike, log_q: ArrayLike, mixture: Mixture, checked: bool) -> None:
-        self._T = np.asarray(T)
+    def __init__(
+        self, T: ArrayLike, log_q: ArrayLike, mixture: Mixture, checked: bool = False
+    ) -> None:
+        self._T = as_array(T, "T")
         self._checked = checked
         # A list of maps is left as it is: an array of it would be read into memory.
         several = isinstance(log_q, (list, tuple)) and np.ndim(log_q[0] if log_q else 0) == 2
-        draws: Any = log_q if several else np.asarray(log_q)
+        draws: Any = log_q if several else as_array(log_q, "log_q")
         if not several and draws.ndim != 3:
             draws = [draws]
         if not len(draws):
@@ -201,7 +208,7 @@ class _Rows:
             yield score, T if self._checked else T / T.sum(axis=1, keepdims=True)
 
 
-def _normal_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
+def _normal_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginBound:
     if rows.n_samples == 1:
         return MarginBound(floor, None)
     margin, spread = _margin_and_spread(rows, average_of(T for _, T in rows))
@@ -209,7 +216,7 @@ def _normal_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
     return MarginBound(max(floor, float(margin - slack)), None)
 
 
-def _e_value_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
+def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginBound:
     """Find the largest margin that is rejected; all below it are, as returns fall with it."""
     n_samples = rows.n_samples
     threshold = float(np.log(1 / (1 - confidence)))
@@ -244,8 +251,8 @@ def _e_value_bound(rows: _Rows, confidence: float, floor: float) -> MarginBound:
     lower_bound = max(rejected, floor)
     bets = Bets(np.minimum(wanted, 1 / (1 - floor)), _BET_SHARES)
     log_e_value = least_log_e_value(rows, bets, 0.0, average).certified
-    # The two were found to within a tolerance each; as returns fall with the margin, either
-    # certifies what it implies for the other.
+    # The two were found to within a tolerance each; as returns fall with the margin, what
+    # either proves of the other is proved.
     if lower_bound >= 0:
         log_e_value = max(log_e_value, threshold)
     elif log_e_value >= threshold:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skvae.exceptions import ConstantTeacherError
+from skvae.rows.numbers import as_array
 
 __all__ = ["alignment_cost", "best_constant_student", "margin", "teacher_information"]
 
@@ -70,12 +71,13 @@ def teacher_information(T: ArrayLike) -> float:
     >>> teacher_information([[0.3, 0.7], [0.3, 0.7]])
     0.0
     """
+    T = as_array(T, "T")
     blocks = _teacher_blocks(T)
     log_average = _log(best_constant_student(T))
     total = sum(
         float(np.sum(_expectation(block, _log(block) - log_average))) for block in blocks
     )
-    return max(total / len(np.asarray(T)), 0.0)
+    return max(total / len(T), 0.0)
 
 
 def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
@@ -108,8 +110,9 @@ def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
     >>> best_constant_student([[1.0, 0.0], [0.5, 0.5]])
     array([0.75, 0.25])
     """
+    T = as_array(T, "T")
     total = sum(block.sum(axis=0) for block in _teacher_blocks(T))
-    return np.asarray(total / len(np.asarray(T)))
+    return np.asarray(total / len(T))
 
 
 def alignment_cost(T: ArrayLike, log_q: ArrayLike) -> float:
@@ -211,9 +214,40 @@ def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
     return T / total
 
 
+def check_taught(
+    T: Any, n_rows: int, teacher: object, n_components: int | None = None
+) -> NDArray[np.float64]:
+    """Return what a teacher gave for so many rows, checked; name the teacher where it is wrong.
+
+    `n_components` is what it gave for other rows of the same table.
+    """
+    if isinstance(T, list) and len({np.ndim(each) for each in T} - {2}) == 0:
+        raise ValueError(
+            f"The teacher must give one distribution a row: predict_proba of {teacher!r} "
+            f"returned a list of {len(T)} arrays, one for each of its outputs. Pass a teacher "
+            "with one output."
+        )
+    try:
+        checked = check_teacher(T)
+    except (TypeError, ValueError) as error:
+        # Rows are named first, for `rows_counted_from`.
+        raise ValueError(f"{error} That is what {teacher!r} gave.") from error
+    if len(checked) != n_rows:
+        raise ValueError(
+            f"The teacher must give one distribution a row: predict_proba of {teacher!r} "
+            f"returned {len(checked)} rows for {n_rows}."
+        )
+    if n_components not in (None, checked.shape[1]):
+        raise ValueError(
+            f"The teacher must have the same components for every row: {teacher!r} gave "
+            f"{n_components} for the rows before, and {checked.shape[1]} for these."
+        )
+    return checked
+
+
 def _teacher_blocks(T: ArrayLike) -> Iterator[NDArray[np.float64]]:
     """Yield the rows in float64, checked; those of a large table block by block."""
-    T = np.asarray(T)
+    T = as_array(T, "T")
     if T.ndim != 2 or len(T) <= _BLOCK_ROWS:
         yield check_teacher(T)
         return
@@ -303,7 +337,7 @@ def without_zeros(average: NDArray) -> NDArray[np.float64]:
 
 
 def _as_matrix(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    matrix = np.asarray(values, dtype=np.float64)
+    matrix = as_array(values, name).astype(np.float64, copy=False)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"{name} must be a non-empty array of shape (n_samples, n_components), "

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvae.information.betting import Bets, Block, Mixture, average_of, least_log_e_value
-from skvae.information.statistics import BLOCK_ROWS, checked_blocks
+from skvae.information.bound import ScoredRows
+from skvae.information.statistics import BLOCK_ROWS
 
 __all__ = ["SequentialMargin"]
 
@@ -27,6 +28,11 @@ class SequentialMargin:
     ``alpha``, the probability that `log_e_value` ever reaches ``log(1 / alpha)`` is at most
     ``alpha``. So on reaching it one may conclude, at that level, that *some* witness used
     has a larger margin; if all were the same, that one has.
+
+    Where the witness reads draws of the code, rows of different batches need draws of their
+    own, as those of one batch do: noise that comes again in every batch, as from a fixed seed,
+    does not average out, and is taken for evidence. `ConstantCollapseCertificate.update` draws
+    anew for every row.
 
     Parameters
     ----------
@@ -96,8 +102,9 @@ class SequentialMargin:
         ----------
         T : array-like of shape (n_samples, n_components)
             Teacher distributions of the batch.
-        log_q : array-like of shape (n_samples, n_components)
-            Natural-log probabilities of the student for the same rows.
+        log_q : array-like of shape ([n_draws,] n_samples, n_components)
+            Natural-log probabilities of the student for the same rows. The log scores of a
+            row are averaged over its draws, as by `margin_lower_bound`.
 
         Returns
         -------
@@ -109,9 +116,7 @@ class SequentialMargin:
         ValueError
             As for `margin_lower_bound`. No row is added then.
         """
-        checked = list(checked_blocks(T, log_q))
-        fresh = [(self._mixture.score(*pair), pair[0]) for pair in checked]
-        for score, teacher in fresh:
+        for score, teacher in ScoredRows(T, log_q, self._mixture):
             # Batches of a few rows are joined, or a pass over many would be all overhead.
             while self._blocks and len(self._blocks[-1][0]) <= len(score) <= BLOCK_ROWS // 2:
                 earlier_score, earlier_teacher = self._blocks.pop()
@@ -132,6 +137,3 @@ class SequentialMargin:
             least = least_log_e_value(self._blocks, self._bets, self._null_margin, average)
             self._log_e_value = least.certified
         return self._log_e_value
-
-
-# The expected log score of the mixed witness, and the teacher, of some rows.

@@ -2,8 +2,9 @@
 
 A simplex witness is fixed: ``q(k|z) = softmax(log b + scale * S'z)_k`` with the vertices
 ``S`` of a regular simplex and the answer ``b`` that it gives to ``z = 0``. Every teacher
-without zeros has a code that it reads without error, so that margins can be promised
-before anything is trained (arXiv 2605.18224).
+without zeros has a code that it reads without error, so that a margin can be designed
+before anything is trained (arXiv 2605.18224). It is the margin of the designed codes on
+the rows they are designed for: what training makes of it is another matter.
 
 Below, ``average_teacher`` is ``b``. None is the uniform distribution, as published. With
 the teacher's own average, which `TeacherGuidedVAE` uses, the constant code 0 is exactly
@@ -39,7 +40,7 @@ __all__ = [
 
 
 class Design(NamedTuple):
-    """Posterior that a simplex witness is promised, and what it is worth.
+    """Posterior that suits a simplex witness, and what it is worth on its rows.
 
     The posterior of a row is ``N(alpha * analytic_code, variance)`` in the first
     ``n_components - 1`` dimensions and the prior in the others.
@@ -51,16 +52,23 @@ class Design(NamedTuple):
     variance : float
         Posterior variance in each dimension that the witness reads, in (0, 1].
     margin : float
-        Nats. At the mean the margin of these codes; at a sample a lower bound on it, and
-        where that is not positive, nothing is promised.
+        Nats. At the mean the margin of these codes on these rows; at a sample a lower bound
+        on it, which where it is not positive says nothing.
     rate : float
         Their divergence from the prior in nats, averaged over the rows.
+    proved_margin : float
+        Nats, at most `margin`. Every model whose alignment cost ``L``, at the same read, and
+        rate ``R`` on these rows satisfy ``alignment_weight * L + beta * R <=
+        alignment_weight * (I_T - margin) + beta * rate`` has at least this margin on them. If
+        the decoder gains nothing from the code, that is every model whose objective is no
+        higher than that of the design. -inf with ``alignment_weight=0``.
     """
 
     alpha: float
     variance: float
     margin: float
     rate: float
+    proved_margin: float
 
 
 def simplex_vertices(n_components: int) -> NDArray[np.float64]:
@@ -306,6 +314,12 @@ def design_alpha(
     prior: ``beta (K - 1) / (beta (K - 1) + alignment_weight scale^2)``, and at least
     ``1e-6 / scale^2``.
 
+    Training may leave the design for what costs less, and end with a smaller margin. With
+    ``V = alignment_weight * margin - beta * rate`` of the design, what is at least as good
+    has a margin of ``V / alignment_weight`` or more, as no rate is negative; and, at a sample,
+    where the rate is no less than the margin, of ``V / (alignment_weight - beta)`` if ``V``
+    is positive. That is `proved_margin`.
+
     Parameters
     ----------
     T : array-like of shape (n_samples, n_components)
@@ -324,7 +338,7 @@ def design_alpha(
     Returns
     -------
     design : Design
-        ``alpha``, ``variance``, ``margin`` and ``rate``.
+        ``alpha``, ``variance``, ``margin``, ``rate`` and ``proved_margin``.
 
     Raises
     ------
@@ -346,6 +360,12 @@ def design_alpha(
     1.0
     >>> design_alpha(T, scale=2.0, latent="sample").margin < design.margin
     True
+
+    At the mean, and a weight of ten betas, what costs no more than the design has its margin
+    less at most a tenth of its rate:
+
+    >>> round(design.proved_margin, 3)
+    0.354
     """
     T = check_teacher(T)
     _check_scale(scale)
@@ -375,15 +395,30 @@ def design_alpha(
         alpha = 0.0
     else:
         alpha = float(brentq(slope, 0.0, 1.0, xtol=1e-12))
-    promised = margin(T, _log_softmax(log_b + alpha * log_odds))
+    designed = margin(T, _log_softmax(log_b + alpha * log_odds))
     rate = alpha**2 * energy
-    if latent == "mean":
-        return Design(alpha, 1.0, promised, rate)
-    n_read = T.shape[1] - 1
-    variance = beta * n_read / (beta * n_read + alignment_weight * scale**2)
-    variance = max(variance, min(1.0, LEAST_NOISE / scale**2))
-    divergence = 0.5 * n_read * (variance - 1 - math.log(variance))
-    return Design(alpha, variance, promised - 0.5 * scale**2 * variance, rate + divergence)
+    variance = 1.0
+    if latent == "sample":
+        n_read = T.shape[1] - 1
+        variance = beta * n_read / (beta * n_read + alignment_weight * scale**2)
+        variance = max(variance, min(1.0, LEAST_NOISE / scale**2))
+        designed -= 0.5 * scale**2 * variance
+        rate += 0.5 * n_read * (variance - 1 - math.log(variance))
+    proved = _proved_margin(designed, rate, beta, alignment_weight, latent)
+    return Design(alpha, variance, designed, rate, proved)
+
+
+def _proved_margin(
+    designed: float, rate: float, beta: float, alignment_weight: float, latent: str
+) -> float:
+    """Least margin of what costs no more than the design: Proposition 4 of docs/simplex.rst."""
+    if alignment_weight == 0:
+        return -math.inf
+    worth = alignment_weight * designed - beta * rate
+    # A positive worth implies the larger weight for the alignment, but for rounding.
+    if latent == "sample" and worth > 0 and alignment_weight > beta:
+        return min(designed, worth / (alignment_weight - beta))
+    return designed - beta / alignment_weight * rate
 
 
 def _log_average(average_teacher: ArrayLike | None, n_components: int) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skvae.information.boundary import check_pair, rows_counted_from
+from skvae.rows.numbers import as_array
 
 __all__ = ["BoundaryStatistics", "TeacherBlock"]
 
@@ -227,7 +228,7 @@ def checked_blocks(
 
     Only one block is in float64 at a time, so memory-mapped arrays may be larger than memory.
     """
-    T, log_q = np.asarray(T), np.asarray(log_q)
+    T, log_q = as_array(T, "T"), as_array(log_q, "log_q")
     if T.ndim != 2 or log_q.shape != T.shape or len(T) <= BLOCK_ROWS:
         yield check_pair(T, log_q)
         return

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
+from skvae._common.parameters import unfrozen
 from skvae._common.threads import one_thread_if
 from skvae.certificate.scorer import ConstantCollapseCertificate
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
@@ -190,6 +191,7 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: NDArray) -> TeacherG
         replace(
             fitted,
             teacher=teacher,
+            teacher_fingerprint=getattr(unfrozen(teacher), "fingerprint_", None),
             teacher_information=information,
             average_teacher=average_teacher,
             margin=0.0,

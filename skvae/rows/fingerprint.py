@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["RowFingerprint"]
+from skvae.rows.numbers import as_table
+
+__all__ = ["DistinctRows", "RowFingerprint", "fingerprint_if_numbers"]
 
 # Rows kept: 64 kB, exact for up to this many rows and a sample of them beyond.
 MAX_KEYS = 4096
@@ -18,7 +19,10 @@ MAX_KEYS = 4096
 BLOCK_NUMBERS = 2**16
 # Columns in the middle of a row that most rows are told apart by, at a share of the cost.
 HEAD_COLUMNS = 32
+# Rows by which it is told whether a table has columns of many values.
+MANY_VALUES_ROWS = 256
 HALF_BITS = np.uint64(32)
+NO_HEAD = np.uint64(2**32)
 LOWER_HALF = np.uint64(2**32 - 1)
 
 
@@ -59,14 +63,21 @@ class RowFingerprint:
     complete: bool
 
     @classmethod
-    def of(cls, X: ArrayLike) -> RowFingerprint:
-        """Take the fingerprint of the rows of X."""
-        X = _as_matrix(X)
+    def of(cls, X: ArrayLike, chosen: NDArray[np.intp] | None = None) -> RowFingerprint:
+        """Take the fingerprint of the rows of X, or of those with the indices `chosen`."""
+        X = as_table(X)
         heads = _heads_of(X)
+        if chosen is not None:
+            # No row has so large a head.
+            left_out = np.ones(len(X), dtype=bool)
+            left_out[chosen] = False
+            heads[left_out] = NO_HEAD
         smallest = np.unique(heads)[:MAX_KEYS]
-        rows = np.flatnonzero(heads <= smallest[-1])
+        largest = smallest[smallest < NO_HEAD][-1]
+        rows = np.flatnonzero(heads <= largest)
         distinct, first = np.unique(_keys_of(X, heads, rows), return_index=True)
-        is_complete = len(distinct) <= MAX_KEYS and len(rows) == len(X)
+        n_among = len(X) if chosen is None else len(chosen)
+        is_complete = len(distinct) <= MAX_KEYS and len(rows) == n_among
         kept = rows[first[:MAX_KEYS]]
         # Sorted, so that a file is read from one end to the other.
         order = np.argsort(kept)
@@ -88,20 +99,31 @@ class RowFingerprint:
 
     def tell(self, X: ArrayLike) -> tuple[int, int]:
         """Count the rows of X that can be told, and those of them that are in the set."""
-        X = _as_matrix(X)
+        is_told, seen = self._tell_each(as_table(X))
+        return int(is_told.sum()), len(seen)
+
+    def absent(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """Tell which rows of X are surely not in the set; of the others it may not be known."""
+        is_told, seen = self._tell_each(as_table(X))
+        is_told[seen] = False
+        return is_told
+
+    def _tell_each(self, X: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return which rows can be told, and the indices of those that are in the set."""
         heads = _heads_of(X)
         rows = np.flatnonzero(_found(heads, self.keys >> HALF_BITS)[0])
         keys = _keys_of(X, heads, rows)
-        if self.complete:
-            n_told = len(X)
-        else:
+        is_told = np.ones(len(X), dtype=bool)
+        if not self.complete:
             largest = self.keys[-1]
             head = largest >> HALF_BITS
+            is_told = heads < head
             is_at_it = heads[rows] == head
-            n_told = int((heads < head).sum() + (keys[is_at_it] <= largest).sum())
+            is_told[rows[is_at_it]] = keys[is_at_it] <= largest
         is_alike, place = _found(keys, self.keys)
-        hashes = self.hashes[place[is_alike]]
-        return n_told, int((_hash_rows(X, rows[is_alike]) == hashes).sum())
+        candidates = rows[is_alike]
+        is_same = _hash_rows(X, candidates) == self.hashes[place[is_alike]]
+        return is_told, candidates[is_same]
 
     def share_of(self, X: ArrayLike) -> float:
         """Share of the rows of X that are in the set; NaN where none can be told."""
@@ -109,10 +131,62 @@ class RowFingerprint:
         return seen / told if told else float("nan")
 
 
-def _as_matrix(X: ArrayLike) -> NDArray:
-    X = np.asarray(X)
-    # An image is the same row, flat or not.
-    return X.reshape(len(X), math.prod(X.shape[1:]))
+def fingerprint_if_numbers(
+    X: ArrayLike, chosen: NDArray[np.intp] | slice = slice(None)
+) -> RowFingerprint | None:
+    """Take the fingerprint of rows, or of some of them; None where they hold text."""
+    try:
+        table = as_table(X)
+    except (TypeError, ValueError):
+        return None
+    if isinstance(chosen, slice):
+        chosen = np.arange(len(table))[chosen]
+    return RowFingerprint.of(table, chosen)
+
+
+class DistinctRows:
+    """Count rows that differ, as blocks of them come, at eight bytes each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.rows.fingerprint import DistinctRows
+    >>> rows = DistinctRows()
+    >>> for block in np.repeat(np.eye(3), 2, axis=0).reshape(3, 2, 3):
+    ...     _ = rows.update(block)
+    >>> rows.count(), rows.have_many_values
+    (3, True)
+    """
+
+    def __init__(self) -> None:
+        self.have_many_values = False
+        self._hashes: list[NDArray[np.uint64]] = []
+
+    def update(self, X: ArrayLike) -> NDArray[np.uint64]:
+        """Add a block of rows; return a number for each, the same for those that are alike."""
+        X = as_table(X)
+        if not self._hashes:
+            self.have_many_values = _has_many_values(X[:MANY_VALUES_ROWS])
+        hashes = _hash_rows(X, np.arange(len(X)))
+        self._hashes.append(np.unique(hashes))
+        return hashes
+
+    def count(self) -> int:
+        """Return the number of distinct rows so far."""
+        self._hashes = [np.unique(np.concatenate(self._hashes))]
+        return len(self._hashes[0])
+
+
+def _has_many_values(X: NDArray) -> bool:
+    """Whether some column tells most distinct rows apart, as measurements do and kinds do not.
+
+    Rows of such a table are not alike by chance.
+    """
+    if not X.size:
+        return False
+    columns = np.sort(X, axis=0)
+    most = 1 + int((columns[1:] != columns[:-1]).sum(axis=0).max())
+    return 2 * most > len(np.unique(_hash_rows(X, np.arange(len(X)))))
 
 
 def _found(

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
@@ -13,6 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skvae.rows.frames import is_frame, is_series
+from skvae.rows.numbers import to_numpy
 
 __all__ = ["as_rows"]
 
@@ -89,7 +93,17 @@ def as_rows(data: Any, column: str | int | None = None) -> Any:
             f"column={column!r} names a part of the items of a data set, and "
             f"{type(data).__name__} is none: cut the columns out of it, and leave column=None."
         )
-    return _to_numpy(data)
+    return _as_given(data)
+
+
+def _as_given(data: Any) -> Any:
+    """Return what is an array, a frame or a stream as it is, and what holds one as that."""
+    data = to_numpy(data)
+    if isinstance(data, (np.ndarray, list, tuple)) or is_frame(data) or is_series(data):
+        return data
+    if hasattr(data, "__array__") and not hasattr(data, "toarray"):
+        return np.asarray(data)
+    return list(data) if isinstance(data, deque) else data
 
 
 def _blocks_of(data: Any, column: str | int | None) -> Iterator[Any] | None:
@@ -234,7 +248,7 @@ def _grouped(items: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def _items_in_block(item: Any) -> int:
-    n_bytes = 4 * max(1, np.size(_to_numpy(item)) if _n_dims(item) else 1)
+    n_bytes = 4 * max(1, np.size(to_numpy(item)) if _n_dims(item) else 1)
     return max(1, min(MAX_ITEMS, BLOCK_BYTES // n_bytes))
 
 
@@ -254,7 +268,7 @@ def _tables(blocks: Iterable[Any]) -> Iterator[NDArray]:
 
 def _stacked(values: Any, start: int, shape: tuple[int, ...] | None) -> NDArray:
     """Return items as one array, or say which of them is not like the first."""
-    values = _to_numpy(values)
+    values = to_numpy(values)
     if (
         isinstance(values, np.ndarray)
         and values.ndim > 0
@@ -266,7 +280,7 @@ def _stacked(values: Any, start: int, shape: tuple[int, ...] | None) -> NDArray:
     items = []
     for number, value in enumerate(values, start):
         try:
-            item = np.asarray(_to_numpy(value))
+            item = np.asarray(to_numpy(value))
         except ValueError as error:
             raise ValueError(
                 f"Item {number} of the data set is ragged: rows must be numbers in a regular "
@@ -321,16 +335,6 @@ def _remove(path: str) -> None:
     # Some systems do not delete a file that is still mapped.
     with suppress(OSError):
         os.unlink(path)
-
-
-def _to_numpy(values: Any) -> Any:
-    """Return a tensor as an array, whatever its device and history; anything else as it is."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(values, torch.Tensor):
-        return values
-    # The one float that NumPy has not.
-    values = values.float() if values.dtype == torch.bfloat16 else values
-    return values.numpy(force=True)
 
 
 def _n_dims(value: Any) -> int:

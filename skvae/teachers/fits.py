@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_memory
 from skvae._common.randomness import seed_unset_random_states
 from skvae._common.threads import is_small_table, one_thread_if
 from skvae._version import __version__
-from skvae.information.boundary import check_teacher, rows_counted_from
+from skvae.information.boundary import check_taught, rows_counted_from
 from skvae.teachers.mixture import GaussianMixtureTeacher
 
 __all__ = ["fit_teacher", "teacher_distributions"]
@@ -57,22 +57,15 @@ def teacher_distributions(
     """
     with one_thread_if(is_small_table(X)):
         if n_samples <= BLOCK_ROWS:
-            return _taught(teacher, X, n_samples).astype(dtype, copy=False)
-        T: NDArray = np.empty((n_samples, 0), dtype=dtype)
+            T = check_taught(teacher.predict_proba(X), n_samples, teacher)
+            return T.astype(dtype, copy=False)
+        n_components = None
         for rows in gen_batches(n_samples, BLOCK_ROWS):
             with rows_counted_from(rows.start):
-                block = _taught(teacher, _safe_indexing(X, rows), rows.stop - rows.start)
+                block = teacher.predict_proba(_safe_indexing(X, rows))
+                block = check_taught(block, rows.stop - rows.start, teacher, n_components)
             if rows.start == 0:
-                T = np.empty((n_samples, block.shape[1]), dtype=dtype)
+                n_components = block.shape[1]
+                T = np.empty((n_samples, n_components), dtype=dtype)
             T[rows] = block
-    return T
-
-
-def _taught(teacher: Any, X: Any, n_samples: int) -> NDArray[np.float64]:
-    T = check_teacher(teacher.predict_proba(X))
-    if len(T) != n_samples:
-        raise ValueError(
-            f"The teacher must give one distribution a row: predict_proba of {teacher!r} "
-            f"returned {len(T)} rows for {n_samples}."
-        )
     return T

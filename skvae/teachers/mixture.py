@@ -13,9 +13,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.randomness import draw_seed, seed_unset_random_states
+from skvae.rows.fingerprint import RowFingerprint
+from skvae.rows.numbers import check_rows
 from skvae.rows.scaling import fit_scaler
 from skvae.teachers.tempered import temper
 
@@ -66,6 +68,8 @@ class GaussianMixtureTeacher(BaseEstimator):
     ----------
     pipeline_ : Pipeline
         The fitted scaler, projection and mixture.
+    fingerprint_ : RowFingerprint
+        Hashes that tell the rows of `fit` from others; no data.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -148,12 +152,13 @@ class GaussianMixtureTeacher(BaseEstimator):
         """
         # The mixture's k-means start has no Array API version: NumPy throughout.
         with config_context(array_api_dispatch=False):
-            rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+            rows = check_rows(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
             pipeline = self._pipeline(*rows.shape)
             scaler, pca, mixture = (step for _, step in pipeline.steps)
             scaled = fit_scaler(scaler, rows).transform(rows)
             mixture.fit(pca.fit_transform(scaled))
             self.pipeline_ = pipeline
+            self.fingerprint_ = RowFingerprint.of(rows)
         return self
 
     def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
@@ -208,7 +213,7 @@ class GaussianMixtureTeacher(BaseEstimator):
         """
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
-            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            rows = check_rows(self, X, dtype=[np.float64, np.float32], reset=False)
             # predict_proba would underflow before the temperature could lift it.
             with np.errstate(over="ignore", invalid="ignore"):
                 scores = self.pipeline_[-1]._estimate_weighted_log_prob(self._project(rows))

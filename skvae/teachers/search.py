@@ -27,6 +27,9 @@ from sklearn.utils.validation import (
 from skvae._common.ambient import undisturbed
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
+from skvae.rows.fingerprint import RowFingerprint
+from skvae.rows.frames import is_frame, is_series
+from skvae.rows.numbers import check_rows, refuse_no_numbers
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
 from skvae.teachers.choice import give_scores, scorer, warn_of_failures, winner
 from skvae.teachers.fits import fit_teacher, teacher_distributions
@@ -102,6 +105,8 @@ class TeacherSearch(BaseEstimator):
         teacher), ``balance`` (in (0, 1]), ``margin`` and ``rate`` (nats);
         ``stability`` (at most 1, about 0 for chance); ``score``; ``rank`` in its search,
         from 1; ``problem``, what speaks against it, or an empty string.
+    fingerprint_ : RowFingerprint
+        Hashes that tell the rows of `fit` from others; no data.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -231,6 +236,7 @@ class TeacherSearch(BaseEstimator):
             If some of the candidates cannot be fitted.
         """
         with undisturbed(), config_context(array_api_dispatch=False):
+            refuse_no_numbers(X, "X")
             rows = check_array(
                 X,
                 dtype=[np.float64, np.float32],
@@ -240,8 +246,8 @@ class TeacherSearch(BaseEstimator):
             )
             if y is not None:
                 check_consistent_length(rows, y)
-                y = y if hasattr(y, "iloc") else np.asarray(y)
-            seen = X if hasattr(X, "iloc") else rows
+                y = y if is_frame(y) or is_series(y) else np.asarray(y)
+            seen = X if is_frame(X) else rows
             seed = draw_seed(self.random_state)
             plans = [
                 self._plan(len(rows), derive_seed(seed, "search", number))
@@ -268,6 +274,7 @@ class TeacherSearch(BaseEstimator):
         best = int(np.argmax(scores))
         self.results_ = {name: [row[name] for row in everything] for name in everything[0]}
         self.teachers_ = teachers
+        self.fingerprint_ = RowFingerprint.of(rows)
         self.best_teacher_ = teachers[best]
         self.best_index_ = best * len(candidates) + winners[best]
         self.best_score_ = scores[best]
@@ -344,8 +351,8 @@ class TeacherSearch(BaseEstimator):
         """
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
-            rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-            return self.best_teacher_.predict_proba(X if hasattr(X, "iloc") else rows)
+            rows = check_rows(self, X, dtype=[np.float64, np.float32], reset=False)
+            return self.best_teacher_.predict_proba(X if is_frame(X) else rows)
 
 
 @dataclass(frozen=True)

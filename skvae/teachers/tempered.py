@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.information.boundary import check_teacher
+from skvae.rows.fingerprint import fingerprint_if_numbers
 
 __all__ = ["TemperedTeacher", "temper"]
 
@@ -46,6 +47,9 @@ class TemperedTeacher(BaseEstimator):
     ----------
     teacher_ : estimator
         The fitted inner teacher.
+    fingerprint_ : RowFingerprint or None
+        Hashes that tell the rows of `fit` from others; no data. None where rows hold text, or
+        the inner teacher came fitted and has none.
     classes_ : ndarray of shape (n_components,)
         The classes, where the inner teacher is a classifier.
     n_features_in_ : int
@@ -97,6 +101,12 @@ class TemperedTeacher(BaseEstimator):
             The fitted teacher.
         """
         self.teacher_ = clone(self.teacher).fit(X, y)
+        came_fitted = isinstance(self.teacher_, FrozenEstimator)
+        self.fingerprint_ = (
+            getattr(self.teacher_.estimator, "fingerprint_", None)
+            if came_fitted
+            else fingerprint_if_numbers(X)
+        )
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:

@@ -343,6 +343,7 @@ def build_net(
     seed: int,
     max_epochs: int,
     held_out: TrainingRows | None = None,
+    has_bound: bool = True,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
 
@@ -362,13 +363,17 @@ def build_net(
         Seed of all streams, and passes over the rows.
     held_out : TrainingRows or None
         Rows to validate and stop by.
+    has_bound : bool
+        Whether a lower bound on the margin is recorded of them, as of rows that nothing has
+        seen.
     """
     device = resolve_device(settings["device"])
     guard = settings["guard"]
     callbacks: list[tuple[str, Callback]] = []
     if held_out is not None:
         stop = StopOnPlateau(settings["n_iter_no_change"], settings["tol"], guard)
-        callbacks += [("bound", HeldOutBound()), ("stop", stop)]
+        callbacks += [("bound", HeldOutBound())] if has_bound else []
+        callbacks += [("stop", stop)]
     if guard is not None:
         callbacks.insert(0, ("guard", Guard(guard)))
     aggressive_steps = settings["aggressive_steps"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from skvae.exceptions import (
     InterruptedFitWarning,
+    SeenRowsWarning,
     SlowPrecisionWarning,
     UncertifiedWarning,
     WeakAlignmentWarning,
@@ -17,6 +18,7 @@ __all__ = [
     "warn_if_uncertified",
     "warn_if_unguarded",
     "warn_of_interruption",
+    "warn_of_seen_rows",
     "warn_of_slow_precision",
     "warn_of_weak_alignment",
 ]
@@ -38,6 +40,17 @@ def warn_of_weak_alignment(estimator: Any) -> None:
             WeakAlignmentWarning,
             stacklevel=TO_CALLER,
         )
+
+
+def warn_of_seen_rows(n_held_out: int, n_fresh: int) -> None:
+    warnings.warn(
+        f"Early stopping is to hold out {n_held_out} rows, and no more than {n_fresh} are "
+        "known to be new to the model and the teacher that training starts with: it decides "
+        "by rows that were trained on, and no bound is recorded of them. Add rows that "
+        "neither has seen, or pass early_stopping=False.",
+        SeenRowsWarning,
+        stacklevel=TO_CALLER + 4,
+    )
 
 
 def warn_of_slow_precision(estimator: Any) -> None:

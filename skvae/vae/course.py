@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing, gen_batches
-from sklearn.utils.validation import check_consistent_length
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import _safe_indexing, gen_batches, get_tags
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skvae._common.parameters import same_settings, unfrozen
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
@@ -27,7 +28,8 @@ from skvae.information.boundary import check_informative
 from skvae.information.simplex import Design, analytic_code, design_alpha
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
-from skvae.rows.fingerprint import RowFingerprint
+from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
+from skvae.rows.frames import is_frame, is_series
 from skvae.rows.scaling import Standardization
 from skvae.rows.sources import as_rows
 from skvae.teachers.fits import fit_teacher, teacher_distributions
@@ -35,6 +37,7 @@ from skvae.training.batches import TrainingRows, is_large
 from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
 from skvae.training.prefit import prefit_encoder
+from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CHUNK_ROWS, Inference
 from skvae.vae.settings import (
@@ -129,7 +132,7 @@ def course_of_fit(
     rows, image_shape = given.rows, given.image_shape
     if y is not None:
         check_consistent_length(rows, y)
-        y = y if hasattr(y, "iloc") else np.asarray(as_rows(y))
+        y = y if is_frame(y) or is_series(y) else np.asarray(as_rows(y))
     if X_teacher is not None:
         X_teacher = as_rows(X_teacher)
         check_consistent_length(rows, X_teacher)
@@ -140,9 +143,32 @@ def course_of_fit(
     history = donor.history if donor is not None and resume else []
     seed = donor.seed if donor is not None and resume else draw_seed(settings["random_state"])
     check_own_modules(architecture, seed)
+    # A data frame reaches the teacher as it came, names and all.
+    seen_by_teacher = given.X if is_frame(given.X) else rows
+    if X_teacher is not None:
+        seen_by_teacher = X_teacher
+    teacher_sees = "X" if X_teacher is None else "X_teacher"
+    keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
+    came_fitted = keep_teacher or isinstance(settings["teacher"], FrozenEstimator)
+    teacher_fingerprint: RowFingerprint | None = None
+    if donor is not None and keep_teacher:
+        teacher_fingerprint = donor.teacher_fingerprint
+    elif came_fitted:
+        teacher_fingerprint = getattr(settings["teacher"].estimator, "fingerprint_", None)
     chosen = held_out = None
+    is_fresh = True
     if settings["early_stopping"] and not one_pass:
-        chosen, held_out = split_rows(settings["validation_fraction"], len(rows), seed)
+        fresh = np.ones(len(rows), dtype=bool)
+        if donor is not None:
+            fresh &= donor.trained_on.absent(rows)
+        if teacher_fingerprint is not None:
+            fresh &= _absent(teacher_fingerprint, seen_by_teacher)
+        fraction = settings["validation_fraction"]
+        chosen, held_out, is_fresh = split_rows(fraction, fresh, seed)
+        if not is_fresh:
+            warn_of_seen_rows(len(held_out), int(fresh.sum()))
+        # Of a teacher that nothing is known of, nobody can say what it has seen.
+        is_fresh &= not came_fitted or teacher_fingerprint is not None
     n_rows = len(rows) if chosen is None else len(chosen)
     check_number_of_steps(settings, n_rows)
 
@@ -155,12 +181,7 @@ def course_of_fit(
     else:
         units = Standardization.identity(rows.shape[1])
 
-    # A data frame reaches the teacher as it came, names and all.
-    seen_by_teacher = given.X if hasattr(given.X, "iloc") else rows
-    if X_teacher is not None:
-        seen_by_teacher = X_teacher
-    teacher_sees = "X" if X_teacher is None else "X_teacher"
-    keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
+    seen = RowFingerprint.of(rows)
     if donor is not None and keep_teacher:
         if donor.teacher_sees != teacher_sees:
             raise ValueError(
@@ -178,6 +199,16 @@ def course_of_fit(
             seed,
             settings["memory"],
         )
+        if not came_fitted:
+            is_all = seen_by_teacher is rows and isinstance(taught, slice)
+            if is_all:
+                teacher_fingerprint = seen
+            # Of one that needs no fit the distributions were made elsewhere.
+            elif get_tags(teacher).requires_fit:
+                teacher_fingerprint = fingerprint_if_numbers(seen_by_teacher, taught)
+            if hasattr(teacher, "fingerprint_"):
+                # Of the same rows: it is kept, and pickled, once.
+                teacher.fingerprint_ = teacher_fingerprint
     # Beyond a size that is held in float64 without a thought.
     dtype = np.float32 if is_large(rows) else np.float64
     T = teacher_distributions(teacher, seen_by_teacher, len(rows), dtype)
@@ -208,6 +239,7 @@ def course_of_fit(
         seed=seed,
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
+        has_bound=is_fresh,
     )
     with _torch_state(settings, seed, len(history)):
         with one_thread_if(True):
@@ -227,7 +259,7 @@ def course_of_fit(
     history = [*history, *net.plain_history(len(history))]
     inference = Inference(net, units, seed, given.owner)
     _check_finite(settings, inference, rows, len(history))
-    seen = RowFingerprint.of(rows)
+    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
     return Fitted(
         net=net,
         teacher=teacher,
@@ -237,6 +269,8 @@ def course_of_fit(
         margin=_margin_of(inference, rows, chosen, T),
         history=history,
         fingerprint=seen if donor is None else donor.fingerprint | seen,
+        teacher_fingerprint=teacher_fingerprint,
+        trained_on=trained_on if donor is None else donor.trained_on | trained_on,
         image_shape=image_shape,
         n_features_in=rows.shape[1],
         feature_names_in=given.feature_names,
@@ -358,10 +392,36 @@ def _keeps_teacher(
     return teacher is None or unfrozen(teacher) is unfrozen(donor.teacher)
 
 
+def _absent(seen: RowFingerprint, rows: Any) -> NDArray[np.bool_]:
+    """Tell which rows a teacher has surely not seen; of rows that are no numbers, none."""
+    try:
+        return seen.absent(rows)
+    except (TypeError, ValueError):
+        return np.zeros(_num_samples(rows), dtype=bool)
+
+
 def split_rows(
-    validation_fraction: float, n_samples: int, seed: int
-) -> tuple[NDArray, NDArray]:
-    """Return indices, sorted, of the rows to train on and of those that are held out."""
+    validation_fraction: float, fresh: NDArray[np.bool_], seed: int
+) -> tuple[NDArray, NDArray, bool]:
+    """Draw the rows to hold out among the fresh ones, where these are enough.
+
+    Parameters
+    ----------
+    validation_fraction : float
+        Share of the rows to hold out. Half of it is enough; fewer say too little.
+    fresh : ndarray of shape (n_samples,)
+        Which rows neither model nor teacher have seen, as far as is known.
+    seed : int
+        Seed of the fit.
+
+    Returns
+    -------
+    chosen, held_out : ndarray of int
+        Indices, sorted, of the rows to train on and of those that are held out.
+    is_fresh : bool
+        Whether all that are held out are fresh.
+    """
+    n_samples = len(fresh)
     n_held_out = max(1, round(validation_fraction * n_samples))
     if n_samples - n_held_out < 2:
         raise ValueError(
@@ -370,5 +430,9 @@ def split_rows(
             "more rows or early_stopping=False."
         )
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
+    candidates = order[fresh[order]]
+    is_fresh = len(candidates) >= max(1, n_held_out // 2)
+    held_out = (candidates if is_fresh else order)[:n_held_out]
     # Sorted, so that a file is read from one end to the other.
-    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+    held_out = np.sort(held_out)
+    return np.setdiff1d(order, held_out), held_out, is_fresh

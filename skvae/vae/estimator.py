@@ -21,7 +21,6 @@ from sklearn.utils.validation import (
     _num_samples,
     check_array,
     check_is_fitted,
-    validate_data,
 )
 
 from skvae._common.ambient import undisturbed
@@ -29,7 +28,9 @@ from skvae._common.randomness import draw_seed, torch_generator
 from skvae._common.threads import surely
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
+from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images, resolve_image_shape
+from skvae.rows.numbers import check_rows, refuse_no_numbers
 from skvae.rows.sources import as_rows
 from skvae.teachers.fits import teacher_distributions
 from skvae.vae.advice import (
@@ -186,6 +187,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Weight decay of AdamW, on the weight matrices.
     early_stopping : bool, default=False
         Hold out rows, stop when their loss no longer falls, keep the best weights. With a
+        donor, or a teacher that came fitted, they are drawn among the rows that these have
+        surely not seen, where such are enough. With a
         `guard` only epochs count whose held-out margin reaches it, once the KL weight has been
         handed back.
     validation_fraction : float, default=0.1
@@ -254,8 +257,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ``capacity_gap`` (`kl_capacity`), ``importance_bound`` (`n_importance_samples`),
         ``mmd``, ``total_correlation`` and, as long as training is aggressive,
         ``mutual_information``; with early stopping the same of
-        the held-out rows as ``valid_*``, and ``valid_lower_bound``: at 0.95 the margin of
-        the population is above it, for each epoch by itself, at the read trained on.
+        the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
+        them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
+        epoch by itself, at the read trained on.
         ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force.
     design_ : Design
         The posterior that the simplex witness was designed for, computed before training.
@@ -275,6 +279,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     fingerprint_ : RowFingerprint
         Hashes that tell the rows of `fit`, and those of the models it started from, from
         others; no data.
+    teacher_fingerprint_ : RowFingerprint or None
+        The same of the rows that the teacher was fitted to; None where that is not known, as of
+        a teacher that came fitted and has no `fingerprint_` of its own.
     image_shape_ : tuple of int or None
         ``(channels, height, width)`` of the rows; None where they are no images.
     n_features_in_ : int
@@ -460,6 +467,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             If ``0 < alignment_weight <= beta`` and there is no guard.
         SlowPrecisionWarning
             If the CPU has no products in the `precision` asked for.
+        SeenRowsWarning
+            If early stopping has to decide by rows that were trained on.
         InterruptedFitWarning
             After Ctrl-C in an epoch; what was trained so far is kept.
         """
@@ -538,7 +547,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             image_shape = donor.image_shape_
         image_shape = resolve_image_shape(image_shape, self.architecture, X)
         X = flatten_images(X, image_shape)
-        rows = validate_data(
+        rows = check_rows(
             self,
             X,
             dtype=[np.float64, np.float32],
@@ -571,6 +580,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.history_ = fitted.history
         self.n_iter_ = len(fitted.history)
         self.fingerprint_ = fitted.fingerprint
+        self.teacher_fingerprint_ = fitted.teacher_fingerprint
         self.image_shape_ = fitted.image_shape
         self.n_features_in_ = fitted.n_features_in
         # Some attributes are there only where they mean something.
@@ -628,7 +638,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Means of ``p(x|z)``.
         """
         check_is_fitted(self)
-        codes = check_array(as_rows(X), dtype=[np.float64, np.float32], input_name="X")
+        X = as_rows(X)
+        refuse_no_numbers(X, "X")
+        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
@@ -765,7 +777,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if self.teacher_sees_ == "X":
             rows = self._check_shape(X)
             require_finite(rows, type(self).__name__)
-            X = X if hasattr(X, "iloc") else rows
+            X = X if is_frame(X) else rows
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
@@ -837,7 +849,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = flatten_images(as_rows(X), self.image_shape_)
-            return validate_data(
+            return check_rows(
                 self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
             )
 

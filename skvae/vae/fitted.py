@@ -25,8 +25,10 @@ class Fitted:
     Parameters
     ----------
     net, teacher, teacher_sees, teacher_information, average_teacher, margin, history, \
-    fingerprint, image_shape, n_features_in, feature_names_in
+    fingerprint, teacher_fingerprint, image_shape, n_features_in, feature_names_in
         As fitted attributes; ``feature_names_in`` is None for rows without names.
+    trained_on : RowFingerprint
+        Tells the rows that the weights were trained on, those held out not among them.
     units : Standardization
         From the units of the data to those of the net.
     seed : int
@@ -48,6 +50,8 @@ class Fitted:
     margin: float
     history: list[dict[str, float]]
     fingerprint: RowFingerprint
+    teacher_fingerprint: RowFingerprint | None
+    trained_on: RowFingerprint
     image_shape: tuple[int, int, int] | None
     n_features_in: int
     feature_names_in: NDArray | None

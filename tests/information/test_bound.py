@@ -1,5 +1,6 @@
 """Lower bounds on the population's margin: closed forms, properties, and their errors."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, gammaln, xlogy
 
 from skvae.information import MarginBound, SequentialMargin, betting, margin, margin_lower_bound
 from skvae.information import bound as bound_module
@@ -360,6 +361,139 @@ def test_the_slack_is_what_the_documentation_says():
         assert 0 < np.mean(slacks) < 1.1 * most
 
 
+# Rows that are not drawn alike. There are few kinds of rows, so that every sample there can be
+# is a list of how often each comes, and its probability is known: the means are exact.
+
+
+def _counts(total, n_kinds):
+    """Yield all ways in which so many rows can be of so many kinds."""
+    for bars in itertools.combinations(range(total + n_kinds - 1), n_kinds - 1):
+        edges = [-1, *bars, total + n_kinds - 1]
+        yield np.diff(edges) - 1
+
+
+def _multinomial(counts, probabilities):
+    log_ways = gammaln(counts.sum() + 1) - gammaln(counts + 1).sum()
+    return math.exp(log_ways + xlogy(counts, probabilities).sum())
+
+
+def _hypergeometric(counts, available):
+    def log_ways(n, k):
+        return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+    if (counts > available).any():
+        return 0.0
+    of_all = log_ways(available.sum(), counts.sum())
+    return math.exp(log_ways(available, counts).sum() - of_all)
+
+
+def _mean_e_value_and_error(samples, reference, truth, confidence=0.6):
+    """Take exact means over samples: probability, teacher and draws of the student.
+
+    The e-value is against the margin that is the true one; an error is a bound above it.
+    """
+    mean_e_value = error = total = 0.0
+    for probability, T, log_q in samples:
+        watch = SequentialMargin(reference, null_margin=truth).update(T, log_q)
+        mean_e_value += probability * math.exp(watch.log_e_value)
+        found = margin_lower_bound(T, log_q, reference, confidence)
+        error += probability * (found.lower_bound > truth)
+        total += probability
+    assert total == pytest.approx(1, abs=1e-9)
+    return mean_e_value, error
+
+
+def test_rows_that_are_independent_but_not_alike():
+    # Twelve rows from each of two sites, each of two kinds. The margin that is bounded is the
+    # one of the mixture of the sites, with its average teacher.
+    T = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.05, 0.95]])
+    log_q = np.log([[0.7, 0.3], [0.5, 0.5], [0.15, 0.85], [0.3, 0.7]])
+    sites = [np.array([0.7, 0.3, 0, 0]), np.array([0, 0, 0.4, 0.6])]
+    reference, n_rows = np.array([0.5, 0.5]), 12
+    mixture = (sites[0] + sites[1]) / 2
+    average = mixture @ T
+    row_margins = (T * (_mixed(log_q, reference) - np.log(average))).sum(axis=1)
+    truth = mixture @ row_margins
+    # At this average one site is above the margin of the mixture, the other below.
+    assert sites[0] @ row_margins > truth + 0.1 > sites[1] @ row_margins + 0.2
+
+    def samples():
+        for here, there in itertools.product(range(n_rows + 1), repeat=2):
+            counts = np.array([here, n_rows - here, there, n_rows - there])
+            probability = math.prod(
+                _multinomial(counts[kinds], site[kinds])
+                for site, kinds in zip(sites, (slice(2), slice(2, 4)), strict=True)
+            )
+            yield probability, np.repeat(T, counts, axis=0), np.repeat(log_q, counts, axis=0)
+
+    mean_e_value, error = _mean_e_value_and_error(samples(), reference, truth)
+    assert 0.9 < mean_e_value <= 1
+    assert error <= 0.4
+
+
+def test_rows_drawn_without_replacement():
+    # Fourteen of a list of twenty: the bound is one on the margin of the list.
+    T = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
+    log_q = np.log([[0.8, 0.2], [0.4, 0.6], [0.1, 0.9]])
+    available, n_rows = np.array([9, 7, 4]), 14
+    reference = np.array([0.5, 0.5])
+    rows = [np.repeat(values, available, axis=0) for values in (T, _mixed(log_q, reference))]
+    truth = margin(*rows)
+
+    def samples():
+        for counts in _counts(n_rows, 3):
+            probability = _hypergeometric(counts, available)
+            yield probability, np.repeat(T, counts, axis=0), np.repeat(log_q, counts, axis=0)
+
+    mean_e_value, error = _mean_e_value_and_error(samples(), reference, truth)
+    assert 0.9 < mean_e_value <= 1
+    assert error <= 0.4
+
+
+@pytest.mark.parametrize("n_draws", [1, 2])
+@pytest.mark.parametrize("shares", [[0.5, 0.5], [0.8, 0.3]])
+def test_fixed_rows_whose_codes_are_drawn(n_draws, shares):
+    # Two rows, each there in several copies with draws of their own, and a code of two values.
+    # With equal shares the encoder is constant; the teacher tells the rows apart all the same.
+    T = np.array([[1.0, 0.0], [0.0, 1.0]])
+    log_q = np.log([[0.7, 0.3], [0.35, 0.65]])
+    reference, n_copies = np.array([0.6, 0.4]), 8 // n_draws
+    codes = [np.array([share, 1 - share]) for share in shares]
+    scores = np.stack(codes) @ _mixed(log_q, reference)
+    truth = np.mean((T * (scores - np.log(T.mean(axis=0)))).sum(axis=1))
+    assert (truth <= 0) == (shares[0] == shares[1])
+    # All that a row's draws can be, and with what probability.
+    outcomes = list(itertools.product([0, 1], repeat=n_draws))
+    chances = np.array([[code[list(drawn)].prod() for drawn in outcomes] for code in codes])
+
+    def samples():
+        for first, second in itertools.product(_counts(n_copies, len(outcomes)), repeat=2):
+            probability = _multinomial(first, chances[0]) * _multinomial(second, chances[1])
+            drawn = np.repeat(outcomes * 2, np.concatenate([first, second]), axis=0)
+            yield probability, np.repeat(T, n_copies, axis=0), log_q[drawn.T]
+
+    mean_e_value, error = _mean_e_value_and_error(samples(), reference, max(truth, 0.0))
+    assert 0.9 < mean_e_value <= 1
+    assert error <= 0.4
+
+
+def test_a_constant_encoder_is_not_certified_on_rows_that_all_was_fitted_to():
+    # Ten rows, each there in 25 copies, and a teacher that was given the answers. The witness
+    # reads noise.
+    rng = np.random.default_rng(0)
+    T = np.repeat(np.eye(2), 125, axis=0)
+    certified = {"own draws": 0, "shared draws": 0}
+    for _ in range(200):
+        for name, n_codes in (("own draws", 250), ("shared draws", 10)):
+            code = np.repeat(rng.standard_normal(n_codes), 250 // n_codes)
+            log_q = _log_softmax(0.5 * code[:, np.newaxis] * [1, -1])
+            found = margin_lower_bound(T, log_q, [0.5, 0.5])
+            certified[name] += found.lower_bound > 0
+    assert certified["own draws"] <= 10
+    # Copies that share a draw are not what the statement is about.
+    assert certified["shared draws"] > 10
+
+
 # Row by row
 
 
@@ -391,6 +525,48 @@ def test_evidence_grows_and_says_which_margin_it_is_against():
     against_half.update(T, log_q)
     assert 0 < early < against_nothing.log_e_value
     assert against_half.log_e_value < against_nothing.log_e_value
+
+
+def test_draws_of_a_batch_are_averaged_as_by_the_bound():
+    rng = np.random.default_rng(0)
+    T, log_q = _clusters(rng, 300, 4)
+    draws = np.stack([_log_softmax(log_q + rng.standard_normal(log_q.shape)) for _ in range(3)])
+    watch = SequentialMargin(_uniform(4)).update(T[:100], draws[:, :100])
+    watch.update(T[100:], list(draws[:, 100:]))
+    # A witness of the geometric mean of the mixed ones scores as they do on average.
+    scores = np.mean([_mixed(draw, _uniform(4)) for draw in draws], axis=0)
+    blocks = [((T * scores).sum(axis=1), T)]
+    least = betting.least_log_e_value(blocks, watch._bets, 0.0, T.mean(axis=0))
+    assert watch.n_samples == 300
+    assert watch.log_e_value == pytest.approx(least.certified, abs=1e-4)
+    one = SequentialMargin(_uniform(4)).update(T, log_q[np.newaxis])
+    assert one.log_e_value == SequentialMargin(_uniform(4)).update(T, log_q).log_e_value
+    with pytest.raises(ValueError, match="at least one draw"):
+        watch.update(T, draws[:0])
+
+
+def test_noise_that_comes_again_in_every_batch_is_taken_for_evidence():
+    # The codes of two kinds of rows are N(-1/2, 1) and N(1/2, 1), and the witness is too sure.
+    nodes, shares = np.polynomial.hermite_e.hermegauss(200)
+    too_sure = 0.98 * expit(2.8 * (nodes + 0.5)) + 0.01
+    assert -0.02 < shares @ np.log(2 * too_sure) / shares.sum() < 0
+    rng = np.random.default_rng(0)
+    crossed = {"drawn anew": 0, "the same": 0}
+    for _ in range(40):
+        same = rng.standard_normal(20)
+        for noise_of_batches in crossed:
+            watch = SequentialMargin([0.5, 0.5])
+            for _ in range(20):
+                anew = rng.standard_normal(20)
+                noise = anew if noise_of_batches == "drawn anew" else same
+                side = rng.integers(0, 2, 20)
+                logits = 2.8 * (noise + side - 0.5)[:, np.newaxis] * [-0.5, 0.5]
+                watch.update(np.eye(2)[side], _log_softmax(logits))
+                if watch.log_e_value >= LOG_20:
+                    crossed[noise_of_batches] += 1
+                    break
+    assert crossed["drawn anew"] <= 2
+    assert crossed["the same"] > 4
 
 
 def test_watching_does_not_raise_the_error():

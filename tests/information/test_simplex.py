@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from skvae.information import alignment_cost, best_constant_student, margin, teacher_information
 from skvae.information.simplex import (
@@ -138,7 +138,7 @@ def test_design_minimises_what_it_says(weight, biased):
 
 
 @given(st.floats(0.3, 8.0), st.floats(0.1, 8.0), st.floats(0.1, 100.0))
-def test_design_at_a_sample_is_a_promise_that_its_posterior_keeps(scale, beta, weight):
+def test_margin_of_a_design_at_a_sample_is_below_that_of_its_posterior(scale, beta, weight):
     T = distributions(4, n_samples=15)
     average = best_constant_student(T)
     design = design_alpha(T, scale, beta, weight, average, latent="sample")
@@ -167,6 +167,78 @@ def test_design_at_a_sample_has_the_best_variance_for_its_bound():
     assert design.variance == pytest.approx(best.x, rel=1e-4)
 
 
+@given(st.floats(0.3, 8.0), st.floats(0.1, 8.0), st.floats(0.1, 100.0))
+def test_proved_margin_follows_from_that_of_the_design(scale, beta, weight):
+    T = distributions(4, n_samples=15)
+    at_mean, at_sample = (
+        design_alpha(T, scale, beta, weight, T.mean(axis=0), latent)
+        for latent in ("mean", "sample")
+    )
+    worth = weight * at_mean.margin - beta * at_mean.rate
+    assert at_mean.proved_margin == pytest.approx(worth / weight, abs=1e-12)
+    # No worth at a sample is positive unless alignment weighs more than the rate.
+    worth = weight * at_sample.margin - beta * at_sample.rate
+    expected = worth / (weight - beta) if worth > 0 else worth / weight
+    assert at_sample.proved_margin == pytest.approx(expected, abs=1e-9)
+    assert at_mean.proved_margin <= at_mean.margin
+    assert at_sample.proved_margin <= at_sample.margin
+
+
+@pytest.mark.parametrize(
+    ("scale", "beta", "weight", "tight"),
+    [
+        (2.0, 1.0, 10.0, 0.02),
+        (1.0, 1.0, 30.0, 0.03),
+        (3.0, 2.0, 5.0, 0.15),
+        (2.0, 1.0, 0.5, 0.03),
+    ],
+)
+def test_no_code_that_costs_no_more_has_less_than_the_proved_margin(scale, beta, weight, tight):
+    # The least margin of all Gaussian codes of two rows and two components, by quadrature.
+    T = np.array([[0.99, 0.01], [0.01, 0.99]])
+    design = design_alpha(T, scale, beta, weight, T.mean(axis=0), latent="sample")
+    nodes, shares = np.polynomial.hermite_e.hermegauss(60)
+    shares = shares / shares.sum()
+
+    def margin_and_rate(parameters):
+        mean, log_variance = parameters[:2, np.newaxis], parameters[2:, np.newaxis]
+        draws = (mean + np.exp(log_variance / 2) * nodes).reshape(-1, 1)
+        log_q = read(draws, scale).reshape(2, -1, 2)
+        scores = np.einsum("ik,ijk,j->i", T, log_q, shares)
+        variance = np.exp(log_variance)
+        rate = np.mean(0.5 * (mean**2 + variance - 1 - log_variance))
+        return np.mean(scores) + np.log(2), rate
+
+    def excess(parameters):
+        found, rate = margin_and_rate(parameters)
+        return weight * (found - design.margin) - beta * (rate - design.rate)
+
+    codes = design.alpha * analytic_code(T, scale)[:, 0]
+    start = np.concatenate([codes, np.full(2, np.log(design.variance))])
+    least = minimize(
+        lambda parameters: margin_and_rate(parameters)[0],
+        start,
+        constraints={"type": "ineq", "fun": excess},
+        method="SLSQP",
+    )
+    assert excess(least.x) > -1e-6
+    assert design.proved_margin - 1e-6 <= least.fun <= design.proved_margin + tight
+
+
+def test_an_optimum_may_have_less_than_the_designed_margin():
+    # At the mean each row has a code of its own that is best for the objective.
+    T = np.array([[0.6, 0.4], [0.5, 0.5], [0.45, 0.55]])
+    average = T.mean(axis=0)
+    design = design_alpha(T, 1.0, 1.0, 30.0, average)
+
+    def cost(code, row):
+        return code**2 / 2 - 30 * row @ read(np.array([[code]]), 1.0, average)[0]
+
+    codes = np.array([minimize_scalar(cost, args=(row,)).x for row in T])
+    optimum = margin(T, read(codes[:, np.newaxis], 1.0, average))
+    assert design.proved_margin <= optimum < design.margin
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e-2, 2.0, 1e4, 1e6])
 @pytest.mark.parametrize("beta", [0.0, 1e-8, 1.0, 1e300])
 def test_design_is_plain_and_finite_at_every_scale(scale, beta):
@@ -181,6 +253,7 @@ def test_design_is_plain_and_finite_at_every_scale(scale, beta):
 def test_design_without_alignment_is_the_origin_and_without_prior_the_whole_code():
     T = distributions(5)
     assert design_alpha(T, alignment_weight=0.0).alpha == 0
+    assert design_alpha(T, alignment_weight=0.0).proved_margin == -np.inf
     assert design_alpha(T, beta=0.0).alpha == 1
     assert design_alpha(T, beta=0.0).margin == pytest.approx(teacher_information(T))
 

@@ -118,7 +118,8 @@ def test_held_out_bound_is_recorded_and_below_the_held_out_margin(
 def test_early_stopping_holds_out_shuffled_rows(small_vae, clusters):
     # The clusters lie one after the other: an unshuffled split would lose one.
     vae = small_vae(early_stopping=True, validation_fraction=0.3).fit(clusters)
-    chosen, held_out = split_rows(vae.validation_fraction, 180, seed=0)
+    chosen, held_out, is_fresh = split_rows(vae.validation_fraction, np.ones(180, bool), 0)
+    assert is_fresh
     assert len(held_out) == 54
     assert sorted([*chosen, *held_out]) == list(range(180))
     assert len(set(held_out // 60)) == 3
