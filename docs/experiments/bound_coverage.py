@@ -4,7 +4,13 @@ Every population is a finite list of rows, equally likely, so that its margin is
 exactly; samples are drawn from it with replacement. The reference is the average teacher
 of 1,000 other draws, as the average over a training set would be.
 
+The monitor is `SequentialMargin`, watched batch by batch: the codes of rows of two kinds are
+N(-0.5, 1) and N(0.5, 1), and the margin of a witness that is too sure of them, mixed with the
+reference, is just below zero. Reaching an e-value of 20 is a false alarm.
+
     python docs/experiments/bound_coverage.py --out docs/experiments/bound_coverage.json
+
+With ``--part monitor`` that part alone is run, and what the file has of the other is kept.
 """
 
 from __future__ import annotations
@@ -16,13 +22,19 @@ from pathlib import Path
 
 import numpy as np
 
-from skvae.information import margin, margin_lower_bound
+from skvae.information import SequentialMargin, margin, margin_lower_bound
 
 ROWS = 20_000
 SIZES = (200, 500, 2_000)
 METHODS = ("e-value", "normal")
 MIXING = 0.02
 SEED = 0
+# The log odds that the witness of the monitor gives to a code of one.
+TOO_SURE = 2.775
+MEAN_CODE = 0.5
+BATCH_ROWS = 20
+MOST_BATCHES = 60
+NOISES = ("drawn anew", "the same in every batch")
 
 
 def log_softmax(logits):
@@ -116,7 +128,7 @@ POPULATIONS = {
 }
 
 
-def run(repetitions):
+def run_bounds(repetitions):
     results = []
     for index, (name, make) in enumerate(POPULATIONS.items()):
         rng = np.random.default_rng([SEED, index])
@@ -148,7 +160,44 @@ def run(repetitions):
     return results
 
 
-def table(results, repetitions):
+def read_two(codes):
+    """Return log probabilities of the two kinds of rows, of which codes above 0 are one."""
+    log_odds = TOO_SURE * codes
+    return np.stack([-np.logaddexp(0, log_odds), -np.logaddexp(0, -log_odds)], axis=-1)
+
+
+def margin_of_the_monitored():
+    """Return the margin of the mixed witness, by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    # By symmetry both kinds of rows score alike.
+    score = mixed(read_two(nodes + MEAN_CODE), 0.5)[:, 1]
+    return float(weights @ score / weights.sum() + np.log(2))
+
+
+def run_monitor(repetitions):
+    rng = np.random.default_rng([SEED, *b"monitor"])
+    results = []
+    for noise_of_batches in NOISES:
+        alarms = 0
+        for _ in range(repetitions):
+            monitor = SequentialMargin([0.5, 0.5], mixing=MIXING)
+            same = rng.standard_normal(BATCH_ROWS)
+            for _ in range(MOST_BATCHES):
+                kind = rng.integers(0, 2, BATCH_ROWS)
+                noise = rng.standard_normal(BATCH_ROWS)
+                if noise_of_batches != "drawn anew":
+                    noise = same
+                codes = MEAN_CODE * (2 * kind - 1) + noise
+                monitor.update(np.eye(2)[kind], read_two(codes))
+                if monitor.log_e_value >= np.log(20):
+                    alarms += 1
+                    break
+        results.append({"noise": noise_of_batches, "false_alarms": alarms / repetitions})
+    return results
+
+
+def table_of_bounds(record):
+    results, repetitions = record["results"], record["repetitions"]
     lines = [
         f"95% lower bounds on the margin of the mixed witness, in nats; {repetitions} samples.",
         "Error: share of bounds above the population's margin; slack: mean distance below it.",
@@ -167,16 +216,44 @@ def table(results, repetitions):
     return "\n".join(lines)
 
 
+def table_of_monitor(record):
+    lines = [
+        f"A monitor of batches of {BATCH_ROWS} rows, at most {MOST_BATCHES} of them, which "
+        "stops at an e-value of 20.",
+        f"Margin of the mixed witness {margin_of_the_monitored():.4f} nats; "
+        f"{record['repetitions']} repetitions.",
+        "",
+        f"{'noise of the codes':32}{'false alarms':>14}",
+    ]
+    lines += [f"{row['noise']:32}{row['false_alarms']:14.1%}" for row in record["results"]]
+    return "\n".join(lines)
+
+
+# What is run, how often if nothing is said, and how it is printed.
+PARTS = {
+    "bounds": (run_bounds, 1_000, table_of_bounds),
+    "monitor": (run_monitor, 200, table_of_monitor),
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=1_000)
-    parser.add_argument("--out", type=Path, help="JSON file; the table goes beside it as .txt")
+    parser.add_argument("--part", choices=PARTS, help="one part alone, in place of both")
+    parser.add_argument("--repetitions", type=int, help="default: 1000 samples, 200 monitors")
+    parser.add_argument("--out", type=Path, help="JSON file; the tables go beside it as .txt")
     arguments = parser.parse_args()
-    results = run(arguments.repetitions)
-    printed = table(results, arguments.repetitions)
+    record = {}
+    if arguments.part and arguments.out and arguments.out.exists():
+        record = json.loads(arguments.out.read_text())
+    for part in [arguments.part] if arguments.part else PARTS:
+        run, usual, _ = PARTS[part]
+        repetitions = arguments.repetitions or usual
+        results = run(repetitions)
+        record[part] = {"repetitions": repetitions, "seed": SEED, "results": results}
+    tables = [PARTS[part][2](record[part]) for part in PARTS if part in record]
+    printed = "\n\n".join(tables)
     print("\n" + printed)
     if arguments.out:
-        record = {"repetitions": arguments.repetitions, "seed": SEED, "results": results}
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
         arguments.out.with_suffix(".txt").write_text(printed + "\n")
 

@@ -7,8 +7,26 @@ from typing import Any
 import numpy as np
 from joblib import Memory
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils._param_validation import Interval
 
-__all__ = ["same_settings", "unfrozen"]
+__all__ = ["NumberInterval", "same_settings", "unfrozen"]
+
+
+class NumberInterval(Interval):
+    """`Interval` of scikit-learn, without the truth values that Python takes for numbers.
+
+    Examples
+    --------
+    >>> from numbers import Integral
+    >>> from skvae._common.parameters import NumberInterval
+    >>> positive = NumberInterval(Integral, 1, None, closed="left")
+    >>> positive.is_satisfied_by(1), positive.is_satisfied_by(True)
+    (True, False)
+    """
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is a number in the interval."""
+        return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
 
 
 def unfrozen(estimator: Any) -> Any:

@@ -36,6 +36,12 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
+    is_whole = isinstance(random_state, (int, np.integer)) and random_state is not True
+    if not is_whole or random_state is False or random_state < 0:
+        raise ValueError(
+            "random_state must be a whole number of at least 0, a numpy.random.RandomState or "
+            f"None, got {random_state!r}."
+        )
     return int(random_state)
 
 

@@ -126,10 +126,10 @@ class Evidence:
 
     @property
     def view_gap(self) -> float | None:
-        """What the witness costs on the teacher of X, less that on its other view."""
+        """Margin under the view that was given, less that under the teacher of X."""
         if not self.other_view.n_samples:
             return None
-        return self.other_view.alignment_cost - self.statistics["mean"][0].alignment_cost
+        return self.statistics["mean"][0].margin - self.other_view.margin
 
     @property
     def rows(self) -> str:

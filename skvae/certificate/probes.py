@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, _fit_context, clone
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skvae._common.parameters import NumberInterval
 from skvae.information.boundary import check_teacher
 from skvae.rows.numbers import check_rows
 
@@ -58,8 +58,8 @@ class SoftmaxProbe(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "penalty": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "penalty": [NumberInterval(Real, 0, None, closed="left")],
+        "max_iter": [NumberInterval(Integral, 1, None, closed="left")],
     }
 
     def __init__(self, penalty=1e-3, max_iter=200):

@@ -64,14 +64,16 @@ class CertificateReport:
         Latent dimensions whose posterior mean varies by more than 0.01 over the rows.
     margin_reconstruction : float
         ``I_T`` less the mean divergence of the teacher on the reconstructions from the
-        teacher on the rows; above 0 the decoder passes on what the teacher sees. Of all
-        rows up to 4,096; beyond, of that many of them, each with the same chance.
+        teacher on the rows; above 0 the decoder passes on what the teacher sees. Of all rows up
+        to 2,048; beyond, of that many of them, each with the same chance. Of these rows, at the
+        posterior mean; it has no bound.
     view_gap : float
-        What the witness costs on the teacher of X, less its cost on the teacher of the
-        other view that was given: what a certificate under the teacher of X would lose.
-        None unless the two views have the same columns.
+        Margin at the mean under the view that was given, less that of the same witness under
+        the teacher of X: what the margin on these rows would lose under the teacher of X. It is
+        of the sample, and no bound. None unless the two views have the same columns.
     tau : float
-        Safety margin asked for.
+        Safety margin that the lower bound is compared with, and so one of the mixed witness,
+        not of the witness itself.
     latent : {"mean", "sample"}
         The read that decides.
     n_samples : int
@@ -81,7 +83,7 @@ class CertificateReport:
         others. Behind other steps of a pipeline rows that are not told again are "unknown".
     teacher_rows : {"held-out", "training", "mixed", "unknown"}
         Whether the teacher was fitted to the rows. "unknown" where nobody said what a teacher
-        that is given was fitted to: if it has seen them, the bound on the margin does not hold.
+        that is given was fitted to: if it has seen them, the bound speaks of no others.
     n_distinct : int or None
         Number of distinct rows; copies of a row are not independent of each other. None where
         the rows hold text.
@@ -213,7 +215,9 @@ class CertificateReport:
         elif self.teacher_rows in ("training", "mixed"):
             remarks.append("The teacher has seen rows of these: the bound speaks of no others.")
         elif self.teacher_rows == "unknown":
-            remarks.append("The teacher may have seen these rows; if so, the bound fails.")
+            remarks.append(
+                "The teacher may have seen these rows; if so, the bound speaks of no others."
+            )
         if self.has_copies:
             remarks.append(
                 "Copies of rows are not independent: the bound asks for rows that are."
@@ -245,14 +249,16 @@ class CertificateReport:
 
 @dataclass(frozen=True)
 class SimultaneousReport:
-    """Certificates of one code by several teachers, whose bounds hold together.
+    """Certificates of one code by several teachers, whose bounds at each read hold together.
 
     Attributes
     ----------
     reports : tuple of CertificateReport
         One for each teacher, each at a confidence that makes the family hold.
     confidence : float
-        Confidence with which all lower bounds hold at once (Bonferroni).
+        Confidence with which the lower bounds of all teachers at one read hold at once
+        (Bonferroni). Those of both reads err at most twice as often: go by the read that was
+        named.
     """
 
     reports: tuple[CertificateReport, ...]
@@ -279,8 +285,8 @@ class SimultaneousReport:
     def _head(self) -> str:
         number = sum(report.certified for report in self.reports)
         return (
-            f"Certified by {number} of {len(self.reports)} teachers; all bounds hold together "
-            f"with confidence {self.confidence:.4g}."
+            f"Certified by {number} of {len(self.reports)} teachers; at each read all bounds "
+            f"hold with confidence {self.confidence:.4g}."
         )
 
     def __str__(self) -> str:

@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import UNUSED
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skvae._common.ambient import undisturbed
+from skvae._common.parameters import NumberInterval
 from skvae._common.threads import is_small_table, n_threads, one_thread_if, side_by_side
 from skvae.certificate.evidence import Evidence
 from skvae.certificate.probes import SoftmaxProbe
@@ -35,6 +36,7 @@ from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.subjects import Subject
 from skvae.exceptions import BrokenBoundError
 from skvae.information import SequentialMargin
+from skvae.information.betting import check_share
 from skvae.rows.sources import as_rows
 
 __all__ = ["ConstantCollapseCertificate"]
@@ -54,14 +56,17 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     The score is ``G_tau = I_T - L - tau`` on the rows it is given: the teacher, its
     average, its information ``I_T`` and the cost ``L`` of the witness all come from the
-    same rows. With a `confidence` it is instead a lower confidence bound on the margin
-    of the population, less tau; above 0 the code is then certified not to be constant in
-    x, and nothing more. Higher is better. Score rows that were not in `fit`.
+    same rows. With a `confidence` it is instead a lower confidence bound, less tau, on the
+    population margin of the *mixed* witness, 98% of the witness and 2% of a constant: a witness
+    of the code too, so that above 0 the code is certified not to be constant in x, and nothing
+    more. The margin of the witness itself may be far lower, where it is sure and wrong on rare
+    rows. Higher is better. Score rows that neither the model nor its teacher was fitted to.
 
     Parameters
     ----------
     tau : float, default=0.0
-        Safety margin in nats, at least 0.
+        Nats, at least 0, that are taken off the score and that a report compares the lower
+        bound with: with a bound, a margin of the mixed witness, not of the witness itself.
     latent : {"mean", "sample"}, default="mean"
         What the witness reads: the posterior mean (the published certificate), or draws
         of the code, which are what the decoder sees.
@@ -77,8 +82,8 @@ class ConstantCollapseCertificate(BaseEstimator):
     teacher : fitted estimator with predict_proba, a list of them, or None, default=None
         Used in place of the model's own teacher, which its own witness was trained on: a
         probe then takes the witness's place. Needed for a model that has no teacher. A
-        list gives one report each; their bounds hold together at the confidence asked
-        for (each at ``1 - (1 - confidence) / n_teachers``), and the worst is the score.
+        list gives one report each; at each read their bounds hold together at the confidence
+        asked for (each at ``1 - (1 - confidence) / n_teachers``), and the worst is the score.
     witness : estimator with fit(codes, T) and predict_log_proba(codes), or None, default=None
         The probe: cloned and fitted to codes alone, never to the rows that it scores.
         None is `skvae.certificate.SoftmaxProbe()`, a linear softmax.
@@ -114,15 +119,15 @@ class ConstantCollapseCertificate(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "tau": [Interval(Real, 0, None, closed="left")],
+        "tau": [NumberInterval(Real, 0, None, closed="left")],
         "latent": [StrOptions({"mean", "sample"})],
-        "confidence": [Interval(Real, 0, 1, closed="neither"), None],
+        "confidence": [NumberInterval(Real, 0, 1, closed="neither"), None],
         "method": [StrOptions({"e-value", "normal"})],
-        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "n_draws": [NumberInterval(Integral, 1, None, closed="left")],
         "teacher": [HasMethods(["predict_proba"]), list, tuple, None],
         "witness": [HasMethods(["fit", "predict_log_proba"]), None],
         "probe": ["boolean"],
-        "random_state": [Interval(Integral, 0, None, closed="left")],
+        "random_state": [NumberInterval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -183,7 +188,9 @@ class ConstantCollapseCertificate(BaseEstimator):
         Returns
         -------
         margin : float
-            ``G_tau``, or its lower bound, in nats; at most ``I_T - tau``. The worst of
+            ``G_tau`` of the witness on these rows or, with a `confidence`, the lower bound on
+            the population margin of the mixed witness, less tau, in nats; at most ``I_T -
+            tau``. The worst of
             them where several teachers were given.
 
         Raises
@@ -283,6 +290,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         >>> from sklearn.datasets import load_iris
         >>> from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
         >>> from skvae.information import SequentialMargin
+        from skvae.information.betting import check_share
         >>> X = load_iris().data
         >>> vae = TeacherGuidedVAE(random_state=0, lr=1e-2).fit(X[::2])
         >>> monitor = SequentialMargin(vae.average_teacher_)
@@ -381,13 +389,18 @@ class ConstantCollapseCertificate(BaseEstimator):
         varies = rate_is_up and evidence.active_units != 0
         return "uncertified" if varies or (by_probe and by_probe.certified) else "collapsed"
 
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        if self.confidence is not None:
+            check_share(float(self.confidence), "confidence")
+
     def _report_confidence(self) -> float:
         return REPORT_CONFIDENCE if self.confidence is None else float(self.confidence)
 
     def _one_by_one(
         self, confidence: float | None, X: Any, X_teacher: Any
     ) -> list[ConstantCollapseCertificate]:
-        """One certificate a teacher, whose bounds hold together at this confidence."""
+        """One certificate a teacher, whose bounds at each read hold at this confidence."""
         if hasattr(X, "__next__") or hasattr(X_teacher, "__next__"):
             raise ValueError(
                 "Several teachers read the rows one after the other, and an iterator can be "

@@ -14,9 +14,10 @@ class ArmComparisonDisplay:
     """Lower bound on the margin against rate: who pays nats, and who can show for it.
 
     A filled marker is the bound of the model's own witness, an open one that of a probe
-    fitted to its codes, both at the sample read. Above zero the code is certified not to be
-    constant in x, and no more; an open marker above zero over a filled one below it is a
-    code that keeps what the teacher says, and a witness that does not use it.
+    fitted to its codes, both at the sample read. Above zero the code is, at the bound's
+    confidence, certified not to be constant in x, and no more; an open marker above zero over
+    a filled one below it is a code that keeps what the teacher says, and a witness that does
+    not use it.
 
     Parameters
     ----------

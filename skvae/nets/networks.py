@@ -14,7 +14,7 @@ from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.nets.layers import multilayer_perceptron
 from skvae.nets.likelihoods import LIKELIHOODS
-from skvae.nets.own_modules import multiply_adds, own_module
+from skvae.nets.own_modules import check_made, multiply_adds, own_module
 from skvae.nets.witnesses import begin_witness
 
 __all__ = [
@@ -57,8 +57,11 @@ class ModuleEncoder(nn.Module):
 
         With `overwrite` the rows need not be what they were afterwards.
         """
+        n_rows = len(x)
         made = self.layers(self.seen(x, out=x if overwrite else None))
         mean, log_variance = made if isinstance(made, tuple) else made.chunk(2, dim=1)
+        # A module of someone else may do in use what it did not do when it was tried.
+        check_made("encoder", n_rows, mean, log_variance)
         return mean, log_variance
 
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
@@ -124,7 +127,9 @@ class ModuleDecoder(nn.Module):
 
         Only an autoregressive decoder looks at the rows `x`.
         """
-        return self.layers(latent).flatten(1)
+        made = self.layers(latent).flatten(1)
+        check_made("decoder", len(latent), made)
+        return made
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of rows given what `forward` made of their codes."""

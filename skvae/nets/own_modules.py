@@ -18,6 +18,7 @@ from skvae._common.randomness import derive_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 
 __all__ = [
+    "check_made",
     "check_own_modules",
     "is_same_part",
     "multiply_adds",
@@ -116,6 +117,17 @@ def is_same_part(one: Any, other: Any) -> bool:
     if isinstance(one, (np.ndarray, Tensor)):
         return type(one) is type(other) and np.array_equal(one, other)
     return bool(one == other)
+
+
+def check_made(name: str, n_rows: int, *made: Tensor) -> None:
+    """Refuse what a module made that has not a row for each that it was given."""
+    for part in made:
+        if len(part) != n_rows or part.shape != made[0].shape:
+            shapes = " and ".join(str(tuple(each.shape)) for each in made)
+            raise ValueError(
+                f"{name} must return a row for each that it is given, all of one width: it was "
+                f"given {n_rows} and returned {shapes}."
+            )
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""What a teacher promises, measured on rows that its refits have not seen."""
+"""What a teacher is worth, measured on rows that its refits have not seen."""
 
 from __future__ import annotations
 

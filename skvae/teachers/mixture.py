@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skvae._common.parameters import NumberInterval
 from skvae._common.randomness import draw_seed, seed_unset_random_states
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.numbers import check_rows
@@ -92,14 +93,14 @@ class GaussianMixtureTeacher(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "pca_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [NumberInterval(Integral, 1, None, closed="left")],
+        "pca_components": [NumberInterval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "floor": [Interval(Real, 0, 1, closed="left")],
-        "reg_covar": [Interval(Real, 0, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [NumberInterval(Real, 0, None, closed="neither")],
+        "floor": [NumberInterval(Real, 0, 1, closed="left")],
+        "reg_covar": [NumberInterval(Real, 0, None, closed="left")],
+        "n_init": [NumberInterval(Integral, 1, None, closed="left")],
+        "max_iter": [NumberInterval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
     # What `predict_proba` applies and `fit` never sees, with values that change nothing: one

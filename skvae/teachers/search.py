@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
     check_array,
@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 )
 
 from skvae._common.ambient import undisturbed
+from skvae._common.parameters import NumberInterval
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.rows.fingerprint import RowFingerprint
@@ -124,8 +125,8 @@ class TeacherSearch(BaseEstimator):
     - ``balance = exp(H(Tbar)) / K``: the share of the components that are in use;
     - ``stability``: the mean over pairs of refits of the adjusted mutual information
       (Vinh, Epps and Bailey, 2010) of the most probable components;
-    - ``margin`` and ``rate``: what `skvae.information.simplex.design_alpha` promises for a
-      simplex witness of scale 2 that answers ``Tbar`` to the code 0, at ``beta = 1`` and
+    - ``margin`` and ``rate``: what `skvae.information.simplex.design_alpha` designs for a
+    simplex witness of scale 2 that answers ``Tbar`` to the code 0, at ``beta = 1`` and
       ``alignment_weight = 10``.
 
     The last two are what the codes of that teacher are worth and what they cost, where
@@ -170,10 +171,10 @@ class TeacherSearch(BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "candidates": [dict, list, tuple, HasMethods(["fit", "predict_proba"]), None],
         "scoring": [StrOptions(set(SCORES)), callable, None],
-        "n_refits": [Interval(Integral, 2, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_teachers": [Interval(Integral, 1, None, closed="left")],
-        "max_rows": [Interval(Integral, 4, None, closed="left"), None],
+        "n_refits": [NumberInterval(Integral, 2, None, closed="left")],
+        "validation_fraction": [NumberInterval(Real, 0, 1, closed="neither")],
+        "n_teachers": [NumberInterval(Integral, 1, None, closed="left")],
+        "max_rows": [NumberInterval(Integral, 4, None, closed="left"), None],
         "n_jobs": [Integral, None],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "random_state": ["random_state"],

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
+from skvae._common.parameters import NumberInterval
 from skvae.information.boundary import check_teacher
 from skvae.rows.fingerprint import fingerprint_if_numbers
 
@@ -74,8 +75,8 @@ class TemperedTeacher(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict] = {
         "teacher": [HasMethods(["fit", "predict_proba"])],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "floor": [Interval(Real, 0, 1, closed="left")],
+        "temperature": [NumberInterval(Real, 0, None, closed="neither")],
+        "floor": [NumberInterval(Real, 0, 1, closed="left")],
     }
     _applied_after_fit: ClassVar[dict[str, float]] = {"temperature": 1.0, "floor": 0.0}
 

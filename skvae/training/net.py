@@ -99,6 +99,9 @@ class VAENet(NeuralNet):
     """
 
     is_aggressive_: bool
+    # Of a net that it goes on from: epochs at the front of the history, and before those.
+    n_epochs_resumed_ = 0
+    n_epochs_forgotten_ = 0
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
@@ -291,9 +294,21 @@ class VAENet(NeuralNet):
         """Whether a batch is too little work for a second thread."""
         return self.batch_size * self.module_.multiply_adds < SMALL_STEP
 
-    def resume_from(self, earlier: VAENet) -> None:
-        """Take over another net's history and the state of its optimiser, not its settings."""
-        self.history_ = History(earlier.history)
+    def on_epoch_begin(self, net, **kwargs):
+        """Begin a record, numbered from the first epoch of all."""
+        super().on_epoch_begin(net, **kwargs)
+        self.history.record("epoch", self.n_epochs_forgotten_ + len(self.history))
+
+    def resume_from(self, earlier: VAENet, most_epochs: int | None = None) -> None:
+        """Take over another net's history and the state of its optimiser, not its settings.
+
+        Of the history the last `most_epochs` are kept; None keeps all.
+        """
+        kept = earlier.history if most_epochs is None else earlier.history[-most_epochs:]
+        n_dropped = len(earlier.history) - len(kept)
+        self.n_epochs_forgotten_ = earlier.n_epochs_forgotten_ + n_dropped
+        self.n_epochs_resumed_ = len(kept)
+        self.history_ = History(kept)
         # A net that was trained in a stack has none.
         if hasattr(earlier, "scaler_"):
             self.scaler_ = earlier.scaler_
@@ -313,8 +328,8 @@ class VAENet(NeuralNet):
             }
         )
 
-    def plain_history(self, start: int = 0) -> list[dict[str, float]]:
-        """One record an epoch, of numbers alone, from the epoch after `start`."""
+    def plain_history(self) -> list[dict[str, float]]:
+        """One record an epoch of its own, of numbers alone."""
         return [
             {
                 "epoch": record["epoch"],
@@ -323,7 +338,7 @@ class VAENet(NeuralNet):
                 },
                 "seconds": record["dur"],
             }
-            for record in self.history[start:]
+            for record in self.history[self.n_epochs_resumed_ :]
         ]
 
 

@@ -49,7 +49,7 @@ def warn_of_seen_rows(n_held_out: int, n_fresh: int) -> None:
         "by rows that were trained on, and no bound is recorded of them. Add rows that "
         "neither has seen, or pass early_stopping=False.",
         SeenRowsWarning,
-        stacklevel=TO_CALLER + 4,
+        stacklevel=TO_CALLER + 2,
     )
 
 

@@ -52,6 +52,8 @@ __all__ = ["Course", "GivenRows", "course_of_fit", "finish", "split_rows", "trai
 
 # Rows whose distributions are worked on at a time.
 BLOCK_ROWS = 2**16
+# Passes of `partial_fit` that a history keeps: a stream has no end.
+MOST_PASSES = 1000
 # Rows, evenly spaced, from which a margin is designed.
 DESIGN_ROWS = 100_000
 
@@ -140,7 +142,12 @@ def course_of_fit(
     architecture = check_settings(settings, rows)
     if donor is not None:
         check_donor(donor, architecture)
+    most_epochs = MOST_PASSES if streaming else None
     history = donor.history if donor is not None and resume else []
+    n_epochs = donor.n_iter if donor is not None and resume else 0
+    if streaming:
+        # One more is to come.
+        history = history[1 - MOST_PASSES :]
     seed = donor.seed if donor is not None and resume else draw_seed(settings["random_state"])
     check_own_modules(architecture, seed)
     # A data frame reaches the teacher as it came, names and all.
@@ -241,13 +248,13 @@ def course_of_fit(
         held_out=validation,
         has_bound=is_fresh,
     )
-    with _torch_state(settings, seed, len(history)):
+    with _torch_state(settings, seed, n_epochs):
         with one_thread_if(True):
             net.initialize()
             if donor is not None:
                 copy_weights(donor.net, net, with_witness=keep_teacher)
             if donor is not None and resume:
-                net.resume_from(donor.net)
+                net.resume_from(donor.net, most_epochs)
         if settings["prefit_epochs"] and not resume:
             _prefit(settings, net, training, T, average_teacher, design)
         yield net, training
@@ -256,9 +263,9 @@ def course_of_fit(
         # The moments of the optimiser are twice the size of the weights.
         with one_thread_if(True):
             net.initialize_optimizer()
-    history = [*history, *net.plain_history(len(history))]
+    history = [*history, *net.plain_history()]
     inference = Inference(net, units, seed, given.owner)
-    _check_finite(settings, inference, rows, len(history))
+    _check_finite(settings, inference, rows, len(net.history) + net.n_epochs_forgotten_)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
     return Fitted(
         net=net,
@@ -358,8 +365,9 @@ def _designed(
     )
     if settings["verbose"]:
         print(
-            f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats "
-            f"(alpha {design.alpha:.3f}, I_T {teacher_information(T):.4f})"
+            f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
+            f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
+            f"alpha {design.alpha:.3f}, I_T {teacher_information(T):.4f})"
         )
     return design
 

@@ -43,8 +43,8 @@ from skvae.vae.advice import (
 from skvae.vae.course import Course, GivenRows, course_of_fit, train
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CodeReadings, Inference
-from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_support
-from skvae.vae.warm_start import check_columns, resolve_donor
+from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
+from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -68,15 +68,15 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     (parameters from `kl_warmup` to `aggressive_steps` change the second term or add to it)
     where ``T`` is a fixed teacher and ``q(k|z)`` a witness: a softmax head that sees the
-    code ``z`` and nothing else. A witness that costs less than the teacher
-    information is not constant in ``x``, and so ``z`` is not:
+    code ``z`` and nothing else. A witness that at the posterior mean costs less than the
+    teacher information is not constant over the rows, and so the mean is not:
     `ConstantCollapseCertificate` measures by how much. That is all it says; a certified
     code may still be a poor one in every other respect.
 
     Parameters
     ----------
     latent_dim : int, default=16
-        Dimensions of the latent code.
+        Dimensions of the latent code, at most 65,536.
     hidden_layer_sizes : int or sequence of int, default=(256, 256)
         Widths of the encoder's hidden layers; the decoder has them in reverse. Empty
         makes both linear. Of the dense architecture.
@@ -159,7 +159,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "linear" is trained with the rest, and so is "mlp", which has a hidden layer of 64
         units: it asks less of the code for the same margin. "simplex" is fixed, on the
         vertices of a regular simplex in the first K - 1 dimensions of the code for a teacher
-        with K components: a margin can be promised before training, `designed_margin_`. It
+        with K components: a margin can be designed on the training rows before training,
+        `designed_margin_`, which training need not reach. It
         wants ``latent_dim >= K - 1`` and a teacher without zeros.
     witness_scale : float, default=2.0
         Factor on the vertices of a simplex witness; positive. The larger, the smaller the
@@ -260,7 +261,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
         epoch by itself, at the read trained on.
-        ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force.
+        ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force. `partial_fit` keeps
+        the last 1,000 passes.
     design_ : Design
         The posterior that the simplex witness was designed for, computed before training.
         With ``witness="simplex"`` and a positive `alignment_weight` only, not where
@@ -268,8 +270,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         `n_importance_samples` change what the rate costs or the alignment is worth, and no
         more once `partial_fit` continues with other weights or another scale.
     designed_margin_ : float
-        Its margin, in nats, at the read trained on; at a sample a lower bound on it. Where
-        `design_` is.
+        Margin of that posterior on the training rows (evenly spaced ones of very many), in
+        nats, at the read trained on; at a sample a lower bound on it. Training may end below
+        it, and new rows may have less: `design_.proved_margin` is what every model has there
+        whose alignment and rate cost no more than the design's. Where `design_` is.
     net_ : VAENet
         The trained skorch net.
     device_ : str
@@ -578,7 +582,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.average_teacher_ = fitted.average_teacher
         self.margin_ = fitted.margin
         self.history_ = fitted.history
-        self.n_iter_ = len(fitted.history)
+        self.n_iter_ = fitted.n_iter
         self.fingerprint_ = fitted.fingerprint
         self.teacher_fingerprint_ = fitted.teacher_fingerprint
         self.image_shape_ = fitted.image_shape
@@ -667,10 +671,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             noise decode codes of your own: ``inverse_transform(codes)``.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
-            raise ValueError(
-                f"n_samples must be a whole number of at least 1, got {n_samples!r}."
-            )
+        check_count("n_samples", n_samples)
         return self._inference.draw(n_samples, self._generator("draws", random_state))
 
     def score_samples(
@@ -700,15 +701,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         Burda, Grosse and Salakhutdinov, arXiv 1509.00519.
         """
-        if n_importance_samples is not None and (
-            isinstance(n_importance_samples, bool)
-            or not isinstance(n_importance_samples, (int, np.integer))
-            or n_importance_samples < 1
-        ):
-            raise ValueError(
-                "n_importance_samples must be None or a whole number of at least 1, got "
-                f"{n_importance_samples!r}."
-            )
+        if n_importance_samples is not None:
+            check_count("n_importance_samples", n_importance_samples)
         rows = self._check_rows(X)
         if n_importance_samples is None or n_importance_samples == 1:
             return self._inference.elbo(rows)
@@ -877,6 +871,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @property
     def device_(self) -> str:
         return str(self.net_.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, "warm_start": without_ancestors(state["warm_start"])}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

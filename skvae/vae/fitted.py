@@ -60,3 +60,8 @@ class Fitted:
     teacher_setting: Any
     design: Design | None
     design_setting: tuple[Any, ...]
+
+    @property
+    def n_iter(self) -> int:
+        """Number of epochs trained, those that the history has forgotten among them."""
+        return int(self.history[-1]["epoch"]) if self.history else 0

@@ -88,10 +88,14 @@ class Inference:
     @property
     def is_thread_safe(self) -> bool:
         """Whether several threads may read rows at a time: through the library's own layers."""
+        return self._has_own_layers and torch.device(self.net.device).type == "cpu"
+
+    @property
+    def _has_own_layers(self) -> bool:
+        """Whether encoder and decoder are the library's own."""
         module = self.net.module_
         parts = type(module.encoder), type(module.decoder)
-        is_own = ModuleEncoder not in parts and ModuleDecoder not in parts
-        return is_own and torch.device(self.net.device).type == "cpu"
+        return ModuleEncoder not in parts and ModuleDecoder not in parts
 
     @undisturbed()
     def encode(self, rows: NDArray) -> NDArray[np.float32]:
@@ -219,7 +223,23 @@ class Inference:
     def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior of a chunk that nothing else is read of afterwards."""
         mean, log_variance = self.net.module_.encoder(x, overwrite=True)
+        if not self._has_own_layers:
+            self._check_codes(mean, log_variance)
         return mean, log_variance
+
+    def _check_codes(self, mean: Tensor, log_variance: Tensor) -> None:
+        """Refuse what a user's encoder made of rows that are finite."""
+        latent_dim = self.net.module_.latent_dim
+        if mean.shape[1] != latent_dim:
+            raise ValueError(
+                f"encoder must return codes of latent_dim={latent_dim}, as it did in training: "
+                f"it returned {mean.shape[1]} columns."
+            )
+        if not (torch.isfinite(mean).all() and torch.isfinite(log_variance).all()):
+            raise ValueError(
+                "encoder returned NaN or infinity for rows that are finite: look at its "
+                "layers, and for rows that are far from those of fit."
+            )
 
     def _witnessed(
         self,

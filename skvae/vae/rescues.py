@@ -127,7 +127,20 @@ def rescue(
         )
     if X_teacher_test is not None and X_test is None:
         raise ValueError("X_teacher_test is a view of the rows of X_test, which are missing.")
-    certificate = certificate or ConstantCollapseCertificate(latent="sample")
+    if certificate is None:
+        certificate = ConstantCollapseCertificate(latent="sample")
+    if not isinstance(certificate, ConstantCollapseCertificate):
+        raise TypeError(
+            "certificate must be a ConstantCollapseCertificate or None, got "
+            f"{type(certificate).__name__}."
+        )
+    certificate._validate_params()
+    unknown = sorted(parameters.keys() - donor.get_params(deep=False).keys())
+    if unknown:
+        raise TypeError(
+            f"{', '.join(unknown)} is no parameter of TeacherGuidedVAE that rescue could "
+            "change."
+        )
     rows, view = (X, X_teacher) if X_test is None else (X_test, X_teacher_test)
     before = _certify(certificate, donor, rows, view)
     # Training a model on never changes its net in place: what is shared stays as it is.

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
+from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
 
 __all__ = [
     "PARAMETER_CONSTRAINTS",
     "check_against_teacher",
+    "check_count",
     "check_number_of_steps",
     "check_settings",
     "check_support",
@@ -26,7 +28,8 @@ __all__ = [
 
 # Types and ranges of the constructor parameters, each by itself.
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
-    "latent_dim": [Interval(Integral, 1, None, closed="left")],
+    # Wider codes than this are a slip, and would take memory before they are told.
+    "latent_dim": [NumberInterval(Integral, 1, 2**16, closed="both")],
     "hidden_layer_sizes": ["array-like", Integral],
     "architecture": [StrOptions({"dense", "conv"})],
     "image_shape": ["array-like", None],
@@ -34,38 +37,38 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "encoder": [callable, None],
     "decoder": [callable, StrOptions({"autoregressive"}), None],
     "teacher": [HasMethods(["fit", "predict_proba"]), None],
-    "alignment_weight": [Interval(Real, 0, None, closed="left")],
-    "alignment_target": [Interval(Real, 0, 1, closed="neither"), None],
-    "beta": [Interval(Real, 0, None, closed="left")],
-    "kl_warmup": [Interval(Real, 0, 1, closed="both")],
-    "kl_cycles": [Interval(Integral, 1, None, closed="left")],
-    "free_bits": [Interval(Real, 0, None, closed="left")],
-    "kl_capacity": [Interval(Real, 0, None, closed="left"), None],
-    "mmd_weight": [Interval(Real, 0, None, closed="left")],
-    "tc_weight": [Interval(Real, 0, None, closed="left")],
-    "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
-    "aggressive_steps": [Interval(Integral, 0, None, closed="left")],
+    "alignment_weight": [NumberInterval(Real, 0, None, closed="left")],
+    "alignment_target": [NumberInterval(Real, 0, 1, closed="neither"), None],
+    "beta": [NumberInterval(Real, 0, None, closed="left")],
+    "kl_warmup": [NumberInterval(Real, 0, 1, closed="both")],
+    "kl_cycles": [NumberInterval(Integral, 1, None, closed="left")],
+    "free_bits": [NumberInterval(Real, 0, None, closed="left")],
+    "kl_capacity": [NumberInterval(Real, 0, None, closed="left"), None],
+    "mmd_weight": [NumberInterval(Real, 0, None, closed="left")],
+    "tc_weight": [NumberInterval(Real, 0, None, closed="left")],
+    "n_importance_samples": [NumberInterval(Integral, 1, None, closed="left")],
+    "aggressive_steps": [NumberInterval(Integral, 0, None, closed="left")],
     "likelihood": [StrOptions(set(LIKELIHOODS))],
     "decoder_variance": [
-        Interval(Real, 0, None, closed="neither"),
+        NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
     ],
     "witness_input": [StrOptions({"sample", "mean"})],
     "witness": [StrOptions({"linear", "mlp", "simplex"})],
-    "witness_scale": [Interval(Real, 0, None, closed="neither")],
-    "prefit_epochs": [Interval(Integral, 0, None, closed="left")],
-    "prefit_alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"design"})],
-    "guard": [Interval(Real, 0, None, closed="left"), None],
-    "batch_size": [Interval(Integral, 1, None, closed="left")],
-    "max_epochs": [Interval(Integral, 1, None, closed="left")],
-    "lr": [Interval(Real, 0, None, closed="neither")],
-    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "witness_scale": [NumberInterval(Real, 0, None, closed="neither")],
+    "prefit_epochs": [NumberInterval(Integral, 0, None, closed="left")],
+    "prefit_alpha": [NumberInterval(Real, 0, None, closed="neither"), StrOptions({"design"})],
+    "guard": [NumberInterval(Real, 0, None, closed="left"), None],
+    "batch_size": [NumberInterval(Integral, 1, None, closed="left")],
+    "max_epochs": [NumberInterval(Integral, 1, None, closed="left")],
+    "lr": [NumberInterval(Real, 0, None, closed="neither")],
+    "weight_decay": [NumberInterval(Real, 0, None, closed="left")],
     "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-    "tol": [Interval(Real, 0, None, closed="left")],
+    "validation_fraction": [NumberInterval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [NumberInterval(Integral, 1, None, closed="left")],
+    "tol": [NumberInterval(Real, 0, None, closed="left")],
     "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
-    "max_teacher_rows": [Interval(Integral, 2, None, closed="left")],
+    "max_teacher_rows": [NumberInterval(Integral, 2, None, closed="left")],
     "memory": [None, str, os.PathLike, HasMethods(["cache"])],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
@@ -126,6 +129,13 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         "encoder": settings["encoder"],
         "decoder": settings["decoder"],
     }
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
 
 
 def check_against_teacher(

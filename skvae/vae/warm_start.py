@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from skvae._common.parameters import unfrozen
@@ -23,6 +24,7 @@ __all__ = [
     "copy_weights",
     "resolve_donor",
     "with_fresh_witness",
+    "without_ancestors",
 ]
 
 
@@ -45,6 +47,20 @@ def resolve_donor(warm_start: Any, kind: type) -> Any:
             "warm_start=sklearn.frozen.FrozenEstimator(fitted), which survives cloning."
         ) from error
     return donor
+
+
+def without_ancestors(warm_start: Any) -> Any:
+    """Return a donor without what it once started from, which nobody asks for any more.
+
+    A chain of models, each started from the one before, would be pickled as a whole.
+    """
+    donor = unfrozen(warm_start)
+    if isinstance(donor, (bool, np.bool_)):
+        return warm_start
+    # Not by `copy`, which would ask it for its own donor first.
+    alone = object.__new__(type(donor))
+    vars(alone).update({**vars(donor), "warm_start": False})
+    return FrozenEstimator(alone) if isinstance(warm_start, FrozenEstimator) else alone
 
 
 def check_columns(donor: Any, X: Any) -> None:

@@ -144,7 +144,7 @@ def fitted_simplex(simplex_vae, clusters):
 
 
 @pytest.mark.parametrize("witness_input", ["sample", "mean"])
-def test_training_reaches_the_margin_that_was_promised(simplex_vae, clusters, witness_input):
+def test_training_reaches_the_margin_that_was_designed(simplex_vae, clusters, witness_input):
     # A decoder that gains nothing from the code takes nothing from the margin either.
     vae = simplex_vae(witness_input=witness_input, decoder_variance=500.0, max_epochs=150).fit(
         clusters

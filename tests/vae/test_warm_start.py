@@ -1,6 +1,7 @@
 """Collapse and rescue as parameter changes: where weights come from, and where not."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherSearch
 from skvae._common.parameters import same_settings
+from skvae.exceptions import SeenRowsWarning
 
 # A learning rate of next to nothing keeps weights in place, and a margin at zero.
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
@@ -209,3 +211,73 @@ def test_donor_of_another_kind_is_refused(small_vae, clusters):
 
     with pytest.raises(TypeError, match=r"fitted TeacherGuidedVAE.*got Lookalike"):
         small_vae(warm_start=Lookalike()).fit(clusters)
+
+
+def test_a_chain_of_donors_is_pickled_without_its_ancestors(small_vae, clusters):
+    model = small_vae().fit(clusters)
+    sizes = []
+    for _ in range(4):
+        model = small_vae(warm_start=FrozenEstimator(model), teacher=None).fit(clusters)
+        sizes.append(len(pickle.dumps(model)))
+    assert sizes[-1] == pytest.approx(sizes[1], rel=0.01)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.transform(clusters), model.transform(clusters))
+    # It starts from the same donor as before.
+    np.testing.assert_array_equal(
+        again.fit(clusters).transform(clusters), model.fit(clusters).transform(clusters)
+    )
+
+
+def test_the_history_of_a_stream_is_bounded_and_numbered_on(small_vae, clusters, monkeypatch):
+    whole = small_vae()
+    for _ in range(9):
+        whole.partial_fit(clusters)
+    monkeypatch.setattr("skvae.vae.course.MOST_PASSES", 4)
+    bounded = small_vae()
+    for _ in range(9):
+        bounded.partial_fit(clusters)
+    assert [record["epoch"] for record in bounded.history_] == [6, 7, 8, 9]
+    assert len(bounded.net_.history) <= 5
+    assert bounded.n_iter_ == whole.n_iter_ == 9
+    np.testing.assert_array_equal(bounded.transform(clusters), whole.transform(clusters))
+
+
+@pytest.mark.parametrize("kind", ["donor", "teacher"])
+def test_rows_that_were_trained_on_bear_no_bound_and_are_warned_of(small_vae, clusters, kind):
+    if kind == "donor":
+        start = {"warm_start": FrozenEstimator(small_vae().fit(clusters)), "teacher": None}
+    else:
+        teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(clusters)
+        start = {"teacher": FrozenEstimator(teacher)}
+    vae = small_vae(early_stopping=True, validation_fraction=0.3, **start)
+    with pytest.warns(SeenRowsWarning, match="no more than 0 are known to be new") as caught:
+        vae.fit(clusters)
+    assert caught[0].filename == __file__
+    assert "valid_lower_bound" not in vae.history_[-1]
+    assert "valid_loss" in vae.history_[-1]
+
+
+def test_held_out_rows_are_those_that_donor_and_teacher_have_not_seen(small_vae, clusters):
+    early = {"early_stopping": True, "validation_fraction": 0.2}
+    donor = small_vae().fit(clusters[::2])
+    vae = small_vae(warm_start=FrozenEstimator(donor), teacher=None, **early)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeenRowsWarning)
+        vae.fit(clusters)
+    assert "valid_lower_bound" in vae.history_[-1]
+    held_out = vae._fitted.trained_on.absent(clusters)
+    assert held_out.sum() == 36
+    assert not held_out[::2].any()
+    # What a model has held out itself, it may hold out again.
+    continued = small_vae(warm_start=True, **early).fit(clusters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeenRowsWarning)
+        continued.fit(clusters)
+    assert "valid_lower_bound" in continued.history_[-1]
+
+
+def test_a_teacher_that_nothing_is_known_of_leaves_no_bound(small_vae, clusters):
+    mixture = GaussianMixture(3, random_state=0).fit(clusters[:90])
+    vae = small_vae(teacher=FrozenEstimator(mixture), early_stopping=True).fit(clusters)
+    assert "valid_lower_bound" not in vae.history_[-1]
+    assert vae.teacher_fingerprint_ is None
