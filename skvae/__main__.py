@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -17,9 +18,15 @@ from typing import Any, BinaryIO, NoReturn
 from tqdm import tqdm
 
 from skvae import datasets, protocol
+from skvae.datasets.files import MAX_BYTES
 from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.displays.pyplot import pyplot
-from skvae.exceptions import DamagedResultWarning, DivergenceError, InterruptedFitWarning
+from skvae.exceptions import (
+    DamagedResultWarning,
+    DeviceMemoryError,
+    DivergenceError,
+    InterruptedFitWarning,
+)
 from skvae.protocol.results_folder import write_whole
 from skvae.protocol.tables import csv_table, markdown_table
 from skvae.protocol.teacher_panel import TeacherPanel
@@ -31,6 +38,8 @@ RUNS = "runs"
 BAR_DELAY = 1.0
 RESULTS, LINES, CSV, MARKDOWN = "results.json", "results.jsonl", "results.csv", "results.md"
 MARGINS, COMPARISON = "margins.png", "arms.png"
+# What a person can do something about; anything else is a bug, and shows where it is.
+TOLD = (ValueError, OSError, DivergenceError, DeviceMemoryError, BrokenProcessPool)
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "arm": lambda run: run["arm"],
@@ -94,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         _print(result)
         _write_all(options.out, result)
-    except (ValueError, OSError, DivergenceError) as error:
+    except TOLD as error:
         sentences = [str(error), *getattr(error, "__notes__", [])]
         print(f"skvae: error: {' '.join(' '.join(sentences).split())}", file=sys.stderr)
         return UNUSABLE
@@ -180,6 +189,12 @@ def _parser() -> argparse.ArgumentParser:
         "skvae.datasets.load knows",
     )
     parser.add_argument(
+        "--max-bytes",
+        type=_positive,
+        default=MAX_BYTES,
+        help="most bytes that the rows of one subset, read from files, may take in memory",
+    )
+    parser.add_argument(
         "--baselines",
         nargs="?",
         const=",".join(protocol.BASELINES),
@@ -253,7 +268,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    data = datasets.load(options.data)
+    data = datasets.load(options.data, max_bytes=options.max_bytes)
     X, y = data.data, data.target
     if data.test_data is not None:
         X = (data.data, data.test_data)

@@ -198,12 +198,15 @@ def probe_in_turn(
 def _together(
     order: NDArray[np.intp], groups: NDArray, n_blocks: int
 ) -> list[NDArray[np.intp]]:
-    """Cut rows in this order into blocks, those of a group in the block of its first one."""
-    _, first, copy_of = np.unique(groups[order], return_index=True, return_inverse=True)
-    leader = first[copy_of]
+    """Cut rows in this order, those of a group beside its first one, into blocks of groups."""
+    _, first, of_group = np.unique(groups[order], return_index=True, return_inverse=True)
+    beside = np.argsort(first[of_group], kind="stable")
+    arranged, leader = order[beside], first[of_group][beside]
     sizes = [len(block) for block in np.array_split(order, n_blocks)]
-    block = np.repeat(np.arange(n_blocks), sizes)[leader]
-    return [order[block == number] for number in range(n_blocks)]
+    # A group that lies across a border is in the block where it begins.
+    begins = np.searchsorted(leader, leader)
+    block = np.repeat(np.arange(n_blocks), sizes)[begins]
+    return [arranged[block == number] for number in range(n_blocks)]
 
 
 def _split(parameters: NDArray) -> tuple[NDArray, NDArray]:

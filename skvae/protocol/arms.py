@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.protocol.baselines import BASELINES
+from skvae.protocol.notes import noted
+from skvae.protocol.splits import Split, table_of
+from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.vae.estimator import TeacherGuidedVAE
+from skvae.vae.settings import check_number_of_steps, check_settings, check_support
 
 __all__ = [
     "ARMS",
@@ -21,6 +25,8 @@ __all__ = [
     "choose_arms",
     "collapse_prone_variance",
     "informative_variance",
+    "suited_to_images",
+    "suited_to_rows",
 ]
 
 # Trained in the collapse-prone setting.
@@ -50,13 +56,13 @@ INFORMATIVE_RATIO = 0.2
 COVARIANCE_ROWS = 20_000
 
 
-def collapse_prone_variance(X: NDArray) -> float:
+def collapse_prone_variance(X: ArrayLike) -> float:
     """Return a decoder variance at which a code buys no likelihood.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Training rows.
+    X : array-like of shape (n_samples, n_features)
+        Training rows, as `TeacherGuidedVAE.fit` takes them.
 
     Returns
     -------
@@ -66,8 +72,9 @@ def collapse_prone_variance(X: NDArray) -> float:
 
     Raises
     ------
-    ValueError
-        If all rows are equal, or so far apart that their covariance overflows.
+    ValueError, TypeError
+        For rows that `fit` refuses, and if all rows are equal, or so far apart that their
+        covariance overflows.
 
     References
     ----------
@@ -80,8 +87,8 @@ def collapse_prone_variance(X: NDArray) -> float:
     >>> round(collapse_prone_variance(np.array([[-1.0, 0.0], [1.0, 0.0]])), 6)
     1.5
     """
+    rows = _evenly_spaced(table_of(X))
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = X[:: -(-len(X) // COVARIANCE_ROWS)]
         covariance = np.atleast_2d(np.cov(rows, rowvar=False, bias=True))
     if not np.isfinite(covariance).all():
         raise ValueError("The covariance of X is not finite: rescale it, or clip its outliers.")
@@ -91,7 +98,7 @@ def collapse_prone_variance(X: NDArray) -> float:
     return VARIANCE_RATIO * largest
 
 
-def informative_variance(X: NDArray) -> float:
+def informative_variance(X: ArrayLike) -> float:
     """Return a decoder variance at which reconstruction pays for a code.
 
     A linear decoder uses each direction of the data whose eigenvalue exceeds its variance.
@@ -100,8 +107,8 @@ def informative_variance(X: NDArray) -> float:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Training rows.
+    X : array-like of shape (n_samples, n_features)
+        Training rows, as `TeacherGuidedVAE.fit` takes them.
 
     Returns
     -------
@@ -111,8 +118,9 @@ def informative_variance(X: NDArray) -> float:
 
     Raises
     ------
-    ValueError
-        If all rows are equal, or so far apart that their variance overflows.
+    ValueError, TypeError
+        For rows that `fit` refuses, and if all rows are equal, or so far apart that their
+        variance overflows.
 
     References
     ----------
@@ -125,8 +133,8 @@ def informative_variance(X: NDArray) -> float:
     >>> round(informative_variance(np.array([[-1.0, 0.0], [1.0, 0.0]])), 6)
     0.1
     """
+    rows = _evenly_spaced(table_of(X))
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = X[:: -(-len(X) // COVARIANCE_ROWS)]
         mean = float(np.var(rows, axis=0, dtype=np.float64).mean())
     if not np.isfinite(mean):
         raise ValueError("The variance of X is not finite: rescale it, or clip its outliers.")
@@ -135,38 +143,48 @@ def informative_variance(X: NDArray) -> float:
     return INFORMATIVE_RATIO * mean
 
 
+def _evenly_spaced(X: NDArray) -> NDArray:
+    return X[:: -(-len(X) // COVARIANCE_ROWS)]
+
+
 def choose_arms(
     arms: Sequence[str] | Mapping[str, Mapping[str, Any]], alignment_weight: float
 ) -> dict[str, Mapping[str, Any]]:
     """Return arms by name, with the parameters of their own; named ones at this weight."""
-    if isinstance(arms, Mapping):
-        return dict(arms)
     known = {**ARMS, **TEACHER_GUIDED, **BASELINES}
+    names = list(arms) if isinstance(arms, Iterable) and not isinstance(arms, str) else []
+    if not names:
+        raise ValueError(
+            f"arms must be a sequence of names, among {', '.join(known)}, or a mapping of "
+            f"names of your own to parameters, got {arms!r}."
+        )
+    if isinstance(arms, Mapping):
+        for arm, own in arms.items():
+            if not isinstance(arm, str) or not isinstance(own, Mapping):
+                raise ValueError(
+                    "arms must map names to mappings of constructor parameters, got "
+                    f"{arm!r}: {own!r}."
+                )
+        return dict(arms)
     aligned = [arm for arm, own in known.items() if own["alignment_weight"] > 0]
-    for arm in arms:
+    for arm in names:
         if arm not in known:
             raise ValueError(f"There is no arm {arm!r}; there are {', '.join(known)}.")
     weight = {"alignment_weight": alignment_weight}
-    return {arm: known[arm] | (weight if arm in aligned else {}) for arm in arms}
+    return {arm: known[arm] | (weight if arm in aligned else {}) for arm in names}
 
 
 def arm_parameters(
-    chosen: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any], X: NDArray
+    chosen: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return the checked constructor parameters of each arm, and of what it starts from."""
+    """Return the constructor parameters of each arm, and of what it starts from.
+
+    Each is checked by itself; of the rows they know nothing yet.
+    """
     started = {STARTS[arm]: ARMS[STARTS[arm]] for arm in chosen if arm in STARTS}
-    variances: dict[bool, float] = {}
     parameters = {}
     for arm, own in {**started, **chosen}.items():
         settled = {**shared, **own}
-        has_variance = settled.get("likelihood", "gaussian") in WITH_VARIANCE
-        if has_variance and "decoder_variance" not in settled:
-            prone = arm in ARMS
-            if prone not in variances:
-                variances[prone] = (collapse_prone_variance if prone else informative_variance)(
-                    X
-                )
-            settled["decoder_variance"] = variances[prone]
         unknown = sorted(set(settled) - set(TeacherGuidedVAE().get_params(deep=False)))
         reserved = sorted({"teacher", "random_state", "warm_start"} & set(settled))
         if unknown or reserved:
@@ -174,6 +192,62 @@ def arm_parameters(
                 f"{arm}: {', '.join(unknown + reserved)} cannot be set; parameters are those "
                 "of TeacherGuidedVAE, but for teacher, random_state and warm_start."
             )
-        TeacherGuidedVAE(**settled)._validate_params()
+        with noted(arm):
+            TeacherGuidedVAE(**settled)._validate_params()
         parameters[arm] = settled
     return parameters
+
+
+def suited_to_images(
+    parameters: Mapping[str, Mapping[str, Any]], X: Any
+) -> dict[str, dict[str, Any]]:
+    """Return the parameters with the shape of the images that X holds, where it holds some.
+
+    Rows are the same for all arms: a dense arm beside a convolutional one has them flat.
+    """
+    suited = {}
+    for arm, settled in parameters.items():
+        given, architecture = settled.get("image_shape"), settled.get("architecture", "dense")
+        with noted(arm):
+            image_shape = resolve_image_shape(given, architecture, X)
+            flatten_images(X, image_shape)
+        shape = {} if image_shape is None else {"image_shape": image_shape}
+        suited[arm] = {**settled, **shape}
+    return suited
+
+
+def suited_to_rows(
+    parameters: Mapping[str, Mapping[str, Any]], rows: Split
+) -> dict[str, dict[str, Any]]:
+    """Return the parameters with the decoder variance of each arm, where it names none.
+
+    Parameters
+    ----------
+    parameters : dict of dict
+        As `suited_to_images` returns them.
+    rows : Split
+        Rows as floats.
+
+    Raises
+    ------
+    ValueError
+        If the parameters of an arm contradict each other, or cannot be trained with, or
+        measured, on these rows.
+    """
+    variances: dict[bool, float] = {}
+    suited = {}
+    for arm, settled in parameters.items():
+        likelihood = settled.get("likelihood", "gaussian")
+        if likelihood in WITH_VARIANCE and "decoder_variance" not in settled:
+            prone = arm in ARMS
+            if prone not in variances:
+                variance = collapse_prone_variance if prone else informative_variance
+                variances[prone] = variance(rows.X_train)
+            settled = {**settled, "decoder_variance": variances[prone]}
+        settings = TeacherGuidedVAE(**settled).get_params(deep=False)
+        with noted(arm):
+            check_settings(settings, rows.X_train)
+            check_support(likelihood, rows.X_test)
+            check_number_of_steps(settings, len(rows.X_train))
+        suited[arm] = dict(settled)
+    return suited

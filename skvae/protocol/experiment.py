@@ -10,26 +10,31 @@ of it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from itertools import groupby
-from os import PathLike
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_consistent_length
+from numpy.typing import ArrayLike
+from sklearn.utils._param_validation import validate_parameter_constraints
 
+from skvae._common.parameters import NumberInterval
 from skvae.protocol.arms import (
     ARMS,
     SETTING,
     STARTS,
     arm_parameters,
     choose_arms,
+    suited_to_images,
+    suited_to_rows,
 )
+from skvae.protocol.notes import noted
 from skvae.protocol.results_folder import (
     ResultsFolder,
     check_names,
@@ -37,19 +42,36 @@ from skvae.protocol.results_folder import (
     identity_of,
     plain,
 )
-from skvae.protocol.runs import Run, Split, needs_teacher, train_group
+from skvae.protocol.runs import Run, needs_teacher, train_group
+from skvae.protocol.splits import Part, Split, parts_of, split_of
 from skvae.protocol.teacher_panel import TeacherPanel
+from skvae.rows.frames import columns_of, is_frame, types_of
 from skvae.training.devices import resolve_device
 
 __all__ = ["run", "versions"]
 
-TEST_FRACTION = 0.2
+# Types and ranges of what is no row, no arm, no seed and no teacher.
+CONSTRAINTS: dict[str, list[Any]] = {
+    "epochs": [NumberInterval(Integral, 1, None, closed="left")],
+    "alignment_weight": [NumberInterval(Real, None, None, closed="neither")],
+    "device": [str],
+    "setting": [Mapping, None],
+    "folder": [str, os.PathLike, None],
+    "n_jobs": [
+        NumberInterval(Integral, 1, None, closed="left"),
+        NumberInterval(Integral, None, -1, closed="right"),
+        None,
+    ],
+    "on_progress": [callable],
+    "on_resume": [callable],
+}
+SEED = NumberInterval(Integral, 0, 2**32 - 1, closed="both")
 # What determines the last digits, beside the parameters.
 LIBRARIES = ("skvae", "torch", "scikit-learn", "skorch", "numpy")
 
 
 def run(
-    data: NDArray | tuple[NDArray, NDArray],
+    data: ArrayLike | tuple[ArrayLike, ArrayLike],
     y: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
     arms: Sequence[str] | Mapping[str, Mapping[str, Any]] = tuple(ARMS),
@@ -59,8 +81,8 @@ def run(
     alignment_weight: float = 10.0,
     device: str = "auto",
     setting: Mapping[str, Any] | None = None,
-    folder: str | PathLike[str] | None = None,
-    n_jobs: int = 1,
+    folder: str | os.PathLike[str] | None = None,
+    n_jobs: int | None = 1,
     on_progress: Callable[[int], Any] = lambda finished: None,
     on_resume: Callable[[int], Any] = lambda found: None,
 ) -> dict[str, Any]:
@@ -68,19 +90,23 @@ def run(
 
     Parameters
     ----------
-    data : ndarray of shape (n_samples, n_features), or tuple of two
+    data : array-like of shape (n_samples, n_features), or tuple of two
         Rows, of which a fifth is held out, the same for every seed; or the rows to train on
-        and those to hold out.
+        and those to hold out, which must be a tuple: a list holds rows. Whatever
+        `TeacherGuidedVAE.fit` takes will do: data frames, which reach a given teacher with
+        their names, data sets, and images of four dimensions where an arm has an
+        `image_shape` or is convolutional.
     y : array-like of shape (n_samples,), tuple of two, or None, default=None
-        Labels, as `data`. They train nothing; a linear classifier of the codes is scored by
-        them.
+        Labels, numbers or text, as `data`. They train nothing; a linear classifier of the
+        codes is scored by them.
     arms : sequence of str, or mapping, default=("prevention", "collapse", "rescue")
         Names in `ARMS`, `TEACHER_GUIDED` and `BASELINES`; a mapping has names of your
         own and constructor parameters of `TeacherGuidedVAE`. The arms in `ARMS` train
         with `collapse_prone_variance`, all others with `informative_variance`, where the
         likelihood has a variance.
     seeds : sequence of int, default=(0, 1, 2)
-        Each drives the initial weights, the batches and the noise of its arms.
+        Different whole numbers from 0 to 2**32 - 1. Each drives the initial weights, the
+        batches and the noise of its arms.
     teachers : str, int or list of fitted teachers, default="per-seed"
         "per-seed" fits a `GaussianMixtureTeacher` with every seed, "search" runs a
         `TeacherSearch` with every seed. A list, or "fixed:3" (also 3) for three mixtures of
@@ -103,11 +129,12 @@ def run(
         already are not done again; those of other set-ups are left alone. One call at a
         time should use a folder. Functions and classes among the parameters are known by
         their names, and must be defined at the top of a module.
-    n_jobs : int, default=1
+    n_jobs : int or None, default=1
         Processes to train in, as in joblib. Each run has one thread, so the result is the
         same to the bit for any number on one machine's CPU.
     on_progress : callable
-        Called with the number of runs just finished.
+        Called with the number of runs just finished. If it raises, that ends the call, and
+        what is in the folder stays.
     on_resume : callable
         Called once, before training, with the number of runs found in the folder.
 
@@ -127,14 +154,22 @@ def run(
 
     Raises
     ------
-    ValueError
-        If no teacher can be fitted to the rows, all rows are equal, or an arm, a seed, a
-        teacher or a parameter is none.
+    ValueError, TypeError
+        For rows that `fit` refuses, in either half, labels that a linear classifier cannot
+        learn, an arm, a seed, a teacher or a parameter that is none, and rows that are all
+        equal, before a teacher is fitted; for rows that no teacher can be fitted to, or that
+        it says the same of, before anything is trained.
+    OSError
+        If the folder cannot be written to, before anything is trained, or the disk is full; it
+        has the path.
+    concurrent.futures.process.BrokenProcessPool
+        If a process that trains is killed. Like after any other error, the finished runs are
+        in the folder, and the same call goes on from there.
 
     Warns
     -----
     DamagedResultWarning
-        If the file of a run is damaged; the run is done again.
+        If the file of a run is damaged, or is that of another run; the run is done again.
 
     Notes
     -----
@@ -143,7 +178,17 @@ def run(
     seed, and certified under each teacher with that teacher's constant student, which is
     what a fit with that teacher would have given, to the bit.
     """
-    split = _split(data, y)
+    options = {
+        "epochs": epochs,
+        "alignment_weight": alignment_weight,
+        "device": device,
+        "setting": setting,
+        "folder": folder,
+        "n_jobs": n_jobs,
+        "on_progress": on_progress,
+        "on_resume": on_resume,
+    }
+    validate_parameter_constraints(CONSTRAINTS, options, caller_name="protocol.run")
     if not alignment_weight > 0:
         raise ValueError(
             f"alignment_weight must be positive, got {alignment_weight!r}: arms without "
@@ -157,33 +202,41 @@ def run(
     chosen = choose_arms(arms, alignment_weight)
     shared = {**SETTING, "max_epochs": epochs, "device": resolve_device(device)}
     shared |= dict(setting or {})
-    parameters = arm_parameters(chosen, shared, split.X_train)
+    parameters = arm_parameters(chosen, shared)
     seeds = _checked_seeds(seeds)
     panel = TeacherPanel.of(teachers)
+    split, rows, parameters = _prepared(parts_of(data, y), parameters)
 
     store = None if folder is None else ResultsFolder(Path(folder))
     if store is not None:
         check_names(parameters)
-    about = {} if store is None else {"data": _fingerprint(split), "versions": versions()}
+    about = {} if store is None else {"data": _fingerprint(split, rows), "versions": versions()}
+    told = [{"kind": each.kind} if store is None else each.describe() for each in panel.chairs]
     planned = [
-        _plan(arm, seed, number, parameters, about, chair.describe())
+        _plan(arm, seed, number, parameters, about, teacher)
         for seed in seeds
         for arm in chosen
-        for number, chair in enumerate(panel.chairs)
+        for number, teacher in enumerate(told)
     ]
     found = {} if store is None else {each.name: store.read(each.name) for each in planned}
     records = {name: record for name, record in found.items() if record is not None}
     missing = [each for each in planned if each.name not in records]
 
-    ready = panel.fit(missing, split.X_train, n_jobs)
-    on_resume(len(records))
-    tasks = [
-        delayed(_train_named)(group, ready[group[0].seed], split, store)
-        for group in _groups(missing)
-    ]
-    for pairs in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
-        records.update(pairs)
-        on_progress(len(pairs))
+    if store is not None and missing:
+        store.check_writable()
+    with _deaths_told(None if store is None else store.path):
+        ready = panel.fit(missing, split, n_jobs)
+        on_resume(len(records))
+        tasks = [
+            delayed(_train_named)(group, ready[group[0].seed], split, store)
+            for group in _groups(missing)
+        ]
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+        # Where a callback raises, what is being trained elsewhere is stopped.
+        with closing(parallel(tasks)) as finished:
+            for pairs in finished:
+                records.update(pairs)
+                on_progress(len(pairs))
     names = {each.name for each in planned}
     return {
         "setting": plain(shared),
@@ -207,42 +260,35 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def _split(data: Any, y: Any) -> Split:
-    if isinstance(data, tuple):
-        if len(data) != 2 or (y is not None and not (isinstance(y, tuple) and len(y) == 2)):
-            raise ValueError(
-                "A split is a tuple (X_train, X_test), with labels (y_train, y_test) or none."
-            )
-        y_train, y_test = (None, None) if y is None else map(_labels, y)
-        split = Split(*data, y_train, y_test)
-        if split.X_train.shape[1:] != split.X_test.shape[1:]:
-            raise ValueError(
-                f"X_train and X_test must have the same columns, got {split.X_train.shape[1:]} "
-                f"and {split.X_test.shape[1:]}."
-            )
-    elif y is None:
-        split = Split(*train_test_split(data, test_size=TEST_FRACTION, random_state=0))
-    else:
-        rows = train_test_split(data, _labels(y), test_size=TEST_FRACTION, random_state=0)
-        split = Split(*rows)
-    check_consistent_length(split.X_train, split.y_train)
-    check_consistent_length(split.X_test, split.y_test)
-    return split
-
-
-def _labels(y: Any) -> NDArray | None:
-    return None if y is None else np.asarray(y)
+def _prepared(
+    parts: list[Part], parameters: Mapping[str, Mapping[str, Any]]
+) -> tuple[Split, Split, dict[str, dict[str, Any]]]:
+    """Check the rows, and fit the parameters of the arms to them."""
+    parameters = suited_to_images(parameters, parts[0].X)
+    shapes = [settled.get("image_shape") for settled in parameters.values()]
+    image_shape = next((shape for shape in shapes if shape is not None), None)
+    split, rows = split_of(parts, image_shape)
+    return split, rows, suited_to_rows(parameters, rows)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
-    checked = [int(seed) for seed in seeds]
-    if not checked or len(set(checked)) < len(checked) or min(checked) < 0:
-        raise ValueError(f"seeds must be different whole numbers from 0 on, got {seeds!r}.")
-    return checked
+    given = list(seeds) if isinstance(seeds, Iterable) else []
+    whole = all(map(SEED.is_satisfied_by, given))
+    if not given or not whole or len(set(given)) < len(given):
+        raise ValueError(
+            f"seeds must be different whole numbers from 0 to 2**32 - 1, got {seeds!r}."
+        )
+    return [int(seed) for seed in given]
 
 
-def _fingerprint(split: Split) -> dict[str, str]:
-    return {name: content_hash(array) for name, array in vars(split).items()}
+def _fingerprint(split: Split, rows: Split) -> dict[str, Any]:
+    data: dict[str, Any] = {name: content_hash(array) for name, array in vars(rows).items()}
+    frame = split.X_train
+    if is_frame(frame):
+        # A given teacher may go by them.
+        columns = zip(columns_of(frame), types_of(frame), strict=True)
+        data["columns"] = [[str(name), str(dtype)] for name, dtype in columns]
+    return data
 
 
 def _plan(
@@ -277,9 +323,21 @@ def _groups(missing: Sequence[Run]) -> list[list[Run]]:
 def _train_named(
     group: Sequence[Run], teachers: Mapping[int, Any], split: Split, store: ResultsFolder | None
 ) -> list[tuple[str, dict[str, Any]]]:
-    try:
+    with noted(f"{group[0].arm} with seed {group[0].seed}"):
         records = train_group(group, teachers, split, store)
-    except Exception as error:
-        error.add_note(f"This was {group[0].arm} with seed {group[0].seed}.")
-        raise
     return [(each.name, record) for each, record in zip(group, records, strict=True)]
+
+
+@contextmanager
+def _deaths_told(folder: Path | None) -> Iterator[None]:
+    """Say what is left where a worker process was killed."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        kept = "no run is kept, as no folder was named"
+        if folder is not None:
+            kept = f"finished runs are kept in {folder}, and the same call goes on from there"
+        raise BrokenProcessPool(
+            f"A process that trained was killed; {kept}. A lower n_jobs leaves more memory for "
+            f"each; or an encoder or a decoder of your own has crashed it. {error}"
+        ) from error

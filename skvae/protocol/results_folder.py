@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +30,10 @@ __all__ = [
 
 # Bytes of an array hashed at a time.
 BLOCK_BYTES = 2**26
+# Bytes, about those of a record, that a folder must take before a run is done.
+TRIAL_BYTES = 2**16
+# Characters of a name, beside its hash, that every file system takes.
+MAX_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class ResultsFolder:
     """A folder with one JSON file for each finished run.
 
     A file is named by its run and by a hash of all that determines it, so that the runs of
-    other set-ups lie beside it and are never mistaken for it. It holds the record and its
-    SHA-256.
+    other set-ups lie beside it and are never mistaken for it. It holds its name, the record,
+    and the SHA-256 of both.
 
     Parameters
     ----------
@@ -67,7 +73,33 @@ class ResultsFolder:
             Of plain numbers, strings, lists and dicts.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file(name), lambda file: file.write(_serialise(record)))
+        write_whole(self._file(name), lambda file: file.write(_serialise(name, record)))
+
+    def check_writable(self) -> None:
+        """Make the folder and write to it, and leave nothing behind.
+
+        Raises
+        ------
+        OSError
+            If that cannot be done. It has the path, and is of the kind that was met.
+        """
+        # Whether a file system takes a file is only known once it has: root may write anywhere,
+        # and yet not there.
+        made = [each for each in (self.path, *self.path.parents) if not os.path.lexists(each)]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path) as file:
+                file.write(bytes(TRIAL_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, ValueError) as error:
+            raise _with_path(
+                error, f"{self.path} must be a folder that can be written to", "name another"
+            ) from error
+        finally:
+            for each in made:
+                with suppress(OSError, ValueError):
+                    each.rmdir()
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Read the record of a run.
@@ -85,23 +117,26 @@ class ResultsFolder:
         Warns
         -----
         DamagedResultWarning
-            If the file is not, byte for byte, what was written.
+            If the file is not, byte for byte, what was written under this name.
         """
         file = self._file(name)
         try:
             content = file.read_bytes()
-        except FileNotFoundError:
+        # That the folder is none is said before a run is done.
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            record = json.loads(content)["run"]
-            intact = content == _serialise(record)
+            kept = json.loads(content)
+            written_as, record = kept["name"], kept["run"]
+            intact = content == _serialise(written_as, record)
         # Whatever damage makes of JSON: not text, no object, no such key.
         except (ValueError, TypeError, KeyError, LookupError, RecursionError):
             intact = False
-        if intact:
+        if intact and written_as == name:
             return record
+        found = f"holds the run {written_as}" if intact else "is damaged"
         warnings.warn(
-            f"{file} is damaged: that run is done again.", DamagedResultWarning, stacklevel=2
+            f"{file} {found}: that run is done again.", DamagedResultWarning, stacklevel=2
         )
         return None
 
@@ -130,7 +165,7 @@ def identity_of(description: Mapping[str, Any], run: str) -> str:
     """
     text = json.dumps([run, description], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return f"{re.sub(r'[^A-Za-z0-9.=_-]', '_', run)}-{digest}"
+    return f"{re.sub(r'[^A-Za-z0-9.=_-]', '_', run)[:MAX_NAME]}-{digest}"
 
 
 def content_hash(array: NDArray | None) -> str:
@@ -212,6 +247,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         The file; one that is there is replaced.
     write : callable
         Writes to the open file that it is given.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, say. It has the path, and no part of the file is left.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -221,14 +261,26 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             # Else a power cut may keep the new name and lose what it names.
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        remedy = "make room, or name another place; what is written already stays"
+        raise _with_path(error, f"{path} could not be written", remedy) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
-def _serialise(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps(record)
+def _with_path(error: OSError | ValueError, what: str, remedy: str) -> OSError:
+    """Return an error of the same kind that says what it is about, and what to do."""
+    number = getattr(error, "errno", None)
+    reason = f"{what} ({getattr(error, 'strerror', None) or error}): {remedy}."
+    # With a number Python makes it a PermissionError, or whatever it is.
+    return OSError(reason) if number is None else OSError(number, reason)
+
+
+def _serialise(name: str, record: Mapping[str, Any]) -> bytes:
+    text = f'"name": {json.dumps(name)}, "run": {json.dumps(record)}'
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return f'{{"sha256": "{digest}", "run": {text}}}\n'.encode()
+    return f'{{"sha256": "{digest}", {text}}}\n'.encode()
 
 
 def _as_own_name(value: Any) -> Any:

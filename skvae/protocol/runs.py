@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import gen_batches
+from sklearn.utils import _safe_indexing, gen_batches
 
 from skvae._common.parameters import unfrozen
 from skvae._common.threads import one_thread_if
@@ -23,12 +22,13 @@ from skvae.certificate.scorer import ConstantCollapseCertificate
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.information import best_constant_student, teacher_information
 from skvae.protocol.results_folder import ResultsFolder, plain
+from skvae.protocol.splits import Split
 from skvae.teachers.fits import teacher_distributions
 from skvae.training.batches import is_large
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.warm_start import with_fresh_witness
 
-__all__ = ["Run", "Split", "needs_teacher", "train_group", "under_teacher"]
+__all__ = ["Run", "needs_teacher", "train_group", "under_teacher"]
 
 # Rows, drawn at random, that the linear probe of the labels is fitted to.
 LABELLED_ROWS = 10_000
@@ -36,24 +36,6 @@ LABELLED_ROWS = 10_000
 PROBE_ROWS = 10
 # Rows that are reconstructed at a time.
 BLOCK_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows to train on, rows to measure on, and the labels of both where there are any.
-
-    Attributes
-    ----------
-    X_train : ndarray of shape (n_train, n_features)
-    X_test : ndarray of shape (n_test, n_features)
-    y_train : ndarray of shape (n_train,) or None
-    y_test : ndarray of shape (n_test,) or None
-    """
-
-    X_train: NDArray
-    X_test: NDArray
-    y_train: NDArray | None = None
-    y_test: NDArray | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +144,7 @@ def train_group(
     return records
 
 
-def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: NDArray) -> TeacherGuidedVAE:
+def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: Any) -> TeacherGuidedVAE:
     """Return a model that no teacher has shaped as a fit with another one would have left it.
 
     The encoder and the decoder are the same; the witness is the best constant student of
@@ -174,7 +156,7 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: NDArray) -> TeacherG
         Fitted with parameters for which `needs_teacher` is false; left untouched.
     teacher : fitted estimator with predict_proba
         The other teacher.
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or frame of shape (n_samples, n_features)
         The rows that the model was trained on.
 
     Returns
@@ -183,7 +165,8 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: NDArray) -> TeacherG
         Has the teacher, its average and information, and a history whose ``alignment`` and
         ``margin`` are those of a constant witness.
     """
-    T = teacher_distributions(teacher, X, len(X), np.float32 if is_large(X) else np.float64)
+    dtype = np.float32 if is_large(model._check_shape(X)) else np.float64
+    T = teacher_distributions(teacher, X, len(X), dtype)
     information, average_teacher = teacher_information(T), best_constant_student(T)
     fitted = model._fitted
     other = copy.copy(model)
@@ -221,7 +204,7 @@ def _fit(
     return model, time.perf_counter() - started
 
 
-def _certify(model: TeacherGuidedVAE, X_test: NDArray) -> dict[str, Any]:
+def _certify(model: TeacherGuidedVAE, X_test: Any) -> dict[str, Any]:
     certificate = ConstantCollapseCertificate(latent="sample", probe=len(X_test) >= PROBE_ROWS)
     return certificate.certify(model, X_test).to_dict()
 
@@ -239,16 +222,17 @@ def _measure(model: TeacherGuidedVAE, split: Split) -> dict[str, Any]:
 
 def _reconstruction_error(model: TeacherGuidedVAE, split: Split) -> tuple[float, float | None]:
     """Mean squared error an entry, and its ratio to that of the training rows' mean."""
-    X = split.X_test
-    mean = split.X_train.mean(axis=0, dtype=np.float64)
+    mean = model._check_shape(split.X_train).mean(axis=0, dtype=np.float64)
+    n_rows = len(split.X_test)
     squares = squares_about_mean = 0.0
-    for block in gen_batches(len(X), BLOCK_ROWS):
-        rows = np.asarray(X[block], dtype=np.float64)
-        decoded = model.inverse_transform(model.transform(X[block]))
+    for block in gen_batches(n_rows, BLOCK_ROWS):
+        X = _safe_indexing(split.X_test, block)
+        rows = model._check_shape(X).astype(np.float64, copy=False)
+        decoded = model.inverse_transform(model.transform(X))
         squares += float(np.square(rows - decoded).sum())
         squares_about_mean += float(np.square(rows - mean).sum())
     relative = squares / squares_about_mean if squares_about_mean else None
-    return squares / X.size, relative
+    return squares / (n_rows * mean.size), relative
 
 
 def _label_accuracy(model: TeacherGuidedVAE, split: Split) -> float | None:
@@ -265,7 +249,7 @@ def _label_accuracy(model: TeacherGuidedVAE, split: Split) -> float | None:
     with warnings.catch_warnings():
         # Codes without any penalty may be far apart; a probe that is nearly fitted will do.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(model.transform(split.X_train[chosen]), labels)
+        probe.fit(model.transform(_safe_indexing(split.X_train, chosen)), labels)
     return float(probe.score(model.transform(split.X_test), split.y_test))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,20 @@ from joblib import Parallel, delayed
 from joblib import hash as joblib_hash
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skvae._common.parameters import unfrozen
+from skvae._common.parameters import NumberInterval, unfrozen
 from skvae._common.randomness import derive_seed
 from skvae._common.threads import one_thread_if
+from skvae.information.boundary import check_informative
+from skvae.protocol.notes import noted
 from skvae.protocol.runs import Run
+from skvae.protocol.splits import Split
+from skvae.teachers.fits import teacher_distributions
 from skvae.teachers.mixture import GaussianMixtureTeacher
 from skvae.teachers.search import TeacherSearch
+from skvae.vae.estimator import TeacherGuidedVAE
 
 __all__ = ["TeacherPanel"]
 
@@ -44,7 +51,7 @@ class Chair:
 
     def describe(self) -> dict[str, str]:
         """Tell it from others by plain text."""
-        content = joblib_hash(self.source.estimator) if self.kind == GIVEN else self.source
+        content = _content_of(self.source) if self.kind == GIVEN else self.source
         return {"kind": self.kind, "content": str(content)}
 
     @property
@@ -52,7 +59,7 @@ class Chair:
         """Whether each seed has one of its own."""
         return self.kind in (PER_SEED, SEARCH)
 
-    def fit(self, seed: int | None, X: NDArray) -> FrozenEstimator:
+    def fit(self, seed: int | None, X: Any) -> FrozenEstimator:
         """Fit the teacher, with this seed if it is of one; in one thread."""
         if self.kind == GIVEN:
             return self.source
@@ -60,7 +67,7 @@ class Chair:
         make = GaussianMixtureTeacher if self.kind in (PER_SEED, FIXED) else TeacherSearch
         if self.kind == SEARCHED:
             own_seed, n_searched = self.source
-            X = X[_share_of_rows(len(X), own_seed, n_searched)]
+            X = _safe_indexing(X, _share_of_rows(len(X), own_seed, n_searched))
         with one_thread_if(True):
             return FrozenEstimator(make(random_state=own_seed).fit(X))
 
@@ -91,8 +98,8 @@ class TeacherPanel:
 
         Raises
         ------
-        ValueError
-            If it is none of these.
+        ValueError, TypeError
+            If it is none of these, or a given teacher is not fitted or says no probabilities.
 
         Examples
         --------
@@ -100,7 +107,7 @@ class TeacherPanel:
         >>> [chair.kind for chair in TeacherPanel.of("fixed:2+search").chairs]
         ['fixed', 'fixed', 'search']
         """
-        if isinstance(teachers, int) and teachers >= 1:
+        if NumberInterval(Integral, 1, None, closed="left").is_satisfied_by(teachers):
             teachers = f"{FIXED}:{teachers}"
         if isinstance(teachers, str):
             kinds = teachers.split("+")
@@ -109,10 +116,11 @@ class TeacherPanel:
             if all(map(_chairs, kinds)) and len(set(chairs)) == len(chairs):
                 return cls(tuple(chairs), teachers)
         elif isinstance(teachers, (list, tuple)) and teachers:
-            for teacher in teachers:
-                check_is_fitted(unfrozen(teacher))
-            given = (Chair(GIVEN, FrozenEstimator(unfrozen(teacher))) for teacher in teachers)
-            return cls(tuple(given), GIVEN)
+            given = [FrozenEstimator(unfrozen(teacher)) for teacher in teachers]
+            for teacher in given:
+                check_is_fitted(teacher.estimator)
+                TeacherGuidedVAE(teacher=teacher)._validate_params()
+            return cls(tuple(Chair(GIVEN, teacher) for teacher in given), GIVEN)
         raise ValueError(
             "teachers must be 'per-seed', 'search', 'fixed:N' or 'searched:N' with N of at "
             "least 1, some of these joined by '+', or a list of fitted teachers, got "
@@ -123,16 +131,16 @@ class TeacherPanel:
         return len(self.chairs)
 
     def fit(
-        self, missing: Sequence[Run], X: NDArray, n_jobs: int
+        self, missing: Sequence[Run], split: Split, n_jobs: int | None
     ) -> Mapping[int, Mapping[int, Any]]:
-        """Fit what the missing runs meet, each teacher once.
+        """Fit what the missing runs meet, each teacher once, and ask it about held-out rows.
 
         Parameters
         ----------
         missing : sequence of Run
             What is to be done.
-        X : ndarray of shape (n_samples, n_features)
-            Training rows.
+        split : Split
+            Rows to train on, and to measure on.
         n_jobs : int
             Processes, as in joblib; each fit has one thread.
 
@@ -141,6 +149,12 @@ class TeacherPanel:
         teachers : dict of dict
             Frozen teachers by seed and number. Number 0 is always among them: a model that
             no teacher shapes is trained with it.
+
+        Raises
+        ------
+        ValueError
+            If a teacher cannot be fitted to the training rows, or says the same of all
+            held-out rows, or no probabilities.
         """
         numbers = {(each.seed, each.teacher) for each in missing}
         wanted = sorted(numbers | {(each.seed, 0) for each in missing})
@@ -151,8 +165,13 @@ class TeacherPanel:
         }
         once = list(dict.fromkeys(keys.values()))
         fits = Parallel(n_jobs=n_jobs)(
-            delayed(self.chairs[number].fit)(seed, X) for seed, number in once
+            delayed(self.chairs[number].fit)(seed, split.X_train) for seed, number in once
         )
+        for (_, number), teacher in zip(once, fits, strict=True):
+            # Else a report would be refused, with the training behind it.
+            with noted(f"teacher {number} on the held-out rows"):
+                n_rows = len(split.X_test)
+                check_informative(teacher_distributions(teacher, split.X_test, n_rows))
         fitted = dict(zip(once, fits, strict=True))
         teachers: dict[int, dict[int, Any]] = {seed: {} for seed, _ in wanted}
         for (seed, number), key in keys.items():
@@ -169,6 +188,19 @@ def _chairs(kind: str) -> list[Chair]:
     kind, n_chairs = found[1], int(found[2] or 1)
     own = range(n_chairs)
     return [Chair(kind, each if kind == FIXED else (each, n_chairs)) for each in own]
+
+
+def _content_of(teacher: FrozenEstimator) -> str:
+    try:
+        content: str = joblib_hash(teacher.estimator)
+    # Whatever pickle makes of an object that it cannot take.
+    except Exception as error:
+        raise ValueError(
+            f"A finished run is found again by its teacher, and {teacher.estimator!r} cannot be "
+            "told from others: define its functions and classes at the top of a module, or keep "
+            f"no runs, with folder=None. {error}"
+        ) from error
+    return content
 
 
 def _share_of_rows(n_rows: int, number: int, n_shares: int) -> NDArray[np.intp]:

@@ -51,3 +51,15 @@ def test_only_unset_random_states_are_seeded():
 def test_negative_seed_is_refused_by_the_estimator(small_vae, clusters):
     with pytest.raises(ValueError, match="random_state"):
         small_vae(random_state=-1).fit(clusters)
+
+
+@pytest.mark.parametrize("wrong", [1.5, 2.0, True, False, -1, "0", [0]])
+def test_seeds_are_checked_and_not_truncated(fitted, wrong):
+    with pytest.raises(ValueError, match="random_state must be a whole number"):
+        draw_seed(wrong)
+    with pytest.raises(ValueError, match="random_state must be a whole number"):
+        fitted.sample(2, random_state=wrong)
+
+
+def test_whole_numbers_of_any_kind_are_seeds():
+    assert draw_seed(3) == draw_seed(np.int64(3)) == draw_seed(np.uint8(3)) == 3

@@ -356,3 +356,59 @@ def test_what_a_function_made_is_a_module_of_its_own():
     assert torch.equal(copy.weight, instance.weight)
     one, other = (own_module(own_decoder, "decoder", (4,), 3, seed=0) for _ in range(2))
     assert torch.equal(weights(one), weights(other))
+
+
+class Fickle(nn.Module):
+    """A linear layer that, once told to, returns something else."""
+
+    wrong = None
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.layer = nn.Linear(n_in, n_out)
+
+    def forward(self, x):
+        made = self.layer(x)
+        return made if Fickle.wrong is None else Fickle.wrong(made)
+
+
+def fickle_encoder(shape, latent_dim):
+    return Fickle(shape[0], 2 * latent_dim)
+
+
+def fickle_decoder(shape, latent_dim):
+    return Fickle(latent_dim, shape[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda made: made[:-1], "encoder must return a row for each"),
+        (lambda made: made[:, :-2], "codes of latent_dim=3"),
+        (lambda made: made * float("nan"), "NaN or infinity"),
+    ],
+    ids=["a row less", "narrower", "NaN"],
+)
+def test_what_an_encoder_returns_later_is_checked(
+    small_vae, clusters, monkeypatch, wrong, message
+):
+    vae = small_vae(encoder=fickle_encoder).fit(clusters)
+    codes = vae.transform(clusters)
+    monkeypatch.setattr(Fickle, "wrong", staticmethod(wrong))
+    for call in (vae.transform, vae.posterior, vae.posterior_kl, vae.witness_log_proba):
+        with pytest.raises(ValueError, match=message):
+            call(clusters)
+    monkeypatch.setattr(Fickle, "wrong", None)
+    np.testing.assert_array_equal(vae.transform(clusters), codes)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_module_that_drops_a_row_in_training_is_named(small_vae, clusters, monkeypatch, part):
+    make = {"encoder": fickle_encoder, "decoder": fickle_decoder}[part]
+    # The trial rows are two, and so are let through.
+    drop = staticmethod(lambda made: made[:-1] if len(made) > 2 else made)
+    monkeypatch.setattr(Fickle, "wrong", drop)
+    vae = small_vae(**{part: make})
+    with pytest.raises(ValueError, match=f"{part} must return a row for each"):
+        vae.fit(clusters)
+    assert not hasattr(vae, "net_")

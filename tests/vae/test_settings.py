@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skvae import ConstantCollapseCertificate, rescue
 from skvae.exceptions import WeakAlignmentWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
@@ -137,3 +138,42 @@ def test_one_hidden_layer_may_be_given_by_its_width(small_vae, clusters, width):
     np.testing.assert_array_equal(vae.transform(clusters), alike.transform(clusters))
     with pytest.raises(ValueError, match="hidden_layer_sizes must hold positive integers"):
         small_vae(hidden_layer_sizes=0).fit(clusters)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": True},
+        {"max_epochs": True},
+        {"beta": True},
+        {"alignment_weight": False},
+        {"latent_dim": 10**9},
+        {"lr": "1e-3"},
+        {"random_state": 1.5},
+    ],
+    ids=str,
+)
+def test_what_is_no_number_of_the_range_is_refused_before_any_work(small_vae, clusters, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"'{name}' parameter of TeacherGuidedVAE must be"):
+        small_vae(**wrong).fit(clusters)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"confidence": 1e-300}, {"confidence": 1.0}, {"confidence": True}, {"n_draws": True}],
+    ids=str,
+)
+def test_certificates_refuse_them_too(fitted, clusters, wrong):
+    (name,) = wrong
+    certificate = ConstantCollapseCertificate(**wrong)
+    for call in (certificate.certify, certificate.score):
+        with pytest.raises(ValueError, match=name):
+            call(fitted, clusters)
+
+
+def test_rescue_refuses_what_is_no_certificate_and_no_parameter(fitted, clusters):
+    with pytest.raises(TypeError, match="must be a ConstantCollapseCertificate"):
+        rescue(fitted, clusters, certificate="x")
+    with pytest.raises(TypeError, match="gamma is no parameter"):
+        rescue(fitted, clusters, gamma=1)
