@@ -101,3 +101,13 @@ def test_floors_are_drawn_as_they_are_configured():
     images = ROOT / "docs" / "images"
     drawing = runpy.run_path(str(images / "floors.py"))["drawing"]
     assert (images / "floors.svg").read_text(encoding="utf-8") == drawing()
+
+
+def test_the_face_of_each_wing_names_its_modules():
+    root = Path(skvae.__file__).parent
+    for face in root.glob("*/__init__.py"):
+        text = face.read_text(encoding="utf-8").split('"""')[1]
+        modules = {path.stem for path in face.parent.glob("*.py")} - {"__init__"}
+        # A wing of a file for each thing that it gives out needs no list.
+        if face.parent.name not in ("displays", "model_selection", "objective"):
+            assert [name for name in sorted(modules) if f"`{name}`" not in text] == []

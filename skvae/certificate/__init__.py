@@ -1,4 +1,9 @@
-"""The certificate: what is scored, gathered and reported of a code; imports no torch."""
+"""The certificate: what is scored, gathered and reported of a code; imports no torch.
+
+`scorer` is what a user calls; `subjects` are what is certified, `evidence` what one pass
+gathers, `readings` what a witness makes of it, `probes` witnesses fitted afterwards, `reports`
+what is found and how it prints.
+"""
 
 from skvae.certificate.probes import SoftmaxProbe, probe_in_turn
 from skvae.certificate.reports import CertificateReport, SimultaneousReport

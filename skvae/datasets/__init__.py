@@ -1,4 +1,8 @@
-"""Data to train on: what ships with a package, and readers of files on disk."""
+"""Data to train on: what ships with a package, and readers of files on disk.
+
+`specs` opens any by name; `arrays`, `idx`, `cifar` (`unpickling` reads its batches), `imagenet`
+and `photographs` are a source each, `files` and `images` what they share.
+"""
 
 from skvae.datasets.arrays import digits, load_array
 from skvae.datasets.cifar import cifar10, cifar100

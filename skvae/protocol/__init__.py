@@ -1,4 +1,9 @@
-"""Experiments: arms by seeds by teachers, resumable; baselines; results as tables."""
+"""Experiments: arms by seeds by teachers, resumable; baselines; results as tables.
+
+`experiment` runs them, `arms` and `baselines` are what is run, `runs` is one of them trained
+and measured, `teacher_panel` the teachers that each seed meets, `results_folder` what is on
+disk, `promises` what a pattern of results must show, `tables` how they are written.
+"""
 
 from skvae.protocol.arms import (
     ARMS,

@@ -11,9 +11,10 @@ of it has seen.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import groupby
 from numbers import Integral, Real
@@ -232,8 +233,7 @@ def run(
             for group in _groups(missing)
         ]
         parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-        # Where a callback raises, what is being trained elsewhere is stopped.
-        with closing(parallel(tasks)) as finished:
+        with _stopping(parallel(tasks)) as finished:
             for pairs in finished:
                 records.update(pairs)
                 on_progress(len(pairs))
@@ -326,6 +326,18 @@ def _train_named(
     with noted(f"{group[0].arm} with seed {group[0].seed}"):
         records = train_group(group, teachers, split, store)
     return [(each.name, record) for each, record in zip(group, records, strict=True)]
+
+
+@contextmanager
+def _stopping(done: Generator[Any, None, None]) -> Iterator[Generator[Any, None, None]]:
+    """Stop what is still being trained where a callback raises."""
+    try:
+        yield done
+    finally:
+        with warnings.catch_warnings():
+            # That some is cancelled is what is wanted.
+            warnings.simplefilter("ignore", UserWarning)
+            done.close()
 
 
 @contextmanager

@@ -196,9 +196,9 @@ def _content_of(teacher: FrozenEstimator) -> str:
     # Whatever pickle makes of an object that it cannot take.
     except Exception as error:
         raise ValueError(
-            f"A finished run is found again by its teacher, and {teacher.estimator!r} cannot be "
-            "told from others: define its functions and classes at the top of a module, or keep "
-            f"no runs, with folder=None. {error}"
+            f"A finished run is found again by its teacher, and {teacher.estimator!r} cannot "
+            "be told from others: define its functions and classes at the top of a module, or "
+            f"keep no runs, with folder=None. {error}"
         ) from error
     return content
 

@@ -1,4 +1,9 @@
-"""From what a user has to rows the net is fed: data sets, images, scaling, fingerprints."""
+"""From what a user has to rows the net is fed.
+
+`sources` reads data sets, `frames` and `numbers` tell what holds numbers from what does not,
+`images` makes rows of them, `scaling` finds their units, `finite` looks for NaN, `fingerprint`
+tells rows that were seen from others.
+"""
 
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.sources import as_rows

@@ -12,7 +12,8 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import MINIMAL_TEACHER_INFORMATION
-from skvae.information.simplex import design_alpha, log_odds_energy
+from skvae.information.design import design_alpha
+from skvae.information.simplex import log_odds_energy
 
 __all__ = ["CONSTANT", "NO_MEASURES", "SCORES", "net_worth", "teacher_measures"]
 

@@ -25,7 +25,8 @@ from skvae.information import (
     teacher_information,
 )
 from skvae.information.boundary import check_informative
-from skvae.information.simplex import Design, analytic_code, design_alpha
+from skvae.information.design import Design, design_alpha
+from skvae.information.simplex import analytic_code
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers

@@ -171,7 +171,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         another estimator lent. `warm_start=True` skips them once there is a model to continue.
     prefit_alpha : float or "design", default="design"
         Factor on these codes, positive. "design" is where alignment and divergence from
-        the prior balance, see `skvae.information.simplex.design_alpha`.
+        the prior balance, see `skvae.information.design_alpha`.
     guard : float or None, default=None
         Margin to keep, in nats, at the read that the witness is trained on. A new training
         begins with a KL weight of 0. After each epoch, if its margin (on the held-out rows,

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from skvae.information.simplex import Design
+from skvae.information.design import Design
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import Standardization
 from skvae.training.net import VAENet

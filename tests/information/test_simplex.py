@@ -7,10 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 
-from skvae.information import alignment_cost, best_constant_student, margin, teacher_information
+from skvae.information import (
+    alignment_cost,
+    best_constant_student,
+    design_alpha,
+    margin,
+    teacher_information,
+)
 from skvae.information.simplex import (
     analytic_code,
-    design_alpha,
     escape_force,
     log_odds_energy,
     margin_energy_path,

@@ -11,10 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import ConstantCollapseCertificate, PrecomputedTeacher, rescue
-from skvae.information import margin, teacher_information
+from skvae.information import design_alpha, margin, teacher_information
 from skvae.information.simplex import (
     analytic_code,
-    design_alpha,
     escape_force,
     simplex_vertices,
 )

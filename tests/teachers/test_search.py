@@ -30,8 +30,8 @@ from skvae import (
     TemperedTeacher,
 )
 from skvae.exceptions import ConstantTeacherError
-from skvae.information import teacher_information
-from skvae.information.simplex import design_alpha, log_odds_energy
+from skvae.information import design_alpha, teacher_information
+from skvae.information.simplex import log_odds_energy
 from skvae.teachers.measures import net_worth, teacher_measures
 
 LABELS = np.repeat([0, 1, 2], 60)
