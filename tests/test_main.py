@@ -1,9 +1,11 @@
 """The command line, as a person types it."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.utils import Bunch
 
 from skvae import __main__ as command_line
 from skvae import __version__, protocol
+from skvae.exceptions import DeviceMemoryError
 from skvae.training import VAENet
 
 
@@ -78,6 +81,8 @@ def arrays(folder):
     X = np.ones((30, 3))
     np.save(folder / "constant.npy", X)
     np.save(folder / "few.npy", np.random.default_rng(0).normal(size=(6, 3)))
+    np.savez(folder / "few.npz", np.load(folder / "few.npy"))
+    np.save(folder / "ten.npy", 10 * np.random.default_rng(0).normal(size=(30, 3)))
     np.save(folder / "flat.npy", X[0])
     np.save(folder / "text.npy", X.astype(str))
     X[4, 1] = np.nan
@@ -125,6 +130,15 @@ def arrays(folder):
         (["--data", "few.npy", "--architecture", "conv"], "wants images, and few.npy has none"),
         (["--data", "table.csv"], "must be a .npy or .npz file, got suffix '.csv'"),
         (["--out", "table.csv"], "table.csv is not a folder that can be written to"),
+        (["--out", "table.csv/below"], "table.csv is not a folder that can be written to"),
+        (["--out", 300 * "n"], "File name too long"),
+        (["--max-bytes", "0"], "--max-bytes: expected a whole number of at least 1"),
+        (["--data", "few.npz", "--max-bytes", "9"], "and max_bytes is 9: give a larger one"),
+        (["--alignment-weight", "0"], "alignment_weight must be positive, got 0.0"),
+        (["--alignment-weight", "inf"], "'alignment_weight' parameter of protocol.run"),
+        (["--set", "likelihood=bernoulli", "--data", "ten.npy"], "wants X in [0, 1]"),
+        (["--set", "image_shape=[1,8,9]"], "have 72 columns, got X of shape (1797, 64)"),
+        (["--set", "max_epochs=0"], "'max_epochs' parameter of TeacherGuidedVAE"),
     ],
 )
 def test_unusable_options_and_data_are_one_line_and_status_two(
@@ -185,6 +199,38 @@ def test_results_that_cannot_be_written_are_one_line(table, tmp_path, monkeypatc
     monkeypatch.setattr(command_line, "write_whole", full)
     assert run("--data", table, "--seeds", 1, "--epochs", 1, "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err.endswith("skvae: error: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenProcessPool("A process that trained was killed."),
+        DeviceMemoryError("'cuda' ran out of memory: try batch_size=4."),
+        OSError(errno.ENOSPC, "runs/one.json could not be written: make room."),
+    ],
+    ids=["a killed process", "a full device", "a full disk"],
+)
+def test_what_ends_training_is_one_line(table, tmp_path, monkeypatch, capsys, error):
+    def ended(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(protocol, "run", ended)
+    assert run("--data", table, "--out", tmp_path) == 2
+    assert capsys.readouterr().err == f"skvae: error: {error}\n"
+
+
+def test_full_disk_is_told_with_the_path_before_training(table, tmp_path, monkeypatch, capsys):
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(VAENet, "train_step", None)
+    out = tmp_path / "out"
+    assert run("--data", table, "--out", out) == 2
+    error = capsys.readouterr().err
+    assert f"{out / 'runs'} must be a folder that can be written to (No space left" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
 
 
 def baselines(table, out, *arguments):
@@ -262,6 +308,9 @@ def test_damaged_and_foreign_files_are_named(table, tmp_path, capsys):
     (damaged,) = (out / "runs").glob("collapse-*")
     damaged.write_text("{")
     assert f"skvae: warning: {damaged} is damaged" in start(1).err
+    (other,) = (out / "runs").glob("prevention-*")
+    damaged.write_bytes(other.read_bytes())
+    assert f"skvae: warning: {damaged} holds the run {other.stem}" in start(1).err
     assert f"3 files in {out / 'runs'} are runs of other set-ups, and were left alone." in (
         start(2).out
     )
@@ -273,7 +322,7 @@ def test_labels_and_test_rows_are_used_where_there_are_some(tmp_path, monkeypatc
     data = Bunch(
         data=X[:60], target=y[:60], image_shape=None, test_data=X[60:], test_target=y[60:]
     )
-    monkeypatch.setattr(command_line.datasets, "load", lambda spec: data)
+    monkeypatch.setattr(command_line.datasets, "load", lambda spec, **options: data)
     run("--data", "some", "--seeds", 1, "--epochs", 1, "--device", "cpu", "--out", tmp_path)
     result = json.loads((tmp_path / "results.json").read_text())
     assert (result["n_train"], result["n_test"]) == (60, 20)
@@ -289,7 +338,7 @@ def test_module_runs_and_helps():
         check=True,
     )
     for option in (
-        *("--data", "--seeds", "--epochs", "--device", "--out", "--jobs"),
+        *("--data", "--max-bytes", "--seeds", "--epochs", "--device", "--out", "--jobs"),
         *("--baselines", "--teachers", "--architecture", "--set"),
     ):
         assert option in done.stdout

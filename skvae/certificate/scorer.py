@@ -290,7 +290,6 @@ class ConstantCollapseCertificate(BaseEstimator):
         >>> from sklearn.datasets import load_iris
         >>> from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
         >>> from skvae.information import SequentialMargin
-        from skvae.information.betting import check_share
         >>> X = load_iris().data
         >>> vae = TeacherGuidedVAE(random_state=0, lr=1e-2).fit(X[::2])
         >>> monitor = SequentialMargin(vae.average_teacher_)

@@ -1,8 +1,9 @@
 """Experiments: arms by seeds by teachers, resumable; baselines; results as tables.
 
-`experiment` runs them, `arms` and `baselines` are what is run, `runs` is one of them trained
-and measured, `teacher_panel` the teachers that each seed meets, `results_folder` what is on
-disk, `promises` what a pattern of results must show, `tables` how they are written.
+`experiment` runs them, `arms` and `baselines` are what is run, `splits` the rows and labels,
+`teacher_panel` the teachers that each seed meets, `runs` is one of them trained and measured,
+`results_folder` what is on disk, `promises` what a pattern of results must show, `tables` how
+they are written, `notes` what an error was about.
 """
 
 from skvae.protocol.arms import (

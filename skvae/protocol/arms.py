@@ -242,7 +242,7 @@ def suited_to_rows(
             prone = arm in ARMS
             if prone not in variances:
                 variance = collapse_prone_variance if prone else informative_variance
-                variances[prone] = variance(rows.X_train)
+                variances[prone] = variance(_evenly_spaced(rows.X_train))
             settled = {**settled, "decoder_variance": variances[prone]}
         settings = TeacherGuidedVAE(**settled).get_params(deep=False)
         with noted(arm):

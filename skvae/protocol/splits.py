@@ -167,7 +167,6 @@ def _checked(reader: TeacherGuidedVAE, X: Any, **options: Any) -> NDArray:
 def _labels(y: Any, n_rows: int) -> NDArray | None:
     if y is None:
         return None
-    wanted = "y must hold labels for a linear classifier, one a row, all numbers or all text"
     try:
         labels = np.asarray(as_rows(y))
         entries = labels.ravel().tolist()
@@ -185,7 +184,8 @@ def _labels(y: Any, n_rows: int) -> NDArray | None:
         np.unique(labels)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{wanted}; it trains nothing else, and may be None. {error}"
+            "y must hold labels for a linear classifier, one a row, all numbers or all text; "
+            f"or be None, as they train nothing else. {error}"
         ) from error
     return labels
 

@@ -141,7 +141,7 @@ class TeacherPanel:
             What is to be done.
         split : Split
             Rows to train on, and to measure on.
-        n_jobs : int
+        n_jobs : int or None
             Processes, as in joblib; each fit has one thread.
 
         Returns

@@ -1,13 +1,18 @@
 """The protocol on the data that ships, and the judgement of the pattern."""
 
 import copy
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, protocol
+from skvae.exceptions import ConstantTeacherError, DivergenceError
 from skvae.protocol import (
     ARMS,
     BASELINES,
@@ -15,6 +20,7 @@ from skvae.protocol import (
     TEACHER_GUIDED,
     broken_promises,
     collapse_prone_variance,
+    experiment,
     informative_variance,
     teacher_panel,
 )
@@ -246,6 +252,11 @@ def test_kinds_of_teachers_can_be_joined(clusters, monkeypatch):
         assert ours["elbo"] == theirs["elbo"]
 
 
+LOCAL_TEACHER = make_pipeline(
+    FunctionTransformer(lambda X: X), GaussianMixtureTeacher(n_components=2)
+).fit(np.arange(20.0).reshape(5, 4))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -258,6 +269,52 @@ def test_kinds_of_teachers_can_be_joined(clusters, monkeypatch):
         ({"seeds": []}, "seeds must be different whole numbers"),
         ({"seeds": [1, 1]}, "seeds must be different whole numbers"),
         ({"seeds": [-1]}, "seeds must be different whole numbers"),
+        ({"seeds": [2**32]}, "seeds must be different whole numbers"),
+        ({"seeds": [1.9]}, r"seeds must be .* got \[1.9\]"),
+        ({"seeds": [1.0]}, "seeds must be different whole numbers"),
+        ({"seeds": np.array([0.5])}, "seeds must be different whole numbers"),
+        ({"seeds": [True]}, "seeds must be different whole numbers"),
+        ({"seeds": [np.True_]}, "seeds must be different whole numbers"),
+        ({"seeds": [None]}, "seeds must be different whole numbers"),
+        ({"seeds": "012"}, "seeds must be different whole numbers"),
+        ({"seeds": 3}, "seeds must be different whole numbers"),
+        ({"seeds": None}, "seeds must be different whole numbers"),
+        ({"n_jobs": 0}, "'n_jobs' parameter of protocol.run must be an int"),
+        ({"n_jobs": 1.5}, "'n_jobs' parameter of protocol.run"),
+        ({"n_jobs": "2"}, "'n_jobs' parameter of protocol.run"),
+        ({"n_jobs": True}, "'n_jobs' parameter of protocol.run"),
+        ({"epochs": 0}, "'epochs' parameter of protocol.run must be an int in"),
+        ({"epochs": 1.5}, "'epochs' parameter of protocol.run"),
+        ({"epochs": "many"}, "'epochs' parameter of protocol.run"),
+        ({"epochs": None}, "'epochs' parameter of protocol.run"),
+        ({"setting": {"max_epochs": 0}}, "'max_epochs' parameter .* Got 0"),
+        ({"alignment_weight": 0}, "alignment_weight must be positive, got 0"),
+        ({"alignment_weight": -1.0}, "alignment_weight must be positive"),
+        ({"alignment_weight": np.nan}, "'alignment_weight' parameter of protocol.run"),
+        ({"alignment_weight": np.inf}, "'alignment_weight' parameter of protocol.run"),
+        ({"alignment_weight": "1"}, "'alignment_weight' parameter of protocol.run"),
+        ({"alignment_weight": None}, "'alignment_weight' parameter of protocol.run"),
+        ({"on_progress": None}, "'on_progress' parameter .* must be a callable"),
+        ({"on_resume": 3}, "'on_resume' parameter .* must be a callable"),
+        ({"folder": 3}, "'folder' parameter of protocol.run"),
+        ({"setting": [1]}, "'setting' parameter of protocol.run"),
+        ({"device": None}, "'device' parameter of protocol.run"),
+        ({"device": "abacus"}, "device must be 'auto', 'cpu'"),
+        ({"arms": "collapse"}, "arms must be a sequence of names, among prevention"),
+        ({"arms": []}, "arms must be a sequence of names"),
+        ({"arms": None}, "arms must be a sequence of names"),
+        ({"arms": [3]}, "There is no arm 3"),
+        ({"arms": {"mine": TeacherGuidedVAE()}}, "arms must map names to mappings"),
+        ({"arms": {3: {}}}, "arms must map names to mappings"),
+        ({"arms": {"mine": {"likelihood": "bernoulli"}}}, r"wants X in \[0, 1\]"),
+        ({"arms": {"mine": {"kl_cycles": 9}}}, "repeats a warm-up"),
+        ({"arms": {"mine": {"kl_warmup": 0.5, "kl_cycles": 99}}}, "more than the 2 steps"),
+        ({"teachers": True}, "teachers must be 'per-seed'"),
+        ({"teachers": 1.5}, "teachers must be 'per-seed'"),
+        ({"teachers": None}, "teachers must be 'per-seed'"),
+        ({"teachers": [GaussianMixtureTeacher()]}, "not fitted yet"),
+        ({"teachers": [LinearRegression().fit([[1.0]], [1.0])]}, "'fit' and 'predict_proba'"),
+        ({"teachers": [LOCAL_TEACHER]}, "cannot be told from others: define its functions"),
         ({"teachers": "fixed:0"}, "teachers must be 'per-seed', 'search', 'fixed:N'"),
         ({"teachers": "none"}, "teachers must be 'per-seed'"),
         ({"teachers": []}, "teachers must be 'per-seed'"),
@@ -279,23 +336,66 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_split_must_be_a_pair_of_the_same_columns(clusters):
+def test_split_must_be_a_pair(clusters):
     with pytest.raises(ValueError, match=r"tuple \(X_train, X_test\)"):
         small((clusters, clusters, clusters))
     with pytest.raises(ValueError, match=r"tuple \(X_train, X_test\)"):
         small((clusters, clusters), np.zeros(len(clusters)))
-    with pytest.raises(ValueError, match="must have the same columns"):
-        small((clusters, clusters[:, :2]))
+
+
+def test_rows_that_only_one_half_has_wrong_are_refused_for_the_arm(clusters, monkeypatch):
+    monkeypatch.setattr(teacher_panel, "GaussianMixtureTeacher", None)
+    arms = {"fine": {}, "mine": {"likelihood": "poisson", "decoder_variance": "learned"}}
+    whole = np.abs(np.round(clusters))
+    for X_train, X_test in ((whole, clusters), (clusters, whole)):
+        with pytest.raises(ValueError, match="wants counts in X") as caught:
+            small((X_train, X_test), arms=arms)
+        assert caught.value.__notes__ == ["This was mine."]
 
 
 def test_error_in_training_says_which_arm_and_seed_it_was(clusters):
-    with pytest.raises(ValueError, match="bernoulli") as caught:
-        small(
-            clusters,
-            arms={"mine": {"likelihood": "bernoulli", "decoder_variance": "learned"}},
-            seeds=[3],
-        )
+    with pytest.raises(DivergenceError) as caught:
+        small(clusters, arms={"mine": {"lr": 1e30}}, seeds=[3])
     assert caught.value.__notes__ == ["This was mine with seed 3."]
+
+
+def test_killed_process_is_told_where_nothing_is_kept():
+    told = "no run is kept, as no folder was named. .* exit code -9"
+    with pytest.raises(BrokenProcessPool, match=told), experiment._deaths_told(None):
+        raise BrokenProcessPool("exit code -9")
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(1, 3), (1, 2), np.array([1, 2], np.uint8), iter([1, 2])]
+)
+def test_seeds_may_be_whole_numbers_of_any_kind(clusters, seeds):
+    result = small(clusters, arms=["vae"], seeds=seeds)
+    assert [run["seed"] for run in result["runs"]] == [1, 2]
+    assert {type(run["seed"]) for run in result["runs"]} == {int}
+
+
+def test_numbers_of_numpy_are_numbers(clusters):
+    options = {"teachers": np.int64(2), "epochs": np.int32(1), "n_jobs": np.int64(1)}
+    result = small(clusters, arms=["vae"], alignment_weight=np.float32(2.0), **options)
+    assert [run["teacher"] for run in result["runs"]] == [0, 1]
+
+
+@pytest.mark.parametrize("teachers", ["per-seed", "given"])
+def test_teacher_that_cannot_judge_held_out_rows_is_refused_before_training(
+    clusters, monkeypatch, teachers
+):
+    monkeypatch.setattr(TeacherGuidedVAE, "fit", None)
+    alike = np.ones((10, 4))
+    steps = []
+    if teachers == "given":
+        teachers = [GaussianMixtureTeacher(n_components=3).fit(clusters) for _ in range(2)]
+        teachers.append(GaussianMixtureTeacher(n_components=2).fit(clusters[:, :2]))
+        with pytest.raises(ValueError, match="expecting 2 features") as caught:
+            small(clusters, teachers=teachers, on_resume=steps.append)
+        assert caught.value.__notes__ == ["This was teacher 2 on the held-out rows."]
+    with pytest.raises(ConstantTeacherError, match="constant over these 10 rows"):
+        small((clusters, alike), teachers=teachers, on_resume=steps.append)
+    assert steps == []
 
 
 def test_informative_variance_is_a_fifth_of_the_mean_variance():
@@ -327,8 +427,6 @@ def test_one_weight_for_all_arms_that_align(wine):
     result = small(wine, arms=arms, alignment_weight=3.0)
     weights = {arm: result["arms"][arm]["alignment_weight"] for arm in arms}
     assert weights == {"prevention": 3.0, "rescue": 3.0, "teacher-guided": 3.0, "vae": 0.0}
-    with pytest.raises(ValueError, match="must be positive, got 0"):
-        small(wine, alignment_weight=0)
 
 
 def test_functions_need_no_name_of_their_own_where_nothing_is_kept(clusters):

@@ -1,6 +1,10 @@
 """Files of finished runs: whole or not there, told when damaged."""
 
+import errno
 import json
+import os
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -28,9 +32,89 @@ def test_failed_write_leaves_no_partial_file(tmp_path):
         raise OSError("disk full")
 
     for name in ("new.json", "kept.json"):
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(
+            OSError, match=rf"{tmp_path / name} could .* \(disk full\): make room"
+        ):
             write_whole(tmp_path / name, half)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+def full(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_full_disk_is_told_with_the_path_wherever_it_is_met(tmp_path, monkeypatch, call):
+    folder = ResultsFolder(tmp_path)
+    folder.write("one", RECORD)
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        folder.write("two", RECORD)
+    # As it comes out of a worker process, too.
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert error.errno == errno.ENOSPC
+        assert str(tmp_path / "two.json") in str(error)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.json"]
+    assert folder.read("one") == RECORD
+
+
+def unwritable(path):
+    """Places that nobody can write to, root included."""
+    (path / "file").write_text("a file")
+    (path / "broken").symlink_to(path / "nowhere")
+    return {
+        "a file": path / "file",
+        "below a file": path / "file" / "runs",
+        "far below a file": path / "file" / "deep" / "runs",
+        "a broken link": path / "broken",
+        "too long": path / "new" / ("n" * 300),
+        "no path": path / "\0",
+    }
+
+
+@pytest.mark.parametrize(
+    "place", ["a file", "below a file", "far below a file", "a broken link"]
+)
+def test_folder_that_cannot_be_made_is_told_with_its_path(tmp_path, place):
+    folder = ResultsFolder(unwritable(tmp_path)[place])
+    assert folder.read("one") is None
+    refuse(folder, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["too long", "no path"])
+def test_name_that_no_folder_can_have_is_told(tmp_path, place):
+    refuse(ResultsFolder(unwritable(tmp_path)[place]), tmp_path)
+
+
+def refuse(folder, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match="must be a folder that can be written to") as caught:
+        folder.check_writable()
+    assert str(folder.path) in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_trial_of_a_folder_leaves_nothing_be_it_full_or_not(tmp_path, monkeypatch, exists):
+    path = tmp_path / "new" / "runs"
+    if exists:
+        path.mkdir(parents=True)
+    ResultsFolder(path).check_writable()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        ResultsFolder(path).check_writable()
+    assert str(path) in str(caught.value)
+    assert path.exists() == exists
+    assert len(list(tmp_path.rglob("*"))) == (2 if exists else 0)
+
+
+def test_folder_without_permission_is_told(tmp_path, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "mkdir", denied)
+    with pytest.raises(PermissionError, match=r"new must be a folder .*\(Permission denied\)"):
+        ResultsFolder(tmp_path / "new").check_writable()
 
 
 @given(
@@ -59,6 +143,22 @@ def test_any_byte_that_changes_is_seen(tmp_path):
             assert folder.read("one") is None
 
 
+def test_record_under_another_name_is_told_from_a_damaged_one(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    for name in ("one", "two"):
+        folder.write(name, RECORD)
+    shutil.copy(tmp_path / "two.json", tmp_path / "one.json")
+    with pytest.warns(DamagedResultWarning, match="one.json holds the run two: that run is"):
+        assert folder.read("one") is None
+    assert folder.read("two") == RECORD
+    # A name that was changed with it does not fit the sum.
+    (tmp_path / "one.json").write_text(
+        (tmp_path / "two.json").read_text().replace('"two"', '"one"')
+    )
+    with pytest.warns(DamagedResultWarning, match="one.json is damaged"):
+        assert folder.read("one") is None
+
+
 def test_others_are_counted(tmp_path):
     folder = ResultsFolder(tmp_path / "not there yet")
     assert folder.others(set()) == 0
@@ -77,6 +177,10 @@ def test_name_is_that_of_a_file_and_changes_with_the_description():
     assert len(names) == 4
     assert not any(set("/ ") & set(name) for name in names)
     assert identity_of({"a": 1, "b": 2}, "vae") == identity_of({"b": 2, "a": 1}, "vae")
+    # No file system takes much more than this.
+    long = [identity_of({}, 200 * "v" + end) for end in "ab"]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) < 200
 
 
 def test_hash_tells_entries_order_shape_and_type(tmp_path):

@@ -1,13 +1,17 @@
 """A protocol that is killed, interrupted or damaged ends as one that never was."""
 
 import contextlib
+import errno
 import functools
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ import pytest
 
 from skvae import protocol
 from skvae.exceptions import DamagedResultWarning, InterruptedFitWarning
-from skvae.protocol import csv_table, experiment, markdown_table, runs
+from skvae.protocol import csv_table, experiment, markdown_table, runs, teacher_panel
 from skvae.training import VAENet
 
 KILLS = 20
@@ -244,6 +248,144 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, uninterrupted):
     resumed = []
     assert written(run(tmp_path, on_resume=resumed.append)) == written(uninterrupted)
     assert resumed == [kept]
+
+
+def test_file_under_another_name_is_named_and_done_again(tmp_path, uninterrupted):
+    run(tmp_path)
+    (path,) = tmp_path.glob("prevention-seed0-teacher0-*.json")
+    content = path.read_bytes()
+    # Another arm, seed, teacher or set-up: each intact, and none that which is asked for.
+    run(tmp_path, arms=["prevention"], epochs=3)
+    for pattern in (
+        "collapse-seed0-teacher0-*.json",
+        "prevention-seed1-teacher0-*.json",
+        "prevention-seed0-teacher1-*.json",
+        "prevention-seed0-teacher0-*.json",
+    ):
+        other = next(each for each in tmp_path.glob(pattern) if each != path)
+        shutil.copy(other, path)
+        with pytest.warns(
+            DamagedResultWarning, match=f"{path.name} holds the run {other.stem}"
+        ):
+            result = run(tmp_path)
+        assert written(result) == written(uninterrupted)
+        assert written(run(tmp_path)) == written(uninterrupted)
+        assert len(path.read_bytes()) == pytest.approx(len(content), abs=100)
+
+
+def test_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a file")
+    monkeypatch.setattr(teacher_panel, "GaussianMixtureTeacher", None)
+    for folder in (tmp_path / "file", tmp_path / "file" / "runs", str(tmp_path / "file")):
+        with pytest.raises(OSError, match=f"{folder} must be a folder that can be written to"):
+            run(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_folder_that_holds_all_runs_need_not_be_written_to(tmp_path, monkeypatch):
+    wanted = run(tmp_path, arms=["vae"])
+    monkeypatch.setattr(tempfile, "TemporaryFile", None)
+    assert run(tmp_path, arms=["vae"]) == wanted
+
+
+def test_full_disk_is_told_with_the_path_and_finished_runs_stay(
+    tmp_path, monkeypatch, uninterrupted
+):
+    replace = os.replace
+
+    def full(source, target):
+        if len(list(tmp_path.glob("*.json"))) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            run(tmp_path)
+    assert f"{tmp_path}{os.sep}" in str(caught.value)
+    assert caught.value.__notes__[0].startswith("This was ")
+    assert len(list(tmp_path.iterdir())) == 3
+    resumed = []
+    assert written(run(tmp_path, on_resume=resumed.append)) == written(uninterrupted)
+    assert resumed == [3]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_callback_that_raises_ends_the_call_with_what_is_finished(
+    tmp_path, n_jobs, uninterrupted
+):
+    calls = []
+
+    def stop(number):
+        calls.append(number)
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        run(tmp_path, on_resume=stop, n_jobs=n_jobs)
+    assert calls == [0]
+    assert not list(tmp_path.iterdir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(LookupError, match="enough"):
+            run(tmp_path, on_progress=stop, n_jobs=n_jobs)
+    assert len(calls) == 2
+    kept = len(list(tmp_path.glob("*.json")))
+    assert calls[1] <= kept < len(uninterrupted["runs"])
+    assert written(run(tmp_path)) == written(uninterrupted)
+
+
+DEADLY = """
+import os, pathlib, signal, time
+from torch import nn
+
+class Deadly(nn.Linear):
+    def __init__(self, shape, latent_dim):
+        # By then another run is finished.
+        while not list(pathlib.Path(os.environ["SKVAE_TEST_RUNS"]).glob("fine-*.json")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED = """
+import os
+from concurrent.futures.process import BrokenProcessPool
+import numpy as np
+from deadly import Deadly
+from skvae import protocol
+
+folder = os.environ["SKVAE_TEST_RUNS"]
+X = np.random.default_rng(0).normal(size=(60, 4))
+options = {
+    "seeds": [0], "epochs": 1, "device": "cpu", "folder": folder,
+    "setting": {"latent_dim": 2, "hidden_layer_sizes": [4]},
+}
+try:
+    protocol.run(X, arms={"fine": {}, "deadly": {"encoder": Deadly}}, n_jobs=2, **options)
+except BrokenProcessPool as error:
+    assert f"finished runs are kept in {folder}" in str(error), error
+    assert "SIGKILL" in str(error), error
+    found = []
+    protocol.run(X, arms={"fine": {}}, on_resume=found.append, **options)
+    assert found == [1]
+    print("told")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_worker_process_is_told_and_finished_runs_stay(tmp_path):
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(tmp_path),
+            "SKVAE_TEST_RUNS": str(tmp_path / "runs"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "told\n", done.stderr
+    assert not list((tmp_path / "runs").glob("*.partial"))
 
 
 if __name__ == "__main__":
