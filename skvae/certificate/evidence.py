@@ -61,7 +61,11 @@ class Evidence:
         self.posterior = PosteriorSample(subject.random_state)
         self.n_samples = 0
         self._of_model = _Told(getattr(subject.model, "fingerprint_", None))
-        self._of_teacher = _Told(subject.teacher_fingerprint)
+        fingerprint = subject.teacher_fingerprint
+        is_same = fingerprint is getattr(subject.model, "fingerprint_", None)
+        # A teacher that was fitted with the model has mostly seen the same rows.
+        shares = is_same and subject.X_teacher is None and subject.teacher is None
+        self._of_teacher = self._of_model if shares else _Told(fingerprint)
         self._distinct: DistinctRows | None = DistinctRows()
         self._hashes: list[NDArray[np.uint64]] = []
         has_reconstruction = (
@@ -192,7 +196,8 @@ class Evidence:
             self._kl = self._kl + kl.sum(axis=0)
             self._row_kl_squares += float(np.square(kl.sum(axis=1)).sum())
         self._of_model.add(X)
-        self._of_teacher.add(X_teacher)
+        if self._of_teacher is not self._of_model:
+            self._of_teacher.add(X_teacher)
         if subject.has_witness and subject.X_teacher is not None:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]

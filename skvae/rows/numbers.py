@@ -57,6 +57,8 @@ def as_array(values: Any, name: str) -> NDArray:
     ...
     ValueError: T is a masked array, whose masked entries would be taken for numbers: ...
     """
+    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+        return values
     values = to_numpy(values)
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         values = values.toarray()
@@ -109,6 +111,8 @@ def check_rows(estimator: Any, X: Any, **options: Any) -> NDArray:
 
 def refuse_no_numbers(values: Any, name: str) -> None:
     """Refuse what NumPy or scikit-learn would take for numbers, and is something else."""
+    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+        return
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(
             f"{name} is a masked array, whose masked entries would be taken for numbers: fill "
