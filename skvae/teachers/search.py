@@ -125,8 +125,8 @@ class TeacherSearch(BaseEstimator):
     - ``balance = exp(H(Tbar)) / K``: the share of the components that are in use;
     - ``stability``: the mean over pairs of refits of the adjusted mutual information
       (Vinh, Epps and Bailey, 2010) of the most probable components;
-    - ``margin`` and ``rate``: what `skvae.information.design_alpha` designs for a
-    simplex witness of scale 2 that answers ``Tbar`` to the code 0, at ``beta = 1`` and
+    - ``margin`` and ``rate``: what `skvae.information.design_alpha` designs for a simplex
+      witness of scale 2 that answers ``Tbar`` to the code 0, at ``beta = 1`` and
       ``alignment_weight = 10``.
 
     The last two are what the codes of that teacher are worth and what they cost, where
