@@ -13,6 +13,7 @@ torch would wait for them for ever.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 import threading
@@ -156,7 +157,11 @@ def n_threads() -> int:
 
 def is_small_table(X: Any) -> bool:
     """Whether a table has too few entries for a second thread."""
-    return bool(np.size(X) < SMALL_TABLE)
+    shape = getattr(X, "shape", None)
+    if shape is None:
+        # Nested sequences: that they are ragged is told elsewhere.
+        shape = (len(X), *np.shape(X[0])) if isinstance(X, (list, tuple)) and X else (0,)
+    return math.prod(shape) < SMALL_TABLE
 
 
 def _set_threads_of_torch(number: int) -> None:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skvae._common.parameters import NumberInterval
 from skvae.information.boundary import check_teacher
-from skvae.rows.numbers import check_rows
+from skvae.rows.tables import check_rows
 
 __all__ = ["SoftmaxProbe", "probe_in_turn"]
 
@@ -198,15 +198,12 @@ def probe_in_turn(
 def _together(
     order: NDArray[np.intp], groups: NDArray, n_blocks: int
 ) -> list[NDArray[np.intp]]:
-    """Cut rows in this order, those of a group beside its first one, into blocks of groups."""
+    """Cut groups, in the order in which they are met, into as many blocks of whole ones."""
     _, first, of_group = np.unique(groups[order], return_index=True, return_inverse=True)
-    beside = np.argsort(first[of_group], kind="stable")
-    arranged, leader = order[beside], first[of_group][beside]
-    sizes = [len(block) for block in np.array_split(order, n_blocks)]
-    # A group that lies across a border is in the block where it begins.
-    begins = np.searchsorted(leader, leader)
-    block = np.repeat(np.arange(n_blocks), sizes)[begins]
-    return [arranged[block == number] for number in range(n_blocks)]
+    met = np.argsort(np.argsort(first))[of_group]
+    sizes = [len(block) for block in np.array_split(first, n_blocks)]
+    block = np.repeat(np.arange(n_blocks), sizes)[met]
+    return [order[block == number] for number in range(n_blocks)]
 
 
 def _split(parameters: NDArray) -> tuple[NDArray, NDArray]:

@@ -14,13 +14,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, check_array, check_consistent_length
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skvae._common.parameters import unfrozen
 from skvae.information.boundary import check_taught
 from skvae.rows.frames import is_frame, joined_frames
-from skvae.rows.numbers import refuse_no_numbers
 from skvae.rows.sources import as_rows
+from skvae.rows.tables import check_table
 
 __all__ = ["Subject"]
 
@@ -224,8 +224,7 @@ def _as_taught(teacher: Any, rows: Any) -> Any:
 
 def check_codes(values: Any, n_rows: int | None, name: str) -> NDArray[np.float64]:
     """Return what a model gave of the codes: finite numbers, a row for each it was given."""
-    refuse_no_numbers(values, name)
-    codes: NDArray = check_array(values, dtype=np.float64, input_name=name)
+    codes = check_table(values, name, dtype=np.float64)
     if n_rows is not None and len(codes) != n_rows:
         raise ValueError(f"{name} must have a row for each of {n_rows}, got {len(codes)}.")
     return codes

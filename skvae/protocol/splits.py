@@ -18,8 +18,8 @@ from skvae._common.ambient import undisturbed
 from skvae.protocol.notes import noted
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
-from skvae.rows.numbers import check_rows
 from skvae.rows.sources import as_rows
+from skvae.rows.tables import check_rows
 from skvae.vae.estimator import TeacherGuidedVAE
 
 __all__ = ["Part", "Split", "parts_of", "split_of", "table_of"]
@@ -153,7 +153,7 @@ def table_of(X: ArrayLike) -> NDArray:
         A view where X is an array, or a memory map, of floats.
     """
     X = as_rows(X)
-    shape = np.shape(X)
+    shape: Any = getattr(X, "shape", ())
     if len(shape) == 4:
         X = flatten_images(X, shape[1:])
     return _checked(TeacherGuidedVAE(), X, ensure_min_samples=2)

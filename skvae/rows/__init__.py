@@ -1,6 +1,6 @@
 """From what a user has to rows the net is fed.
 
-`sources` reads data sets, `frames` and `numbers` tell what holds numbers from what does not,
+`tables` is the door: `sources` reads data sets, `frames` and `numbers` tell what holds numbers,
 `images` makes rows of them, `scaling` finds their units, `finite` looks for NaN, `fingerprint`
 tells rows that were seen from others.
 """

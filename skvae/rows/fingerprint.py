@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skvae.rows.numbers import as_table
+from skvae.rows.tables import as_table
 
 __all__ = ["DistinctRows", "RowFingerprint", "fingerprint_if_numbers"]
 

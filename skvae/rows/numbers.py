@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
-from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
 
 from skvae.rows.frames import columns_of, is_frame, types_of
 
-__all__ = ["as_array", "as_table", "check_rows", "refuse_no_numbers", "to_numpy"]
+__all__ = ["as_array", "refuse_no_numbers", "to_numpy"]
 
 # Words in the names of types, and what these hold.
 TIMES = {
@@ -67,7 +63,7 @@ def as_array(values: Any, name: str) -> NDArray:
         array = np.asarray(values)
         if array.dtype.kind == "O":
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(
             f"{name} must be an array of numbers in a regular shape, got "
             f"{type(values).__name__}: {error}"
@@ -76,37 +72,6 @@ def as_array(values: Any, name: str) -> NDArray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold numbers, got an array of type {array.dtype}.")
     return array
-
-
-def as_table(X: Any, name: str = "X") -> NDArray:
-    """Return rows as a matrix of numbers, in the way that `fit` takes them.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_features)
-        As `as_rows` returns them. An image is a row, flat or not.
-    name : str, default="X"
-        What to call it in errors.
-
-    Returns
-    -------
-    table : ndarray of shape (n_samples, n_features)
-        Which may hold NaN.
-    """
-    refuse_no_numbers(X, name)
-    with config_context(array_api_dispatch=False):
-        table = check_array(
-            X, allow_nd=True, ensure_all_finite=False, input_name=name, ensure_min_samples=0
-        )
-    table = as_array(table, name)
-    return table.reshape(len(table), math.prod(table.shape[1:]))
-
-
-def check_rows(estimator: Any, X: Any, **options: Any) -> NDArray:
-    """Do as `sklearn.utils.validation.validate_data` does, and refuse what holds no numbers."""
-    refuse_no_numbers(X, "X")
-    rows: NDArray = validate_data(estimator, X, **options)
-    return rows
 
 
 def refuse_no_numbers(values: Any, name: str) -> None:
@@ -132,8 +97,11 @@ def to_numpy(values: Any) -> Any:
         return values
     if values.is_sparse or values.layout != torch.strided:
         values = values.to_dense()
-    # The one float that NumPy has not.
-    values = values.float() if values.dtype == torch.bfloat16 else values
+    if values.is_meta:
+        raise ValueError("A tensor on the meta device has a shape and no numbers.")
+    # Of bfloat16 and its like NumPy has none.
+    if values.is_floating_point() and values.dtype not in (torch.float16, torch.float64):
+        values = values.float()
     return values.numpy(force=True)
 
 
@@ -144,6 +112,11 @@ def _refuse_kind(dtype: Any, name: str) -> None:
         raise ValueError(
             f"Complex data not supported: {name} holds complex numbers ({dtype}). Pass their "
             "real and imaginary parts as columns."
+        )
+    if text == "string":
+        raise ValueError(
+            f"{name} holds text: encode it, as by OneHotEncoder in a ColumnTransformer, or "
+            "leave the column out."
         )
     found = next((what for word, what in TIMES.items() if word in text), None)
     if found is not None:

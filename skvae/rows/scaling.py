@@ -47,12 +47,7 @@ class Standardization:
         with np.errstate(over="ignore", invalid="ignore"):
             scaler = fit_scaler(StandardScaler(), X, chosen)
             deviation = np.sqrt(scaler.var_)
-        if not np.isfinite(deviation).all():
-            column = int(np.argmin(np.isfinite(deviation)))
-            raise ValueError(
-                f"Column {column} of X is too spread out: its variance is not a finite "
-                "float64. Rescale or clip it."
-            )
+        check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
 
     @classmethod
@@ -147,6 +142,16 @@ class Standardization:
         restored = standardised * self.scale
         restored += self.center
         return restored
+
+
+def check_spread(scaler: StandardScaler) -> None:
+    """Refuse columns whose variance leaves floating point."""
+    is_finite = np.isfinite(scaler.var_)
+    if not is_finite.all():
+        raise ValueError(
+            f"Column {int(np.argmin(is_finite))} of X is too spread out: its variance is not a "
+            "finite float64. Rescale or clip it."
+        )
 
 
 def fit_scaler(

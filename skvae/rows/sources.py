@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -101,9 +102,21 @@ def _as_given(data: Any) -> Any:
     data = to_numpy(data)
     if isinstance(data, (np.ndarray, list, tuple)) or is_frame(data) or is_series(data):
         return data
-    if hasattr(data, "__array__") and not hasattr(data, "toarray"):
+    if hasattr(data, "toarray") or hasattr(data, "__next__"):
+        return data
+    is_class = isinstance(data, type)
+    if not is_class and (hasattr(data, "__array__") or isinstance(data, (memoryview, array))):
         return np.asarray(data)
-    return list(data) if isinstance(data, deque) else data
+    if isinstance(data, (deque, range)):
+        return list(data)
+    rows = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if is_class or not rows or isinstance(data, (str, bytes, Mapping)):
+        raise TypeError(
+            f"Rows must be an array, a data frame, a tensor, a data set or a list of rows, got "
+            f"{data!r}"[:300]
+            + ". Load it, collect it or turn it into one of these first."
+        )
+    return data
 
 
 def _blocks_of(data: Any, column: str | int | None) -> Iterator[Any] | None:

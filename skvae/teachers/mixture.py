@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from skvae._common.parameters import NumberInterval
 from skvae._common.randomness import draw_seed, seed_unset_random_states
 from skvae.rows.fingerprint import RowFingerprint
-from skvae.rows.numbers import check_rows
-from skvae.rows.scaling import fit_scaler
+from skvae.rows.scaling import check_spread, fit_scaler
+from skvae.rows.tables import check_rows
 from skvae.teachers.tempered import temper
 
 __all__ = ["GaussianMixtureTeacher"]
@@ -156,7 +156,10 @@ class GaussianMixtureTeacher(BaseEstimator):
             rows = check_rows(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
             pipeline = self._pipeline(*rows.shape)
             scaler, pca, mixture = (step for _, step in pipeline.steps)
-            scaled = fit_scaler(scaler, rows).transform(rows)
+            with np.errstate(over="ignore", invalid="ignore"):
+                fit_scaler(scaler, rows)
+            check_spread(scaler)
+            scaled = scaler.transform(rows)
             mixture.fit(pca.fit_transform(scaled))
             self.pipeline_ = pipeline
             self.fingerprint_ = RowFingerprint.of(rows)

@@ -18,7 +18,6 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
-    check_array,
     check_consistent_length,
     check_is_fitted,
     validate_data,
@@ -30,7 +29,8 @@ from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
-from skvae.rows.numbers import check_rows, refuse_no_numbers
+from skvae.rows.sources import as_rows
+from skvae.rows.tables import check_rows, check_table
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
 from skvae.teachers.choice import give_scores, scorer, warn_of_failures, winner
 from skvae.teachers.fits import fit_teacher, teacher_distributions
@@ -237,14 +237,9 @@ class TeacherSearch(BaseEstimator):
             If some of the candidates cannot be fitted.
         """
         with undisturbed(), config_context(array_api_dispatch=False):
-            refuse_no_numbers(X, "X")
-            rows = check_array(
-                X,
-                dtype=[np.float64, np.float32],
-                ensure_min_samples=4,
-                estimator=self,
-                input_name="X",
-            )
+            X = as_rows(X)
+            floats = [np.float64, np.float32]
+            rows = check_table(X, "X", dtype=floats, ensure_min_samples=4, estimator=self)
             if y is not None:
                 check_consistent_length(rows, y)
                 y = y if is_frame(y) or is_series(y) else np.asarray(y)

@@ -19,7 +19,6 @@ from sklearn.base import (
 from sklearn.utils._available_if import available_if
 from sklearn.utils.validation import (
     _num_samples,
-    check_array,
     check_is_fitted,
 )
 
@@ -30,8 +29,8 @@ from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images, resolve_image_shape
-from skvae.rows.numbers import check_rows, refuse_no_numbers
 from skvae.rows.sources import as_rows
+from skvae.rows.tables import check_rows, check_table
 from skvae.teachers.fits import teacher_distributions
 from skvae.vae.advice import (
     warn_if_uncertified,
@@ -642,15 +641,19 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Means of ``p(x|z)``.
         """
         check_is_fitted(self)
-        X = as_rows(X)
-        refuse_no_numbers(X, "X")
-        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        codes = check_table(X, "X", dtype=[np.float64, np.float32])
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
                 f"{codes.shape}."
             )
-        return self._inference.decode(codes)
+        rows = self._inference.decode(codes)
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                "Codes are too far from the prior to be decoded: their rows are not finite. "
+                f"They reach {np.abs(codes).max():.3g}, and those of rows about 1."
+            )
+        return rows
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None

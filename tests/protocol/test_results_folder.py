@@ -211,3 +211,29 @@ def test_functions_that_share_a_name_are_refused():
         with pytest.raises(ValueError, match="define it at the top of a module"):
             check_names({"vae": {"sizes": (2,), "encoder": [unnamed]}})
     check_names({"vae": {"sizes": (np.int64(2), 3), "encoder": dict, "lr": None}})
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.DamagedResultWarning")
+def test_of_five_hundred_damaged_records_none_is_taken_for_a_whole_one(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    record = {"arm": "vae", "seed": 0, "report": {"margin": 0.25, "rows": [1, 2, 3]}}
+    folder.write("vae-seed0", record)
+    (path,) = tmp_path.glob("*.json")
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for number in range(500):
+        damaged = bytearray(whole)
+        place = int(rng.integers(0, len(whole)))
+        kind = number % 4
+        if kind == 0:
+            damaged[place] ^= 1 << int(rng.integers(0, 8))
+        elif kind == 1:
+            del damaged[place:]
+        elif kind == 2:
+            damaged[place:place] = rng.bytes(int(rng.integers(1, 20)))
+        else:
+            other = int(rng.integers(0, len(whole)))
+            damaged[place], damaged[other] = damaged[other], damaged[place]
+        path.write_bytes(bytes(damaged))
+        found = folder.read("vae-seed0")
+        assert found is None or (bytes(damaged) == whole and found == record)

@@ -333,7 +333,7 @@ def holed(value, dtype=object):
         ([[1], [1, 2]] * 34, "inhomogeneous"),
         (np.array(["a", 1] * 34, dtype=object), "'<' not supported"),
         ([b"a", b"b"] * 34, "bytes"),
-        (3, "shape"),
+        (3, "got 3"),
     ],
 )
 def test_labels_that_no_classifier_learns_are_refused_before_anything(

@@ -20,7 +20,8 @@ from skvae.information import (
     teacher_information,
 )
 from skvae.rows import as_rows
-from skvae.rows.numbers import as_array, as_table
+from skvae.rows.numbers import as_array
+from skvae.rows.tables import as_table
 
 T = np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])
 

@@ -256,8 +256,11 @@ def test_a_data_set_without_length_or_iterator_is_refused():
 
 
 def test_what_is_no_data_set_comes_back_as_it_is():
-    for data in (ROWS, ROWS.tolist(), [], "text", None, {"a": 1}):
+    for data in (ROWS, ROWS.tolist(), [], iter(ROWS)):
         assert as_rows(data) is data
+    for data in ("text", b"text", None, {"a": 1}, {1.0}, 3, list, Path("X.npy")):
+        with pytest.raises(TypeError, match="Rows must be an array, a data frame"):
+            as_rows(data)
 
 
 def test_tensors_become_arrays_of_their_own_shape():

@@ -1,0 +1,126 @@
+"""The door for rows: whatever a user has, as a checked table, in the same words everywhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from skvae.rows.frames import columns_of, is_frame
+from skvae.rows.numbers import as_array, refuse_no_numbers
+from skvae.rows.sources import as_rows
+
+__all__ = ["as_table", "check_rows", "check_table"]
+
+
+def as_table(X: Any, name: str = "X") -> NDArray:
+    """Return rows as a matrix of numbers, in the way that `fit` takes them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows. An image is a row, flat or not.
+    name : str, default="X"
+        What to call it in errors.
+
+    Returns
+    -------
+    table : ndarray of shape (n_samples, n_features)
+        Which may hold NaN.
+    """
+    table = check_table(X, name, allow_nd=True, ensure_all_finite=False, ensure_min_samples=0)
+    return table.reshape(len(table), math.prod(table.shape[1:]))
+
+
+def check_table(X: Any, name: str, **options: Any) -> NDArray:
+    """Do as `sklearn.utils.check_array` does, and say what holds no numbers."""
+    X = _plain(as_rows(X), name)
+    try:
+        with config_context(array_api_dispatch=False):
+            return as_array(check_array(X, input_name=name, **options), name)
+    except _RAW as error:
+        raise _explained(error, X, name) from error
+
+
+def check_rows(estimator: Any, X: Any, **options: Any) -> NDArray:
+    """Do as `sklearn.utils.validation.validate_data` does, and say what holds no numbers.
+
+    Where the rows are refused the estimator keeps the names of columns that it had.
+    """
+    X = _plain(as_rows(X), "X")
+    before = {name: getattr(estimator, name) for name in _COLUMNS if hasattr(estimator, name)}
+    try:
+        rows: NDArray = validate_data(estimator, X, **options)
+    except _RAW as error:
+        for name in _COLUMNS:
+            vars(estimator).pop(name, None)
+        vars(estimator).update(before)
+        raise _explained(error, X, "X") from error
+    return rows
+
+
+# What scikit-learn notes of the columns, before it looks at the numbers.
+_COLUMNS = ("n_features_in_", "feature_names_in_")
+# What libraries raise of what they cannot make numbers of.
+_RAW = (TypeError, ValueError, OverflowError, RuntimeError)
+
+
+def _plain(X: Any, name: str) -> Any:
+    """Return a frame, an array or a sparse matrix as it is, and a nested list as an array."""
+    refuse_no_numbers(X, name)
+    if hasattr(X, "__next__"):
+        raise TypeError(
+            f"{name} is a stream, and all rows are wanted at once: pass an array, or each "
+            "batch to partial_fit."
+        )
+    if is_frame(X) and not columns_of(X):
+        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
+    if isinstance(X, (list, tuple)):
+        try:
+            X = np.asarray(X)
+        except _RAW as error:
+            raise _explained(error, X, name) from error
+    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+        # Numbers that are written out would be read by some, and not by others.
+        raise ValueError(f"{name} holds text ({X.dtype}): convert it, as by astype(float).")
+    return X
+
+
+def _explained(error: Exception, X: Any, name: str) -> Exception:
+    """Return the error of scikit-learn where there are numbers, and what is none, if not."""
+    what = _no_numbers(X, name)
+    if what is None:
+        return error
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(
+        f"{what}, and a table of numbers is wanted: encode or drop what is none. {error}"
+    )
+
+
+def _no_numbers(X: Any, name: str) -> str | None:
+    """Say what it is that holds no numbers; None where all are."""
+    if is_frame(X):
+        for column, values in zip(columns_of(X), _columns(X), strict=True):
+            if not _are_numbers(values):
+                return f"Column {column!r} of {name} holds no numbers"
+        return None
+    if hasattr(X, "toarray") or _are_numbers(X):
+        return None
+    return f"{name} ({type(X).__name__}) holds no numbers in a regular shape"
+
+
+def _columns(frame: Any) -> list[Any]:
+    return [frame[name] for name in columns_of(frame)]
+
+
+def _are_numbers(values: Any) -> bool:
+    try:
+        np.asarray(values).astype(np.float64)
+    except _RAW:
+        return False
+    return True
