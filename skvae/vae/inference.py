@@ -203,7 +203,13 @@ class Inference:
         """Return the decoder means of codes, in the units of the data."""
         unscaled = Standardization.identity(codes.shape[1])
         decoder = self.net.module_.decoder
-        return self.units.restore(self._map(decoder.expectation, codes, unscaled))
+        rows = self.units.restore(self._map(decoder.expectation, codes, unscaled))
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                "Codes are too far from the prior to be decoded: their rows are not finite. "
+                f"They reach {np.abs(codes).max():.3g}, and those of rows about 1."
+            )
+        return rows
 
     @undisturbed()
     def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:

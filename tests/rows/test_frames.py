@@ -74,24 +74,22 @@ def test_names_reach_the_teacher_also_of_reconstructions_and_streams(small_vae, 
     assert streamed.margin_sample == report.margin_sample
 
 
-def mixed_frames(clusters):
-    frame = pd.DataFrame(clusters, columns=list("abcd"))
-    kinds = np.arange(len(clusters)) % 3
-    return {
-        "bool": frame.assign(flag=kinds == 1),
-        "nullable": frame.convert_dtypes(),
-        "Int64": frame.assign(count=pd.array(kinds, dtype="Int64")),
-        "object": frame.astype(object),
-        "arrow": frame.convert_dtypes(dtype_backend="pyarrow"),
-    }
+KINDS = np.arange(180) % 3
+MIXED = {
+    "bool": lambda frame: frame.assign(flag=KINDS == 1),
+    "nullable": lambda frame: frame.convert_dtypes(),
+    "Int64": lambda frame: frame.assign(count=pd.array(KINDS, dtype="Int64")),
+    "object": lambda frame: frame.astype(object),
+    "arrow": lambda frame: frame.convert_dtypes(dtype_backend="pyarrow"),
+}
 
 
-@pytest.mark.parametrize("kind", ["bool", "nullable", "Int64", "object", "arrow"])
+@pytest.mark.parametrize("kind", MIXED)
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_mixed_columns_are_taken_everywhere_as_floats_are(small_vae, clusters, kind):
     if kind == "arrow":
         pytest.importorskip("pyarrow")
-    frame = mixed_frames(clusters)[kind]
+    frame = MIXED[kind](pd.DataFrame(clusters, columns=list("abcd")))
     plain = frame.astype(float)
     vae = small_vae().fit(frame)
     certificate = ConstantCollapseCertificate()
