@@ -78,7 +78,7 @@ REFUSED = {
         pd.DataFrame({"when": pd.to_datetime(["2020-01-01"] * 3), "x": [1.0, 2.0, 3.0]}),
         "Column 'when' of .* holds times",
     ),
-    "text": (np.array([["a", "b"]] * 3), "numbers|string|numeric"),
+    "text": (np.array([["a", "b"]] * 3), "numbers|string|numeric|text"),
     "dates": (np.full(T.shape, datetime.date(2020, 1, 1)), "number"),
     "ragged": ([[0.5, 0.5], [1.0]], "regular shape|inhomogeneous"),
 }
