@@ -31,6 +31,9 @@ KINDS = [
     "no rows",
     "four dimensions, no image_shape",
     "one column more",
+    "column of words",
+    "ragged list",
+    "tensor that requires grad",
 ]
 METHODS = [
     "fit",
