@@ -15,6 +15,8 @@ from skvae._common.threads import surely, threads_of_caller
 __all__ = ["undisturbed"]
 
 ACCELERATORS = ("cuda", "mps")
+# Below the least normal float64.
+DENORMAL = 5e-324
 
 
 class _NoWarning(Warning):
@@ -80,5 +82,7 @@ def _settings_of_caller(torch: Any) -> list[Callable[[], Any]]:
     steps = [lambda: sklearn.set_config(**config), restore_warnings]
     if torch is not None:
         with_gradients = torch.is_grad_enabled()
+        without_denormals = DENORMAL * 1.0 == 0.0
         steps.append(lambda: torch.set_grad_enabled(with_gradients))
+        steps.append(lambda: torch.set_flush_denormal(without_denormals))
     return steps

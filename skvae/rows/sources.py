@@ -31,7 +31,7 @@ ARRAY_FORMATS = ("numpy", "torch", "custom")
 
 
 def as_rows(data: Any, column: str | int | None = None) -> Any:
-    """Return the rows of a data set as one array of numbers, and anything else as it is.
+    """Return the rows of a data set as one array of numbers, and arrays and frames as they are.
 
     `TeacherGuidedVAE` and `ConstantCollapseCertificate` do this with the X they are given. Do
     it yourself to name a column, to read a data set once for many calls, and before a
@@ -46,7 +46,8 @@ def as_rows(data: Any, column: str | int | None = None) -> Any:
         training shuffles by itself, and codes must stand beside the rows they belong to. With
         ``batch_size=None`` its items are rows, and batches of them if its data set is an
         `IterableDataset`.
-        What is none of these is returned as it is.
+        Arrays, data frames, sparse matrices, lists and streams are returned as they are, and
+        what else holds an array is turned into it.
     column : str, int or None, default=None
         Where the row is in an item. None is the first of a tuple, and in a mapping the only
         entry that is more than a single number or text.
@@ -68,7 +69,8 @@ def as_rows(data: Any, column: str | int | None = None) -> Any:
         item 0, it is not clear which column holds the rows, or a `DataLoader` draws only
         some of them.
     TypeError
-        If the data set has no length and is not iterable, or `column` is given for an array.
+        If the data set has no length and is not iterable, `column` is given for an array, or
+        the data are nothing that holds rows, such as a path, text or a set.
 
     Notes
     -----
