@@ -32,6 +32,7 @@ def global_state():
         "torch threads": torch.get_num_threads(),
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
+        "modes": torch._C._len_torch_dispatch_stack(),
         "torch random": torch.get_rng_state().tolist(),
         "numpy random": str(np.random.get_state()),
         "random": random.getstate(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -135,6 +136,13 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 
     Weights that are used at many places of an image count each time.
     """
+    # In a thread of its own, which no Ctrl-C reaches: the counter is a mode of torch, and stays
+    # on for good where its end is interrupted.
+    with ThreadPoolExecutor(1) as alone:
+        return alone.submit(_count, module, inputs).result()
+
+
+def _count(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     was_training = module.training
     with one_thread_if(True), torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(*inputs)
