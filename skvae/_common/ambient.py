@@ -12,7 +12,7 @@ import sklearn
 
 from skvae._common.threads import surely, threads_of_caller
 
-__all__ = ["undisturbed"]
+__all__ = ["denormals_are_zero", "undisturbed"]
 
 ACCELERATORS = ("cuda", "mps")
 # Below the least normal float64.
@@ -54,6 +54,11 @@ def undisturbed() -> Iterator[None]:
         raise
 
 
+def denormals_are_zero() -> bool:
+    """Whether this thread takes denormal numbers for zero."""
+    return DENORMAL * 1.0 == 0.0
+
+
 def _leave_modes(torch: Any, modes: ExitStack) -> None:
     # Each costs time of its own where it is entered, and few callers have set any.
     if torch.is_inference_mode_enabled():
@@ -82,7 +87,7 @@ def _settings_of_caller(torch: Any) -> list[Callable[[], Any]]:
     steps = [lambda: sklearn.set_config(**config), restore_warnings]
     if torch is not None:
         with_gradients = torch.is_grad_enabled()
-        without_denormals = DENORMAL * 1.0 == 0.0
+        without_denormals = denormals_are_zero()
         steps.append(lambda: torch.set_grad_enabled(with_gradients))
         steps.append(lambda: torch.set_flush_denormal(without_denormals))
     return steps

@@ -7,15 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from skvae._common.ambient import denormals_are_zero
+
 __all__ = ["denormals_are_zero", "without_denormals"]
-
-# Below the least normal float64.
-DENORMAL = 5e-324
-
-
-def denormals_are_zero() -> bool:
-    """Whether this thread takes denormal numbers for zero."""
-    return DENORMAL * 1.0 == 0.0
 
 
 @contextmanager
