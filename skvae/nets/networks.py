@@ -355,7 +355,11 @@ class VariationalAutoencoder(nn.Module):
             self.multiply_adds = sum(weights.numel() for weights in self.parameters())
         else:
             x, latent = torch.zeros(2, n_features), torch.zeros(2, latent_dim)
-            of_two = multiply_adds(self.encoder, x) + multiply_adds(self.decoder, latent, x)
+            users = (ModuleEncoder, ModuleDecoder)
+            of_two = sum(
+                multiply_adds(part, *inputs, is_of_user=type(part) in users)
+                for part, inputs in ((self.encoder, (x,)), (self.decoder, (latent, x)))
+            )
             self.multiply_adds = of_two // 2
 
     def forward(
