@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skvae._common.whole_files import write_whole
 from skvae.exceptions import DamagedResultWarning
 from skvae.protocol.results_folder import (
     ResultsFolder,
@@ -18,7 +19,6 @@ from skvae.protocol.results_folder import (
     content_hash,
     identity_of,
     plain,
-    write_whole,
 )
 
 RECORD = {"elbo": -1.25, "history": [{"epoch": 1, "loss": 0.1}], "probe": None, "arm": "vae"}
