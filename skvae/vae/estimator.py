@@ -278,8 +278,19 @@ class TeacherGuidedVAE(
         nats, at the read trained on; at a sample a lower bound on it. Training may end below
         it, and new rows may have less: `design_.proved_margin` is what every model has there
         whose alignment and rate cost no more than the design's. Where `design_` is.
+    encoder_ : nn.Module
+        From rows in the units of X, or images, to the means and log variances of their codes,
+        on the device of the estimator. This and the next two are copies, new at each access:
+        keep the one that you train further. What they are given in float64 they answer in
+        float64, anything else in float32.
+    decoder_ : nn.Module
+        From codes to rows in the units of X, as `inverse_transform`.
+    witness_ : nn.Module
+        From codes to the log probabilities of the witness.
     net_ : VAENet
-        The trained skorch net.
+        The trained skorch net, for who knows skorch. Its ``module_`` wants *standardised*
+        rows, flat and in float32, and returns standardised ones; of raw rows it makes
+        wrong codes without a word. `encoder_` and `decoder_` have the units inside.
     device_ : str
         The device it is on.
     n_iter_ : int
@@ -310,6 +321,10 @@ class TeacherGuidedVAE(
 
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
     wherever rows do. `inverse_transform` and `sample` return rows.
+
+    Under ``sklearn.config_context(array_api_dispatch=True)`` the methods that read rows or
+    codes answer a tensor with a tensor, on its device and with its gradients; all but
+    `teacher_proba`. `fit` takes tensors, and fitted attributes are NumPy's, in any case.
 
     References
     ----------

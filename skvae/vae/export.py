@@ -32,7 +32,7 @@ NAMES: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
 # What ONNX takes beside torch.
 ONNX_PACKAGES = ("onnx", "onnxscript")
 # Columns of an autoregressive decoder, whose layers a file has once for each.
-MOST_COLUMNS = 64
+MOST_COLUMNS = 32
 # They tell of their own progress, and of operators that no module here has.
 TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 

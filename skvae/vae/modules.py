@@ -72,7 +72,7 @@ class HasModules:
         ------
         ValueError
             For another suffix, part or dtype; for modules of one's own that take no batch of
-            any size; for an autoregressive decoder of more than 64 columns, each of which takes
+            any size; for an autoregressive decoder of more than 32 columns, each of which takes
             a pass of its own.
         ImportError
             For ONNX without the packages ``onnx`` and ``onnxscript``, which

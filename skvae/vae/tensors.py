@@ -85,7 +85,8 @@ def in_most_digits(tensor: Tensor) -> Tensor:
 
 def _dense(X: Tensor) -> Tensor:
     refuse_no_numbers(X, "X")
-    return X if X.layout == torch.strided else X.to_dense()
+    X = X if X.layout == torch.strided else X.to_dense()
+    return X.float() if X.is_floating_point() and X.element_size() < 4 else X
 
 
 def _of_shape(X: Tensor) -> np.ndarray:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skvae._common.whole_files import write_whole
 from skvae.exceptions import DamagedResultWarning
 from skvae.protocol.results_folder import (
     ResultsFolder,
@@ -22,21 +21,6 @@ from skvae.protocol.results_folder import (
 )
 
 RECORD = {"elbo": -1.25, "history": [{"epoch": 1, "loss": 0.1}], "probe": None, "arm": "vae"}
-
-
-def test_failed_write_leaves_no_partial_file(tmp_path):
-    (tmp_path / "kept.json").write_text("before")
-
-    def half(file):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    for name in ("new.json", "kept.json"):
-        with pytest.raises(
-            OSError, match=rf"{tmp_path / name} could .* \(disk full\): make room"
-        ):
-            write_whole(tmp_path / name, half)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
 def full(*args):
