@@ -330,7 +330,7 @@ class Inference:
         """
         if isinstance(rows, Tensor):
             columns = ColumnUnits(units or self.units).to(rows.device)
-            return self._map_tensors(function, columns.standardised(rows).float())
+            return self._map_tensors(function, rows, prepare=columns.standardised)
         self.module.eval()
         joined = _Joined(len(rows))
         n_rows = self._chunk_rows
@@ -367,15 +367,18 @@ class Inference:
         return joined.arrays
 
     def _map_tensors(
-        self, function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        *tensors: Tensor,
+        prepare: Callable[[Tensor], Tensor] = Tensor.float,
     ) -> list[Tensor]:
         """Apply a function that may draw to chunks of tensors, in order; join each result."""
         self.module.eval()
         made = []
         with one_thread_if(self.net.is_small()):
             for start in range(0, len(tensors[0]), self._chunk_rows):
-                chunk = [each[start : start + self._chunk_rows] for each in tensors]
-                found = function(*(each.to(self.net.device) for each in chunk))
+                chunk = [prepare(each[start : start + self._chunk_rows]) for each in tensors]
+                found = function(*(each.float().to(self.net.device) for each in chunk))
                 made.append([part.to(tensors[0].device) for part in found])
         return [torch.cat(parts) for parts in zip(*made, strict=True)]
 

@@ -13,6 +13,11 @@ from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 PARTS = ("encoder_", "decoder_", "witness_")
 
 
+@pytest.fixture(scope="module")
+def rows(clusters):
+    return torch.from_numpy(clusters.copy())
+
+
 def codes_of(vae, rows):
     return vae.encoder_(rows)[0].detach().numpy()
 
@@ -41,8 +46,7 @@ def test_columns_beyond_float32_are_encoded(small_vae, clusters):
     np.testing.assert_allclose(found, vae.inverse_transform(codes), rtol=1e-6)
 
 
-def test_what_is_done_to_a_module_does_not_reach_the_estimator(fitted, clusters):
-    rows = torch.from_numpy(clusters.copy())
+def test_what_is_done_to_a_module_does_not_reach_the_estimator(fitted, clusters, rows):
     codes, decoded = fitted.transform(clusters), fitted.inverse_transform(np.zeros((1, 3)))
     for name in PARTS:
         module = getattr(fitted, name)
@@ -57,8 +61,7 @@ def test_what_is_done_to_a_module_does_not_reach_the_estimator(fitted, clusters)
     assert not {"encoder_", "decoder_", "witness_"} & vars(fitted).keys()
 
 
-def test_an_encoder_is_trained_further(fitted, clusters):
-    rows = torch.from_numpy(clusters)
+def test_an_encoder_is_trained_further(fitted, rows):
     encoder = fitted.encoder_
     optimizer = torch.optim.SGD(encoder.parameters(), lr=1e-3)
     losses = []
@@ -89,9 +92,8 @@ def test_modules_travel(fitted, name):
         torch.testing.assert_close(copied(given), module(given), rtol=0, atol=0)
 
 
-def test_images_go_in_as_rows_or_as_images(small_vae, clusters):
+def test_images_go_in_as_rows_or_as_images(small_vae, clusters, rows):
     vae = small_vae(architecture="conv", channels=4).fit(clusters.reshape(-1, 1, 2, 2))
-    rows = torch.from_numpy(clusters)
     encoder = vae.encoder_
     for one, other in zip(encoder(rows), encoder(rows.reshape(-1, 1, 2, 2)), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -100,10 +102,10 @@ def test_images_go_in_as_rows_or_as_images(small_vae, clusters):
     assert vae.decoder_(torch.zeros(5, 3)).shape == (5, 4)
 
 
-def test_modules_made_in_inference_mode_are_like_all_others(fitted, clusters):
+def test_modules_made_in_inference_mode_are_like_all_others(fitted, rows):
     with torch.inference_mode():
         encoder = fitted.encoder_
-    encoder(torch.from_numpy(clusters))[0].sum().backward()
+    encoder(rows)[0].sum().backward()
     assert all(weight.grad is not None for weight in encoder.encoder.parameters())
 
 
