@@ -43,7 +43,7 @@ from skvae.vae.advice import (
 from skvae.vae.course import Course, GivenRows, course_of_fit, train
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CodeReadings, Inference
-from skvae.vae.modules import HasModules
+from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
@@ -60,9 +60,7 @@ def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
     return True
 
 
-class TeacherGuidedVAE(
-    HasModules, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
     Each row costs, in nats, summed over dimensions and averaged over rows::
@@ -877,6 +875,11 @@ class TeacherGuidedVAE(
     def can_read_in_threads(self) -> bool:
         """Whether several threads may call `read_codes` at a time, which a net may not bear."""
         return self._inference.is_thread_safe
+
+    export = export
+    encoder_ = property(encoder_of)
+    decoder_ = property(decoder_of)
+    witness_ = property(witness_of)
 
     @property
     def device_(self) -> str:
