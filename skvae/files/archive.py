@@ -48,7 +48,20 @@ END_OF_ZIP = struct.Struct("<4s4H2LH")
 # Bytes before it that say where a larger directory is.
 LOCATOR = 20
 SCALARS = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+    [
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    ]
 )
 
 
