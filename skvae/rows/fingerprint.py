@@ -44,8 +44,9 @@ class RowFingerprint:
 
     References
     ----------
-    Bar-Yossef et al., Counting distinct elements in a data stream, RANDOM 2002; Bloom, Space/time
-    trade-offs in hash coding with allowable errors, CACM 13(7), 1970 (the sieve, with one hash).
+    Bar-Yossef et al., Counting distinct elements in a data stream, RANDOM 2002; Bloom,
+    Space/time trade-offs in hash coding with allowable errors, CACM 13(7), 1970 (the sieve,
+    with one hash).
 
     Examples
     --------
