@@ -29,8 +29,9 @@ from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images, resolve_image_shape
+from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import as_rows
-from skvae.rows.tables import check_rows, check_table
+from skvae.rows.tables import check_rows
 from skvae.teachers.fits import teacher_distributions
 from skvae.vae.advice import (
     warn_if_uncertified,
@@ -42,7 +43,9 @@ from skvae.vae.advice import (
 from skvae.vae.course import Course, GivenRows, course_of_fit, train
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CodeReadings, Inference
+from skvae.vae.modules import HasModules
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
+from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
 
 __all__ = ["TeacherGuidedVAE"]
@@ -57,7 +60,9 @@ def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
     return True
 
 
-class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TeacherGuidedVAE(
+    HasModules, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
     Each row costs, in nats, summed over dimensions and averaged over rows::
@@ -284,8 +289,19 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         nats, at the read trained on; at a sample a lower bound on it. Training may end below
         it, and new rows may have less: `design_.proved_margin` is what every model has there
         whose alignment and rate cost no more than the design's. Where `design_` is.
+    encoder_ : nn.Module
+        From rows in the units of X, or images, to the means and log variances of their codes,
+        on the device of the estimator. This and the next two are copies, new at each access:
+        keep the one that you train further. What they are given in float64 they answer in
+        float64, anything else in float32.
+    decoder_ : nn.Module
+        From codes to rows in the units of X, as `inverse_transform`.
+    witness_ : nn.Module
+        From codes to the log probabilities of the witness.
     net_ : VAENet
-        The trained skorch net.
+        The trained skorch net, for who knows skorch. Its ``module_`` wants *standardised*
+        rows, flat and in float32, and returns standardised ones; of raw rows it makes
+        wrong codes without a word. `encoder_` and `decoder_` have the units inside.
     device_ : str
         The device it is on.
     n_iter_ : int
@@ -316,6 +332,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
     wherever rows do. `inverse_transform` and `sample` return rows.
+
+    Under ``sklearn.config_context(array_api_dispatch=True)`` the methods that read rows or
+    codes answer a tensor with a tensor, on its device and with its gradients; all but
+    `teacher_proba`. `fit` takes tensors, and fitted attributes are NumPy's, in any case.
 
     References
     ----------
@@ -660,14 +680,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows : ndarray of shape (n_samples, n_features)
             Means of ``p(x|z)``.
         """
-        check_is_fitted(self)
-        codes = check_table(X, "X", dtype=[np.float64, np.float32])
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
-                f"{codes.shape}."
-            )
-        return self._inference.decode(codes)
+        return self._inference.decode(check_codes(X, self._n_features_out))
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
@@ -740,7 +753,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         elbo : float
             Higher is better.
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        return float(to_numpy(self.score_samples(X)).mean(dtype=np.float64))
 
     def witness_log_proba(
         self,
@@ -847,13 +860,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         generators = [self._generator("witness", state) for state in random_states]
         return self._inference.read(rows, generators)
 
-    def _check_rows(self, X: Any) -> NDArray:
+    def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
-        rows = self._check_shape(X)
+        rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
-            require_finite(rows, type(self).__name__)
-            check_support(likelihood, rows)
+            require_finite(to_numpy(rows), type(self).__name__)
+            check_support(likelihood, to_numpy(rows))
         return rows
 
     def _check_shape(self, X: Any) -> NDArray:
