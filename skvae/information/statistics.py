@@ -250,15 +250,9 @@ class BoundaryStatistics:
         scalars, average, score_teacher, teacher_teacher, again, average_again, _ = np.split(
             sums / weight, np.cumsum([4, K, K, K * K, 2, K])
         )
-        return _Moments(
-            *scalars,
-            average,
-            score_teacher,
-            teacher_teacher.reshape(K, K),
-            *again,
-            average_again,
-            weight,
-        )
+        products = teacher_teacher.reshape(K, K)
+        of_one = (score_teacher, products, again[0], again[1], average_again, weight)
+        return _Moments(scalars[0], scalars[1], scalars[2], scalars[3], average, *of_one)
 
 
 class _Moments(NamedTuple):

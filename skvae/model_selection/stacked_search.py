@@ -272,7 +272,7 @@ class _Fit:
         if not remembers:
             estimator.memory = memory
         try:
-            self._course = estimator._course(X, y, None)
+            self._course = estimator._course(X, y, None, {})
             self.net, self.rows = next(self._course)
         finally:
             if not remembers:

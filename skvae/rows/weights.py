@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skvae.rows.numbers import as_array
 
-__all__ = ["check_weights", "relative_weights"]
+__all__ = ["check_weights", "relative_weights", "weighted_mean"]
 
 
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64]:
@@ -61,3 +61,19 @@ def relative_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] 
     # By the largest first: a sum of huge weights would be infinite.
     weights /= weights.max()
     return np.asarray(weights / weights.mean())
+
+
+def weighted_mean(values: NDArray, sample_weight: Any) -> float:
+    """Return the mean of a number for each row, by weights where they are given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.rows.weights import weighted_mean
+    >>> weighted_mean(np.array([1.0, 5.0]), [3, 1])
+    2.0
+    """
+    weights = relative_weights(sample_weight, len(values))
+    if weights is None:
+        return float(values.mean(dtype=np.float64))
+    return float(weights @ values) / len(values)
