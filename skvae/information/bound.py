@@ -32,7 +32,13 @@ from skvae.information.statistics import BLOCK_ROWS, checked_blocks, plain_block
 from skvae.rows.numbers import as_array
 from skvae.rows.weights import check_weights
 
-__all__ = ["MarginBound", "ScoredRows", "bound_of_checked", "margin_lower_bound"]
+__all__ = [
+    "MarginBound",
+    "ScoredRows",
+    "bound_of_checked",
+    "largest_weight",
+    "margin_lower_bound",
+]
 
 # A bet is best where its spread is the standard deviation of the rows' margins, which is
 # not known beforehand: the capital is spread over these, most of it where it mostly lies.
@@ -230,8 +236,9 @@ class ScoredRows:
         self._weights: NDArray[np.float64] | None = None
         if sample_weight is not None:
             weights = check_weights(sample_weight, self.n_samples)
-            if (weights != _largest(weights, max_weight)).any():
-                self._weights = weights / _largest(weights, max_weight)
+            largest = largest_weight(weights, max_weight)
+            if (weights != largest).any():
+                self._weights = weights / largest
                 # Weights that are random are not known when the bets are set.
                 if max_weight is None:
                     self.n_effective = float(self._weights @ self._weights)
@@ -248,7 +255,7 @@ class ScoredRows:
                 yield weights * score, weights[:, np.newaxis] * T, weights
 
 
-def _largest(weights: NDArray[np.float64], max_weight: float | None) -> float:
+def largest_weight(weights: NDArray[np.float64], max_weight: float | None) -> float:
     """Return what weights are a share of, or refuse one that is above it."""
     if max_weight is None:
         return float(weights.max())

@@ -215,7 +215,8 @@ class BoundaryStatistics:
     @property
     def margin(self) -> float:
         moments = self._moments()
-        return float(moments.score - moments.average @ _log_or_zero(moments.average))
+        score, average = moments.score, moments.average
+        return float(score - average @ _log_or_zero(average))
 
     @property
     def margin_standard_error(self) -> float:
