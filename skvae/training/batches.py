@@ -33,6 +33,8 @@ BLOCK_BYTES = 2**26
 # Share of a device's free memory that rows and targets may take unasked: the rest is for
 # weights, their moments and activations, and for others on the device.
 RESIDENT_SHARE = 0.5
+# Least weight of a row, where one on average is usual.
+LEAST_WEIGHT = 1e-12
 
 
 def is_large(rows: NDArray) -> bool:
