@@ -104,6 +104,7 @@ class StackedGridSearchCV(GridSearchCV):
     Notes
     -----
     All candidates of a fold are in memory at the same time, each with the rows of the fold.
+    `fit` takes no `sample_weight`: search with `GridSearchCV`.
     Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
     are fitted once a fold all the same.
 

@@ -258,7 +258,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ``mutual_information``; with early stopping the same of
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
-        epoch by itself, at the read trained on.
+        epoch by itself, at the read trained on, with the weights of rows taken for given.
         ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force. `partial_fit` keeps
         the last 1,000 passes.
     design_ : Design
@@ -447,12 +447,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
             features), for the teacher to see in place of X; no data set.
-        **weights : {"sample_weight": array-like of shape (n_samples,) or None}
-            ``sample_weight=None``: weights of the rows, finite, at least 0 and not all 0; only
-            their ratios count, and None or weights that are all alike are no weights. A row of
-            weight 2 counts as two, in every average that is taken; one of weight 0 is left
-            out, to the bit. A teacher whose `fit` takes no weights is fitted to rows drawn in
-            proportion to them. See the guide for why it has no place in the signature.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            Weights of the rows, finite, at least 0 and not all 0; only their ratios count, and
+            None or weights that are all alike are no weights. A row of weight 2 counts as two
+            in every average; one of weight 0 is left out, to the bit. A teacher whose `fit`
+            takes no weights is fitted to rows drawn in proportion to them. By keyword alone:
+            to scikit-learn a signature with `sample_weight` promises the digits of a fit to
+            rows repeated, which random batches and noise cannot keep.
 
         Returns
         -------
@@ -514,8 +515,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Passed to the teacher's `fit` in the first call.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
-        **weights : {"sample_weight": array-like of shape (n_samples,) or None}
-            As in `fit`: ratios between the rows of this call.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            As in `fit`: only the ratios between the rows of this call count.
 
         Returns
         -------
