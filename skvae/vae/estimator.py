@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -17,10 +17,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils._available_if import available_if
-from sklearn.utils.validation import (
-    _num_samples,
-    check_is_fitted,
-)
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skvae._common.ambient import termination_is_interrupt, undisturbed
 from skvae._common.randomness import draw_seed, torch_generator
@@ -28,10 +25,11 @@ from skvae._common.threads import surely
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
-from skvae.rows.images import flatten_images, resolve_image_shape
+from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import as_rows
 from skvae.rows.tables import check_rows
+from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
 from skvae.vae.advice import (
     warn_if_uncertified,
@@ -40,13 +38,14 @@ from skvae.vae.advice import (
     warn_of_slow_precision,
     warn_of_weak_alignment,
 )
-from skvae.vae.course import Course, GivenRows, course_of_fit, train
+from skvae.vae.course import Course, course_of_fit, train
 from skvae.vae.fitted import Fitted
+from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import HasModules
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
-from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
+from skvae.vae.warm_start import resolve_donor, without_ancestors
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -275,7 +274,7 @@ class TeacherGuidedVAE(
         ``mutual_information``; with early stopping the same of
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
-        epoch by itself, at the read trained on.
+        epoch by itself, at the read trained on, with the weights of rows taken for given.
         ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force. `partial_fit` keeps
         the last 1,000 passes.
     design_ : Design
@@ -363,6 +362,9 @@ class TeacherGuidedVAE(
     """
 
     _parameter_constraints: ClassVar[dict] = PARAMETER_CONSTRAINTS
+    # What is taken by keyword alone, see `skvae.vae.given.Weights`.
+    __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
+    __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
     _fitted: Fitted
 
@@ -464,7 +466,9 @@ class TeacherGuidedVAE(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
+    def fit(
+        self, X: ArrayLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
+    ) -> TeacherGuidedVAE:
         """Fit the teacher, then train the autoencoder and its witness.
 
         Parameters
@@ -478,6 +482,13 @@ class TeacherGuidedVAE(
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
             features), for the teacher to see in place of X; no data set.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            Weights of the rows, finite, at least 0 and not all 0; only their ratios count, and
+            None or weights that are all alike are no weights. A row of weight 2 counts as two
+            in every average; one of weight 0 is left out, to the bit. A teacher whose `fit`
+            takes no weights is fitted to rows drawn in proportion to them. By keyword alone:
+            to scikit-learn a signature with `sample_weight` promises the digits of a fit to
+            rows repeated, which random batches and noise cannot keep.
 
         Returns
         -------
@@ -516,7 +527,7 @@ class TeacherGuidedVAE(
         with self._unchanged_on_error():
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume)))
+            self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
@@ -525,7 +536,7 @@ class TeacherGuidedVAE(
     @available_if(_needs_no_number_of_steps)
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
-        self, X: ArrayLike, y: Any = None, X_teacher: Any = None
+        self, X: ArrayLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
     ) -> TeacherGuidedVAE:
         """Train for one pass over these rows, continuing where the last call stopped.
 
@@ -540,6 +551,8 @@ class TeacherGuidedVAE(
             Passed to the teacher's `fit` in the first call.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            As in `fit`: only the ratios between the rows of this call count.
 
         Returns
         -------
@@ -558,7 +571,8 @@ class TeacherGuidedVAE(
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
         with self._unchanged_on_error():
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume, one_pass=True)))
+            course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
+            self._adopt(train(course))
             warn_of_interruption(self)
         return self
 
@@ -571,6 +585,7 @@ class TeacherGuidedVAE(
         X: Any,
         y: Any,
         X_teacher: Any,
+        weights: Weights,
         *,
         resume: bool = False,
         one_pass: bool = False,
@@ -580,28 +595,11 @@ class TeacherGuidedVAE(
         Whoever takes it to its end hands what it returns to `_adopt`.
         """
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
-        X = as_rows(X)
-        image_shape = self.image_shape
-        if image_shape is None and donor is not None:
-            image_shape = donor.image_shape_
-        image_shape = resolve_image_shape(image_shape, self.architecture, X)
-        X = flatten_images(X, image_shape)
-        rows = check_rows(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=not resume,
-            ensure_min_samples=1 if resume and one_pass else 2,
-        )
-        if donor is not None:
-            check_columns(donor, X)
-        names = getattr(self, "feature_names_in_", None)
-        given = GivenRows(X, rows, image_shape, names, type(self).__name__)
+        n_least = 1 if resume and one_pass else 2
+        given = GivenRows.of(self, X, y, X_teacher, weights, donor, not resume, n_least)
         return course_of_fit(
             self.get_params(deep=False),
             given,
-            y,
-            X_teacher,
             donor=None if donor is None else donor._fitted,
             resume=resume,
             one_pass=one_pass,
@@ -738,7 +736,9 @@ class TeacherGuidedVAE(
             return self._inference.elbo(rows)
         return self._inference.importance_bound(rows, n_importance_samples)
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
 
         Parameters
@@ -747,13 +747,15 @@ class TeacherGuidedVAE(
             Rows.
         y : None
             Ignored; there for consistency with scikit-learn.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean, at least 0 and not all 0; None weighs all alike.
 
         Returns
         -------
         elbo : float
             Higher is better.
         """
-        return float(to_numpy(self.score_samples(X)).mean(dtype=np.float64))
+        return weighted_mean(to_numpy(self.score_samples(X)), sample_weight)
 
     def witness_log_proba(
         self,
