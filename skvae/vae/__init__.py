@@ -1,8 +1,10 @@
 """The estimator: its parameters, the course of a fit, reading a fitted model, rescue.
 
 `estimator` has parameters and methods, `settings` what contradicts what, `course` the order of
-a fit, `fitted` the record of what it found, `inference` reads a trained net in blocks,
-`warm_start` takes weights over, `rescues` goes from collapsed to rescued, `advice` warns.
+a fit, `fitted` the record of what it found, `outcome` what training made of a net,
+`training_settings` keeps optimiser, schedule and callbacks in order, `inference` reads a
+trained net in blocks, `warm_start` takes weights over, `rescues` goes from collapsed to
+rescued, `advice` warns.
 """
 
 from skvae.vae.estimator import TeacherGuidedVAE

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+import math
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,7 @@ from sklearn.utils.validation import _num_samples, check_consistent_length
 from skvae._common.parameters import same_settings, unfrozen
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
-from skvae.exceptions import DivergenceError
-from skvae.information import (
-    BoundaryStatistics,
-    best_constant_student,
-    teacher_information,
-)
+from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
@@ -37,10 +33,11 @@ from skvae.teachers.fits import fit_teacher, teacher_distributions
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
+from skvae.training.own_optimizer import may_draw
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.fitted import Fitted
-from skvae.vae.inference import CHUNK_ROWS, Inference
+from skvae.vae.outcome import BLOCK_ROWS, Beginning
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
@@ -51,8 +48,8 @@ from skvae.vae.warm_start import check_donor, copy_weights
 
 __all__ = ["Course", "GivenRows", "course_of_fit", "finish", "split_rows", "train"]
 
-# Rows whose distributions are worked on at a time.
-BLOCK_ROWS = 2**16
+# Of the library's own layers.
+DECODERS = (None, "autoregressive")
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
 # Rows, evenly spaced, from which a margin is designed.
@@ -114,6 +111,7 @@ def course_of_fit(
     donor: Fitted | None = None,
     resume: bool = False,
     one_pass: bool = False,
+    as_model: Callable[[Fitted], Any] | None = None,
 ) -> Course:
     """Fit what has to be fitted, yield what is to be trained, then return what was found.
 
@@ -130,6 +128,8 @@ def course_of_fit(
     resume, one_pass : bool
         Whether the donor is the model itself, whose history goes on; whether for one pass, as
         `partial_fit`.
+    as_model : callable or None
+        From what a fit has found to an estimator, for callbacks that ask for one on the way.
     """
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
@@ -249,32 +249,14 @@ def course_of_fit(
         held_out=validation,
         has_bound=is_fresh,
     )
-    with _torch_state(settings, seed, n_epochs):
-        with one_thread_if(True):
-            net.initialize()
-            if donor is not None:
-                copy_weights(donor.net, net, with_witness=keep_teacher)
-            if donor is not None and resume:
-                net.resume_from(donor.net, most_epochs)
-        if settings["prefit_epochs"] and not resume:
-            _prefit(settings, net, training, T, average_teacher, design)
-        yield net, training
-    net.train_split = None
-    if not one_pass:
-        # The moments of the optimiser are twice the size of the weights.
-        with one_thread_if(True):
-            net.initialize_optimizer()
-    history = [*history, *net.plain_history()]
-    inference = Inference(net, units, seed, given.owner)
-    _check_finite(settings, inference, rows, len(net.history) + net.n_epochs_forgotten_)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
-    return Fitted(
+    begun = Fitted(
         net=net,
         teacher=teacher,
         teacher_sees=teacher_sees,
         teacher_information=information,
         average_teacher=average_teacher,
-        margin=_margin_of(inference, rows, chosen, T),
+        margin=math.nan,
         history=history,
         fingerprint=seen if donor is None else donor.fingerprint | seen,
         teacher_fingerprint=teacher_fingerprint,
@@ -288,13 +270,34 @@ def course_of_fit(
         design=design,
         design_setting=design_setting,
     )
+    beginning = Beginning(begun, rows, chosen, T, given.owner)
+    if as_model is not None:
+        net.tell_model(lambda copied: as_model(beginning.with_net(copied)))
+    with _torch_state(settings, seed, n_epochs):
+        with one_thread_if(True):
+            net.initialize()
+            if donor is not None:
+                copy_weights(donor.net, net, with_witness=keep_teacher)
+            if donor is not None and resume:
+                net.resume_from(donor.net, most_epochs)
+        if settings["prefit_epochs"] and not resume:
+            _prefit(settings, net, training, T, average_teacher, design)
+        yield net, training
+    net.train_split = None
+    net.forget_callbacks()
+    if not one_pass:
+        # The moments of the optimiser are twice the size of the weights.
+        with one_thread_if(True):
+            net.initialize_optimizer()
+    return beginning.with_net(net)
 
 
 def _torch_state(
     settings: Mapping[str, Any], seed: int, n_epochs: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Keep what modules that are not ours draw, such as dropout, in private."""
-    if settings["encoder"] is None and settings["decoder"] in (None, "autoregressive"):
+    """Keep what modules and optimisers that are not ours draw, such as dropout, in private."""
+    has_own_layers = settings["encoder"] is None and settings["decoder"] in DECODERS
+    if has_own_layers and not may_draw(settings["optimizer"]):
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
@@ -309,29 +312,6 @@ def _rows_for_teacher(
     generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
     among = n_samples if chosen is None else chosen
     return np.sort(generator.choice(among, n_most, replace=False))
-
-
-def _margin_of(
-    inference: Inference, rows: NDArray, chosen: NDArray | None, T: NDArray
-) -> float:
-    statistics = BoundaryStatistics()
-    for block in gen_batches(len(T), BLOCK_ROWS):
-        block_rows = rows[block] if chosen is None else rows[chosen[block]]
-        statistics.update(T[block], inference.log_witness(block_rows, None))
-    return statistics.margin
-
-
-def _check_finite(
-    settings: Mapping[str, Any], inference: Inference, rows: NDArray, n_epochs: int
-) -> None:
-    # The loss of an epoch is that of the weights before its last step. One pair of draws
-    # is enough to see an overflow.
-    if not np.isfinite(inference.elbo(rows[:CHUNK_ROWS], n_draws=2)).all():
-        raise DivergenceError(
-            f"Training diverged in the last step of epoch {n_epochs}: the ELBO is no "
-            f"longer finite. Try a smaller lr (now {settings['lr']:g}), a larger "
-            "decoder_variance, or look for extreme values in X."
-        )
 
 
 def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:

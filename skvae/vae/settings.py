@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.vae.training_settings import check_training
 
 __all__ = [
     "PARAMETER_CONSTRAINTS",
@@ -63,6 +64,10 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "max_epochs": [NumberInterval(Integral, 1, None, closed="left")],
     "lr": [NumberInterval(Real, 0, None, closed="neither")],
     "weight_decay": [NumberInterval(Real, 0, None, closed="left")],
+    "optimizer": [callable, None],
+    "lr_schedule": [StrOptions({"one-cycle", "cosine"}), callable, None],
+    "max_grad_norm": [NumberInterval(Real, 0, None, closed="neither"), None],
+    "callbacks": [list, tuple, None],
     "early_stopping": ["boolean"],
     "validation_fraction": [NumberInterval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [NumberInterval(Integral, 1, None, closed="left")],
@@ -118,6 +123,7 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     _check_batch_terms(settings)
     _check_prefit(settings)
     _check_guard(settings)
+    check_training(settings)
     return {
         "n_features": rows.shape[1],
         "latent_dim": settings["latent_dim"],
