@@ -31,7 +31,9 @@ EVENTS = (
     "on_grad_computed",
 )
 # Names of the callbacks that a net has of its own.
-OWN_NAMES = frozenset({"aggressive", "bound", "epoch_timer", "guard", "print_log", "stop"})
+OWN_NAMES = frozenset(
+    {"aggressive", "bound", "checkpoint", "epoch_timer", "guard", "print_log", "stop"}
+)
 
 
 class TellingNet(NeuralNet):

@@ -22,6 +22,7 @@ from skvae.nets.own_modules import normalises_batches, single_row_explained
 from skvae.rows.scaling import Standardization
 from skvae.training.aggressive import AggressivePhase, with_encoder_steps
 from skvae.training.batches import TrainingRows, filled_up, without_single_row
+from skvae.training.checkpoints import Checkpoint
 from skvae.training.criterion import Criterion
 from skvae.training.denormals import without_denormals
 from skvae.training.devices import memory_explained, resolve_device
@@ -100,10 +101,12 @@ class VAENet(TellingNet):
     # Of a net that it goes on from: epochs at the front of the history, and before those.
     n_epochs_resumed_ = 0
     n_epochs_forgotten_ = 0
+    # Of a training that was killed and goes on.
+    n_epochs_done_ = 0
+    n_steps_done_ = 0
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
-    lrs_: tuple[float, ...] = ()
 
     def __init__(
         self,
@@ -130,6 +133,14 @@ class VAENet(TellingNet):
     def _default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("print_log", EpochLog())]
 
+    def initialize_optimizer(self, *args, **kwargs):
+        """Make the optimiser, and note where the learning rates begin."""
+        super().initialize_optimizer(*args, **kwargs)
+        if self.lr_schedule is not None:
+            for group in self.optimizer_.param_groups:
+                group["initial_lr"] = group["lr"]
+        return self
+
     def get_iterator(self, dataset, training=False):
         """Return batches that are cut from whole blocks of rows."""
         return dataset.batches(self.batch_size, self.device)
@@ -148,9 +159,10 @@ class VAENet(TellingNet):
         # A call of partial_fit may be a single step: it goes on with the factor that was found.
         if earlier is not None and earlier.is_enabled() and self.scaler_.is_enabled():
             self.scaler_.load_state_dict(earlier.state_dict())
-        self.n_steps_ = 0
+        self.n_steps_ = self.n_steps_done_
+        epochs = (self.max_epochs if epochs is None else epochs) - self.n_epochs_done_
+        self.n_epochs_done_ = self.n_steps_done_ = 0
         self.listen()
-        self.lrs_ = tuple(group["lr"] for group in self.optimizer_.param_groups)
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
@@ -244,8 +256,8 @@ class VAENet(TellingNet):
             self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
         if self.lr_schedule is not None:
             factor = self.lr_schedule.factor(self.n_steps_)
-            for group, lr in zip(self.optimizer_.param_groups, self.lrs_, strict=True):
-                group["lr"] = lr * factor
+            for group in self.optimizer_.param_groups:
+                group["lr"] = group["initial_lr"] * factor
 
     def _revise_gradients(self, batch: Any = None) -> None:
         """Let callbacks see the gradients of a batch, if it is given; then clip them."""
@@ -350,6 +362,7 @@ def build_net(
     max_epochs: int,
     held_out: TrainingRows | None = None,
     has_bound: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
 
@@ -372,6 +385,8 @@ def build_net(
     has_bound : bool
         Whether a lower bound on the margin is recorded of them, as of rows that nothing has
         seen.
+    checkpoint : Checkpoint or None
+        What keeps the state of the training.
     """
     device = resolve_device(settings["device"])
     guard = settings["guard"]
@@ -388,6 +403,9 @@ def build_net(
     aggressive_steps = settings["aggressive_steps"]
     if aggressive_steps:
         callbacks.insert(0, ("aggressive", AggressivePhase()))
+    if checkpoint is not None:
+        # The last: what the others found in an epoch belongs to its state.
+        callbacks.append(("checkpoint", checkpoint))
     log_variance, log_variance_floor = starting_variances(
         settings["likelihood"], settings["decoder_variance"], units
     )

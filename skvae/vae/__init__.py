@@ -4,7 +4,8 @@
 a fit, `fitted` the record of what it found, `outcome` what training made of a net,
 `training_settings` keeps optimiser, schedule and callbacks in order, `inference` reads a
 trained net in blocks, `warm_start` takes weights over, `rescues` goes from collapsed to
-rescued, `advice` warns.
+rescued, `advice` warns, `held_out` draws the rows to stop by, `checkpoints` tells which fit a
+checkpoint is of.
 """
 
 from skvae.vae.estimator import TeacherGuidedVAE

@@ -40,7 +40,7 @@ from skvae.vae.advice import (
     warn_of_weak_alignment,
 )
 from skvae.vae.course import Course, GivenRows, course_of_fit, train
-from skvae.vae.fitted import Fitted
+from skvae.vae.fitted import Fitted, adopt
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.training_settings import (
@@ -213,7 +213,9 @@ class TeacherGuidedVAE(
     tol : float, default=1e-4
         Least fall of the held-out loss, in nats, that is an improvement.
     warm_start : bool or fitted TeacherGuidedVAE, default=False
-        True: `fit` continues with this estimator's own weights and teacher. A fitted
+        True: `fit` continues with this estimator's own weights and teacher; not with the
+        moments of its optimiser, which a model that is kept has no use for, so that five
+        epochs and five more are not ten to the bit (calls of `partial_fit` keep them). A fitted
         estimator: start from its weights, and from its teacher where `teacher` is None;
         it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
         `FrozenEstimator` where the estimator will be cloned.
@@ -223,6 +225,15 @@ class TeacherGuidedVAE(
     memory : str, path, joblib.Memory or None, default=None
         Where to keep fitted teachers, as in `sklearn.pipeline.Pipeline`: a grid search with
         an integer `random_state` then fits one teacher for each fold.
+    checkpoint : str, path or None, default=None
+        A file that the state of the training is written to as it goes. The same `fit` called
+        again, in another process too, goes on from there and ends with the bits it would have
+        had; of one that has ended it takes the result. It refuses a file of another fit that
+        has not ended. In a folder, which must be there, each fit has a file of its own: the
+        fits of a search. `partial_fit` keeps none. What `callbacks` keep for themselves is not
+        in it, nor are modules of your own but for their `state_dict`.
+    checkpoint_every : int or datetime.timedelta, default=1
+        Epochs, or time, from one writing to the next.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
     data_on_device : bool or "auto", default="auto"
@@ -413,6 +424,8 @@ class TeacherGuidedVAE(
         warm_start=False,
         max_teacher_rows=100_000,
         memory=None,
+        checkpoint=None,
+        checkpoint_every=1,
         device="auto",
         data_on_device="auto",
         precision="fp32",
@@ -462,6 +475,8 @@ class TeacherGuidedVAE(
         self.warm_start = warm_start
         self.max_teacher_rows = max_teacher_rows
         self.memory = memory
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.data_on_device = data_on_device
         self.precision = precision
@@ -515,7 +530,8 @@ class TeacherGuidedVAE(
         SeenRowsWarning
             If early stopping has to decide by rows that were trained on.
         InterruptedFitWarning
-            After Ctrl-C in an epoch; what was trained so far is kept.
+            After Ctrl-C, or SIGTERM in the main thread, in an epoch; what was trained so far is
+            kept.
         """
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
@@ -617,28 +633,7 @@ class TeacherGuidedVAE(
 
     def _adopt(self, fitted: Fitted) -> None:
         """Become the model that a fit found: here alone fitted attributes are set."""
-        self._fitted = fitted
-        self.net_ = fitted.net
-        self.teacher_ = fitted.teacher
-        self.teacher_sees_ = fitted.teacher_sees
-        self.teacher_information_ = fitted.teacher_information
-        self.average_teacher_ = fitted.average_teacher
-        self.margin_ = fitted.margin
-        self.history_ = fitted.history
-        self.n_iter_ = fitted.n_iter
-        self.fingerprint_ = fitted.fingerprint
-        self.teacher_fingerprint_ = fitted.teacher_fingerprint
-        self.image_shape_ = fitted.image_shape
-        self.n_features_in_ = fitted.n_features_in
-        # Some attributes are there only where they mean something.
-        self.__dict__.pop("feature_names_in_", None)
-        if fitted.feature_names_in is not None:
-            self.feature_names_in_ = fitted.feature_names_in
-        self.__dict__.pop("design_", None)
-        self.__dict__.pop("designed_margin_", None)
-        if fitted.design is not None:
-            self.design_ = fitted.design
-            self.designed_margin_ = fitted.design.margin
+        adopt(self, fitted)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Encode rows: the posterior means, with nothing random.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.training.own_optimizer import may_draw
 from skvae.vae.training_settings import check_training
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "check_settings",
     "check_support",
     "is_designed_objective",
+    "may_draw_from_torch",
 ]
 
 # Types and ranges of the constructor parameters, each by itself.
@@ -75,6 +78,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
     "max_teacher_rows": [NumberInterval(Integral, 2, None, closed="left")],
     "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+    "checkpoint": [None, str, os.PathLike],
+    "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
     "precision": [StrOptions({"fp32", "bf16", "fp16"})],
@@ -201,6 +206,15 @@ def check_support(likelihood: str, rows: NDArray) -> None:
 def _has_fractions(rows: NDArray) -> bool:
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
     return any((block != np.floor(block)).any() for block in blocks)
+
+
+def may_draw_from_torch(settings: Mapping[str, Any]) -> bool:
+    """Whether modules, or an optimiser, that are not ours have a part in training."""
+    has_own_layers = settings["encoder"] is None and settings["decoder"] in (
+        None,
+        "autoregressive",
+    )
+    return not has_own_layers or may_draw(settings["optimizer"])
 
 
 def is_designed_objective(settings: Mapping[str, Any]) -> bool:
