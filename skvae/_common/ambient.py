@@ -15,7 +15,12 @@ import sklearn
 
 from skvae._common.threads import surely, threads_of_caller
 
-__all__ = ["denormals_are_zero", "termination_is_interrupt", "undisturbed"]
+__all__ = [
+    "denormals_are_zero",
+    "termination_is_interrupt",
+    "unchanged_on_error",
+    "undisturbed",
+]
 
 ACCELERATORS = ("cuda", "mps")
 # Below the least normal float64.
@@ -54,6 +59,28 @@ def undisturbed() -> Iterator[None]:
         raise
     except BaseException:
         surely(*restore)
+        raise
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Fit an estimator `undisturbed`; where that raises, leave it as it was."""
+    before = vars(estimator).copy()
+
+    def restore() -> None:
+        vars(estimator).update(before)
+        for name in vars(estimator).keys() - before.keys():
+            delattr(estimator, name)
+
+    try:
+        with (
+            termination_is_interrupt(),
+            undisturbed(),
+            sklearn.config_context(array_api_dispatch=False),
+        ):
+            yield
+    except BaseException:
+        surely(restore)
         raise
 
 

@@ -18,6 +18,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvae._common.ambient import undisturbed
+from skvae._common.fit_callbacks import fitting, lent, numbered_tasks, task
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.training.stacked import stackable, train_together
@@ -108,6 +109,9 @@ class StackedGridSearchCV(GridSearchCV):
     Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
     are fitted once a fold all the same.
 
+    Where scikit-learn has callbacks, those of `set_callbacks` are told of each fold, and of
+    scores and refit. Skorch's are refused: a stack has no events of its own.
+
     It pays where a step is short and a stack is large: small nets, small batches, six
     candidates or more, on the CPU. The benchmarks in the documentation have the figures.
 
@@ -162,7 +166,8 @@ class StackedGridSearchCV(GridSearchCV):
         TypeError
             If `estimator` is no `TeacherGuidedVAE`.
         ValueError
-            If a candidate has a setting that cannot be trained in a stack; nothing is fitted.
+            If a candidate has a setting that cannot be trained in a stack, or the estimator
+            callbacks of its own; nothing is fitted.
 
         Warns
         -----
@@ -173,35 +178,40 @@ class StackedGridSearchCV(GridSearchCV):
         _check_stackable(self.estimator, candidates)
         X, y = indexable(X, y)
         splits = list(check_cv(self.cv, y).split(X, y, groups))
-        folds = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
-            delayed(_fit_fold)(
-                self.estimator,
-                candidates,
-                _safe_indexing(X, train),
-                None if y is None else _safe_indexing(y, train),
+        with fitting(self, X, y, 2) as context:
+            with task(context, self, "train", len(splits), sequential=False) as training:
+                calls = numbered_tasks(training, self, "fold", len(splits))
+                folds = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
+                    delayed(call)(
+                        _fit_fold,
+                        self.estimator,
+                        candidates,
+                        _safe_indexing(X, train),
+                        None if y is None else _safe_indexing(y, train),
+                    )
+                    for call, (train, _) in zip(calls, splits, strict=True)
+                )
+            seconds = np.array([[outcome.seconds for outcome in fold] for fold in folds])
+            base = _Candidate(**clone(self.estimator).get_params(deep=False))
+            # In the order of the search: candidate by candidate, each on all folds.
+            base._outcomes = deque(
+                fold[number] for number in range(len(candidates)) for fold in folds
             )
-            for train, _ in splits
-        )
-        seconds = np.array([[outcome.seconds for outcome in fold] for fold in folds])
-        base = _Candidate(**clone(self.estimator).get_params(deep=False))
-        # In the order of the search: candidate by candidate, each on all folds.
-        base._outcomes = deque(
-            fold[number] for number in range(len(candidates)) for fold in folds
-        )
-        # A model that was scored is kept no longer.
-        del folds
-        parameters = {
-            **self.get_params(deep=False),
-            "estimator": base,
-            "cv": splits,
-            "n_jobs": None,
-        }
-        search = GridSearchCV(**parameters).fit(X, y)
-        search.cv_results_["mean_fit_time"] = seconds.mean(axis=0)
-        search.cv_results_["std_fit_time"] = seconds.std(axis=0)
-        self.__dict__.update(
-            {name: value for name, value in vars(search).items() if name.endswith("_")}
-        )
+            # A model that was scored is kept no longer.
+            del folds
+            parameters = {
+                **self.get_params(deep=False),
+                "estimator": base,
+                "cv": splits,
+                "n_jobs": None,
+            }
+            search = GridSearchCV(**parameters)
+            with lent(context, self, "score-and-refit", search):
+                search.fit(X, y)
+            search.cv_results_["mean_fit_time"] = seconds.mean(axis=0)
+            search.cv_results_["std_fit_time"] = seconds.std(axis=0)
+            found = {name: value for name, value in vars(search).items() if name.endswith("_")}
+            self.__dict__.update(found)
         return self
 
 
@@ -307,6 +317,11 @@ def _check_stackable(estimator: Any, candidates: Sequence[dict[str, Any]]) -> No
         raise TypeError(
             "StackedGridSearchCV trains TeacherGuidedVAE and nothing else, got "
             f"{type(estimator).__name__}: search with GridSearchCV."
+        )
+    if getattr(estimator, "_skl_callbacks", []):
+        raise ValueError(
+            "Callbacks that are set on the estimator would not be told of the epochs of a "
+            "stack: set them on the search, or search with GridSearchCV."
         )
     defaults = TeacherGuidedVAE().get_params(deep=False)
     for candidate in candidates:

@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skvae._common.ambient import undisturbed
+from skvae._common.fit_callbacks import CallbackSupportMixin, fitting, numbered_tasks, task
 from skvae._common.parameters import NumberInterval
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
@@ -42,7 +42,7 @@ __all__ = ["TeacherSearch"]
 _SUBSAMPLE = 0.8
 
 
-class TeacherSearch(BaseEstimator):
+class TeacherSearch(CallbackSupportMixin, BaseEstimator):
     """Search over teachers for one that says much, evenly, repeatably and at little cost.
 
     Each candidate is fitted `n_refits` times, to random subsamples of the rows that are
@@ -149,6 +149,9 @@ class TeacherSearch(BaseEstimator):
     needs ``latent_dim >= n_components - 1``: with one give grids of your own, or 19
     dimensions.
 
+    Where scikit-learn has callbacks (from 1.9 on), those of `set_callbacks` are told of each
+    fit of the search, and of the winners.
+
     References
     ----------
     arXiv 2605.18224 (energy of a teacher, design of a margin).
@@ -236,7 +239,7 @@ class TeacherSearch(BaseEstimator):
         FitFailedWarning
             If some of the candidates cannot be fitted.
         """
-        with undisturbed(), config_context(array_api_dispatch=False):
+        with fitting(self, X, y, n_tasks=2) as context:
             X = as_rows(X)
             floats = [np.float64, np.float32]
             rows = check_table(X, "X", dtype=floats, ensure_min_samples=4, estimator=self)
@@ -253,28 +256,29 @@ class TeacherSearch(BaseEstimator):
             candidates = list_candidates(self.candidates, n_fitted, rows.shape[1])
             check_labels(candidates, y)
             fit = functools.partial(fit_teacher, memory=self.memory)
-            table = self._measure(fit, candidates, plans, seen, y)
+            table = self._measure(fit, candidates, plans, seen, y, context)
             winners = [winner(search) for search in table]
             everything = list(itertools.chain(*table))
             warn_of_failures(everything)
-            teachers = [
-                candidates[winner].finish(
-                    fit(candidates[winner].stripped, seen, y, plan.final_seed)
-                )
-                for winner, plan in zip(winners, plans, strict=True)
+            with task(context, self, "fit-winners"):
+                teachers = [
+                    candidates[winner].finish(
+                        fit(candidates[winner].stripped, seen, y, plan.final_seed)
+                    )
+                    for winner, plan in zip(winners, plans, strict=True)
+                ]
+            validate_data(self, X, skip_check_array=True)
+            scores = [
+                search[winner]["score"] for search, winner in zip(table, winners, strict=True)
             ]
-        validate_data(self, X, skip_check_array=True)
-        scores = [
-            search[winner]["score"] for search, winner in zip(table, winners, strict=True)
-        ]
-        best = int(np.argmax(scores))
-        self.results_ = {name: [row[name] for row in everything] for name in everything[0]}
-        self.teachers_ = teachers
-        self.fingerprint_ = RowFingerprint.of(rows)
-        self.best_teacher_ = teachers[best]
-        self.best_index_ = best * len(candidates) + winners[best]
-        self.best_score_ = scores[best]
-        self.best_params_ = candidates[winners[best]].params
+            best = int(np.argmax(scores))
+            self.results_ = {name: [row[name] for row in everything] for name in everything[0]}
+            self.teachers_ = teachers
+            self.fingerprint_ = RowFingerprint.of(rows)
+            self.best_teacher_ = teachers[best]
+            self.best_index_ = best * len(candidates) + winners[best]
+            self.best_score_ = scores[best]
+            self.best_params_ = candidates[winners[best]].params
         return self
 
     def _plan(self, n_samples: int, seed: int) -> _Plan:
@@ -302,17 +306,27 @@ class TeacherSearch(BaseEstimator):
         )
 
     def _measure(
-        self, fit: Callable, candidates: list[Candidate], plans: list[_Plan], X: Any, y: Any
+        self,
+        fit: Callable,
+        candidates: list[Candidate],
+        plans: list[_Plan],
+        X: Any,
+        y: Any,
+        context: Any,
     ) -> list[list[dict[str, Any]]]:
         """Rows of `results_`, for each search and each candidate."""
         groups = shared_fits(candidates)
-        outcomes = iter(
-            Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-                delayed(_measure_together)(fit, [candidates[i] for i in group], plan, X, y)
-                for plan in plans
-                for group in groups
+        jobs = [(plan, group) for plan in plans for group in groups]
+        with task(context, self, "search", len(jobs), sequential=False) as searching:
+            calls = numbered_tasks(searching, self, "measure-candidates", len(jobs))
+            outcomes = iter(
+                Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
+                    delayed(call)(
+                        _measure_together, fit, [candidates[i] for i in group], plan, X, y
+                    )
+                    for call, (plan, group) in zip(calls, jobs, strict=True)
+                )
             )
-        )
         table = []
         for number in range(len(plans)):
             measures: dict[int, dict[str, Any]] = {}

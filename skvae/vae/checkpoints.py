@@ -13,7 +13,7 @@ from torch import nn
 from skvae.training.checkpoints import Checkpoint
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows
-from skvae.vae.settings import has_own_modules
+from skvae.vae.settings import may_draw_from_torch
 
 __all__ = ["open_checkpoint", "what_is_taught"]
 
@@ -60,7 +60,7 @@ def open_checkpoint(
         settings["checkpoint"],
         settings["checkpoint_every"],
         fit,
-        keeps_torch_state=has_own_modules(settings),
+        keeps_torch_state=may_draw_from_torch(settings),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+import math
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,7 @@ from sklearn.utils.validation import _num_samples
 from skvae._common.parameters import same_settings, unfrozen
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
-from skvae.exceptions import DivergenceError
-from skvae.information import (
-    BoundaryStatistics,
-    best_constant_student,
-    teacher_information,
-)
+from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
@@ -46,20 +42,18 @@ from skvae.vae.checkpoints import open_checkpoint, what_is_taught
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows, weights_of
 from skvae.vae.held_out import split_rows
-from skvae.vae.inference import CHUNK_ROWS, Inference
+from skvae.vae.outcome import BLOCK_ROWS, Beginning
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
     check_settings,
-    has_own_modules,
     is_designed_objective,
+    may_draw_from_torch,
 )
 from skvae.vae.warm_start import check_donor, copy_weights
 
 __all__ = ["Course", "course_of_fit", "finish", "train"]
 
-# Rows whose distributions are worked on at a time.
-BLOCK_ROWS = 2**16
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
 # Rows, evenly spaced, from which a margin is designed.
@@ -94,6 +88,7 @@ def course_of_fit(
     donor: Fitted | None = None,
     resume: bool = False,
     one_pass: bool = False,
+    as_model: Callable[[Fitted], Any] | None = None,
 ) -> Course:
     """Fit what has to be fitted, yield what is to be trained, then return what was found.
 
@@ -108,6 +103,8 @@ def course_of_fit(
     resume, one_pass : bool
         Whether the donor is the model itself, whose history goes on; whether for one pass, as
         `partial_fit`.
+    as_model : callable or None
+        From what a fit has found to an estimator, for callbacks that ask for one on the way.
     """
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
@@ -239,6 +236,30 @@ def course_of_fit(
         has_bound=is_fresh,
         checkpoint=checkpoint,
     )
+    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
+    begun = Fitted(
+        net=net,
+        teacher=teacher,
+        teacher_sees=teacher_sees,
+        teacher_information=information,
+        average_teacher=average_teacher,
+        margin=math.nan,
+        history=history,
+        fingerprint=seen if donor is None else donor.fingerprint | seen,
+        teacher_fingerprint=teacher_fingerprint,
+        trained_on=trained_on if donor is None else donor.trained_on | trained_on,
+        image_shape=image_shape,
+        n_features_in=rows.shape[1],
+        feature_names_in=given.feature_names,
+        units=units,
+        seed=seed,
+        teacher_setting=clone(settings["teacher"], safe=False),
+        design=design,
+        design_setting=design_setting,
+    )
+    beginning = Beginning(begun, rows, chosen, T, weights, given.owner)
+    if as_model is not None:
+        net.tell_model(lambda copied: as_model(beginning.with_net(copied)))
     with _torch_state(settings, seed, n_epochs):
         with one_thread_if(True):
             net.initialize()
@@ -254,72 +275,22 @@ def course_of_fit(
         if checkpoint is not None and not net.interrupted_:
             checkpoint.write(net, is_complete=True)
     net.train_split = None
+    net.forget_callbacks()
     if not one_pass:
         # The moments of the optimiser are twice the size of the weights.
         with one_thread_if(True):
             net.initialize_optimizer()
-    history = [*history, *net.plain_history()]
-    inference = Inference(net, units, seed, given.owner)
-    _check_finite(settings, inference, rows, len(net.history) + net.n_epochs_forgotten_)
-    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
-    return Fitted(
-        net=net,
-        teacher=teacher,
-        teacher_sees=teacher_sees,
-        teacher_information=information,
-        average_teacher=average_teacher,
-        margin=_margin_of(inference, rows, chosen, T, weights),
-        history=history,
-        fingerprint=seen if donor is None else donor.fingerprint | seen,
-        teacher_fingerprint=teacher_fingerprint,
-        trained_on=trained_on if donor is None else donor.trained_on | trained_on,
-        image_shape=image_shape,
-        n_features_in=rows.shape[1],
-        feature_names_in=given.feature_names,
-        units=units,
-        seed=seed,
-        teacher_setting=clone(settings["teacher"], safe=False),
-        design=design,
-        design_setting=design_setting,
-    )
+    return beginning.with_net(net)
 
 
 def _torch_state(
     settings: Mapping[str, Any], seed: int, n_epochs: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Keep what modules that are not ours draw, such as dropout, in private."""
-    if not has_own_modules(settings):
+    """Keep what modules and optimisers that are not ours draw, such as dropout, in private."""
+    if not may_draw_from_torch(settings):
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
-
-
-def _margin_of(
-    inference: Inference,
-    rows: NDArray,
-    chosen: NDArray | None,
-    T: NDArray,
-    weights: NDArray | None,
-) -> float:
-    statistics = BoundaryStatistics()
-    for block in gen_batches(len(T), BLOCK_ROWS):
-        block_rows = rows[block] if chosen is None else rows[chosen[block]]
-        of_block = None if weights is None else weights[block]
-        statistics.update(T[block], inference.log_witness(block_rows, None), of_block)
-    return statistics.margin
-
-
-def _check_finite(
-    settings: Mapping[str, Any], inference: Inference, rows: NDArray, n_epochs: int
-) -> None:
-    # The loss of an epoch is that of the weights before its last step. One pair of draws
-    # is enough to see an overflow.
-    if not np.isfinite(inference.elbo(rows[:CHUNK_ROWS], n_draws=2)).all():
-        raise DivergenceError(
-            f"Training diverged in the last step of epoch {n_epochs}: the ELBO is no "
-            f"longer finite. Try a smaller lr (now {settings['lr']:g}), a larger "
-            "decoder_variance, or look for extreme values in X."
-        )
 
 
 def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -19,9 +19,8 @@ from sklearn.base import (
 from sklearn.utils._available_if import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skvae._common.ambient import termination_is_interrupt, undisturbed
+from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
 from skvae._common.randomness import draw_seed, torch_generator
-from skvae._common.threads import surely
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
@@ -31,6 +30,7 @@ from skvae.rows.sources import as_rows
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
+from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
     warn_if_uncertified,
     warn_if_unguarded,
@@ -39,28 +39,30 @@ from skvae.vae.advice import (
     warn_of_weak_alignment,
 )
 from skvae.vae.course import Course, course_of_fit, train
-from skvae.vae.fitted import Fitted
+from skvae.vae.fitted import Fitted, adopt
 from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import HasModules
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
+from skvae.vae.training_settings import (
+    cloned,
+    needs_no_number_of_steps,
+    shallow_copy,
+    that_can_be_pickled,
+    with_record,
+)
 from skvae.vae.warm_start import resolve_donor, without_ancestors
 
 __all__ = ["TeacherGuidedVAE"]
 
 
-def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
-    if estimator.kl_warmup > 0:
-        raise AttributeError(
-            f"kl_warmup={estimator.kl_warmup:g} is a share of all training steps, whose number "
-            "partial_fit does not know: pass kl_warmup=0, or change beta between calls."
-        )
-    return True
-
-
 class TeacherGuidedVAE(
-    HasModules, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    HasModules,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
@@ -186,9 +188,24 @@ class TeacherGuidedVAE(
     max_epochs : int, default=100
         Passes over the training rows.
     lr : float, default=1e-3
-        Learning rate of AdamW.
+        Learning rate of the optimiser; a learned log variance has ten times it.
     weight_decay : float, default=0.0
-        Weight decay of AdamW, on the weight matrices.
+        Weight decay of the optimiser, on the weight matrices.
+    optimizer : class, callable or None, default=None
+        A `torch.optim.Optimizer` that steps without a closure, or a function that makes one,
+        such as ``functools.partial(torch.optim.SGD, momentum=0.9)``: called with groups of
+        weights and ``lr=...``, and with ``weight_decay=...`` where it takes that. None is
+        AdamW, on flat memory. The prefit is by AdamW whatever this is.
+    lr_schedule : {"one-cycle", "cosine"}, callable or None, default=None
+        Factor on `lr` in each step, see `skvae.training.LRSchedule`: one cycle up and down,
+        half a cosine down to 0, or a function of the share of the steps that have been taken,
+        from [0, 1] to a factor of at least 0. It is laid out over `max_epochs`, each `fit`
+        counting its own steps, those of the encoder alone not among them: where training is
+        stopped before, it ends at the rate of that step. `partial_fit` refuses it. None leaves
+        `lr` as it is.
+    max_grad_norm : float or None, default=None
+        Norm, positive, that the gradient of all weights together is scaled down to where it is
+        longer, as `torch.nn.utils.clip_grad_norm_` does. None leaves it as it is.
     early_stopping : bool, default=False
         Hold out rows, stop when their loss no longer falls, keep the best weights. With a
         donor, or a teacher that came fitted, they are drawn among the rows that these have
@@ -242,6 +259,18 @@ class TeacherGuidedVAE(
         string is the mode of `torch.compile`: "reduce-overhead" captures CUDA graphs. A
         short last batch is filled with rows that the epoch began with. torch compiles eight
         different nets in a process and trains further ones as they are.
+    callbacks : list or None, default=None
+        Callbacks of skorch, instances or classes, or pairs of a name and one. All events come:
+        `on_train_begin` and `on_train_end`, `on_epoch_begin` and `on_epoch_end`, and, of each
+        batch where a callback overrides the method, `on_batch_begin`, `on_batch_end` and, in
+        training, `on_grad_computed` with all gradients in ``.grad``, as long as they are before
+        `max_grad_norm`. A step that is written by hand tells them too, and one whose callbacks
+        only watch has the bits that it has without. Hooks on modules or weights, which are set
+        in `on_train_begin`, make all steps go by autograd. `fit` uses the callbacks that it is
+        given, and drops them from `net_` afterwards. `clone` clones those that can be; others,
+        such as one with an open writer, are shared. A pickle has those that can be pickled. An
+        error in one leaves the estimator as it was before `fit`. Callbacks of scikit-learn go
+        to `set_callbacks`.
     random_state : int, RandomState instance or None, default=None
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
@@ -271,7 +300,8 @@ class TeacherGuidedVAE(
         weight), ``seconds``; where they are in force ``floored_rate`` (`free_bits`),
         ``capacity_gap`` (`kl_capacity`), ``importance_bound`` (`n_importance_samples`),
         ``mmd``, ``total_correlation`` and, as long as training is aggressive,
-        ``mutual_information``; with early stopping the same of
+        ``mutual_information``; ``lr`` in force in the last step with an `lr_schedule`, and of a
+        `skvae.training.CertificateCallback` what it records; with early stopping the same of
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
         epoch by itself, at the read trained on, with the weights of rows taken for given.
@@ -329,6 +359,10 @@ class TeacherGuidedVAE(
     encoder sees no further than ten standard deviations; the ELBO, `decoder_variance`,
     `inverse_transform` and `sample` are in the units of X all the same.
 
+    Where scikit-learn has callbacks (from 1.9 on), those of `set_callbacks` are told of the fit
+    and of each epoch, with a fitted estimator as it is then; one that returns True ends
+    training. Under a search they are those of the search.
+
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
     wherever rows do. `inverse_transform` and `sample` return rows.
 
@@ -345,7 +379,9 @@ class TeacherGuidedVAE(
     (`free_bits`); Burgess et al., arXiv 1804.03599 (`kl_capacity`); Zhao, Song and Ermon, arXiv
     1706.02262 (`mmd_weight`); Chen et al., arXiv 1802.04942 (`tc_weight`); Burda, Grosse and
     Salakhutdinov, arXiv 1509.00519 (`n_importance_samples`); He et al., arXiv 1901.05534
-    (`aggressive_steps`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
+    (`aggressive_steps`); Smith and Topin, arXiv 1708.07120 (one cycle), Loshchilov and Hutter,
+    arXiv 1608.03983 (cosine) and Pascanu, Mikolov and Bengio, arXiv 1211.5063
+    (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
     Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance).
 
     Examples
@@ -402,6 +438,9 @@ class TeacherGuidedVAE(
         max_epochs=100,
         lr=1e-3,
         weight_decay=0.0,
+        optimizer=None,
+        lr_schedule=None,
+        max_grad_norm=None,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -415,6 +454,7 @@ class TeacherGuidedVAE(
         data_on_device="auto",
         precision="fp32",
         compile=False,
+        callbacks=None,
         random_state=None,
         verbose=0,
     ):
@@ -449,6 +489,9 @@ class TeacherGuidedVAE(
         self.max_epochs = max_epochs
         self.lr = lr
         self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.max_grad_norm = max_grad_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -462,6 +505,7 @@ class TeacherGuidedVAE(
         self.data_on_device = data_on_device
         self.precision = precision
         self.compile = compile
+        self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
 
@@ -524,7 +568,7 @@ class TeacherGuidedVAE(
         """
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
-        with self._unchanged_on_error():
+        with fitting(self, X, y, self.max_epochs):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
             self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
@@ -533,7 +577,7 @@ class TeacherGuidedVAE(
             warn_if_uncertified(self)
         return self
 
-    @available_if(_needs_no_number_of_steps)
+    @available_if(needs_no_number_of_steps)
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self, X: ArrayLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
@@ -564,13 +608,13 @@ class TeacherGuidedVAE(
         ValueError, ConstantTeacherError, DivergenceError
             As in `fit`.
         AttributeError
-            With `kl_warmup`: the number of steps to come is not known.
+            With `kl_warmup` or `lr_schedule`: the number of steps to come is not known.
         """
         resume = self.__sklearn_is_fitted__()
         if not resume:
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
-        with self._unchanged_on_error():
+        with fitting(self, X, y, 1):
             course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
             self._adopt(train(course))
             warn_of_interruption(self)
@@ -595,60 +639,21 @@ class TeacherGuidedVAE(
         Whoever takes it to its end hands what it returns to `_adopt`.
         """
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
+        callbacks = with_tasks(self, X, y)
         n_least = 1 if resume and one_pass else 2
         given = GivenRows.of(self, X, y, X_teacher, weights, donor, not resume, n_least)
         return course_of_fit(
-            self.get_params(deep=False),
+            {**self.get_params(deep=False), "callbacks": callbacks},
             given,
             donor=None if donor is None else donor._fitted,
             resume=resume,
             one_pass=one_pass,
+            as_model=partial(with_record, self),
         )
 
     def _adopt(self, fitted: Fitted) -> None:
         """Become the model that a fit found: here alone fitted attributes are set."""
-        self._fitted = fitted
-        self.net_ = fitted.net
-        self.teacher_ = fitted.teacher
-        self.teacher_sees_ = fitted.teacher_sees
-        self.teacher_information_ = fitted.teacher_information
-        self.average_teacher_ = fitted.average_teacher
-        self.margin_ = fitted.margin
-        self.history_ = fitted.history
-        self.n_iter_ = fitted.n_iter
-        self.fingerprint_ = fitted.fingerprint
-        self.teacher_fingerprint_ = fitted.teacher_fingerprint
-        self.image_shape_ = fitted.image_shape
-        self.n_features_in_ = fitted.n_features_in
-        # Some attributes are there only where they mean something.
-        self.__dict__.pop("feature_names_in_", None)
-        if fitted.feature_names_in is not None:
-            self.feature_names_in_ = fitted.feature_names_in
-        self.__dict__.pop("design_", None)
-        self.__dict__.pop("designed_margin_", None)
-        if fitted.design is not None:
-            self.design_ = fitted.design
-            self.designed_margin_ = fitted.design.margin
-
-    @contextlib.contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        before = self.__dict__.copy()
-
-        def restore() -> None:
-            self.__dict__.update(before)
-            for name in self.__dict__.keys() - before.keys():
-                del self.__dict__[name]
-
-        try:
-            with (
-                termination_is_interrupt(),
-                undisturbed(),
-                config_context(array_api_dispatch=False),
-            ):
-                yield
-        except BaseException:
-            surely(restore)
-            raise
+        adopt(self, fitted)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Encode rows: the posterior means, with nothing random.
@@ -906,7 +911,12 @@ class TeacherGuidedVAE(
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {**state, "warm_start": without_ancestors(state["warm_start"])}
+        callbacks = that_can_be_pickled(state["callbacks"])
+        donor = without_ancestors(state["warm_start"])
+        return {**state, "callbacks": callbacks, "warm_start": donor}
+
+    __copy__ = shallow_copy
+    __sklearn_clone__ = cloned
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
