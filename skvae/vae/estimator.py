@@ -42,7 +42,7 @@ from skvae.vae.course import Course, course_of_fit, train
 from skvae.vae.fitted import Fitted, adopt
 from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
-from skvae.vae.modules import HasModules
+from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.training_settings import (
@@ -57,6 +57,7 @@ from skvae.vae.warm_start import resolve_donor, without_ancestors
 __all__ = ["TeacherGuidedVAE"]
 
 
+<<<<<<< HEAD
 class TeacherGuidedVAE(
     HasModules,
     CallbackSupportMixin,
@@ -64,6 +65,18 @@ class TeacherGuidedVAE(
     TransformerMixin,
     BaseEstimator,
 ):
+=======
+def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
+    if estimator.kl_warmup > 0:
+        raise AttributeError(
+            f"kl_warmup={estimator.kl_warmup:g} is a share of all training steps, whose number "
+            "partial_fit does not know: pass kl_warmup=0, or change beta between calls."
+        )
+    return True
+
+
+class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+>>>>>>> modules
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
     Each row costs, in nats, summed over dimensions and averaged over rows::
@@ -904,6 +917,11 @@ class TeacherGuidedVAE(
     def can_read_in_threads(self) -> bool:
         """Whether several threads may call `read_codes` at a time, which a net may not bear."""
         return self._inference.is_thread_safe
+
+    export = export
+    encoder_ = property(encoder_of)
+    decoder_ = property(decoder_of)
+    witness_ = property(witness_of)
 
     @property
     def device_(self) -> str:

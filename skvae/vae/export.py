@@ -55,7 +55,7 @@ def export_module(
     write = {".onnx": _as_onnx, ".pt2": _as_program}.get(path.suffix)
     if write is None:
         raise ValueError(f'path must end in ".onnx" or ".pt2", got {str(path)!r}.')
-    if dtype not in DTYPES:
+    if dtype not in tuple(DTYPES):
         raise ValueError(f"dtype must be one of {tuple(DTYPES)}, got {dtype!r}.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder: make it, or name another.")

@@ -20,6 +20,7 @@ from shared import SETTINGS, rows_for
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
+import skvae
 from skvae import TeacherGuidedVAE
 from skvae.vae import export
 
@@ -114,7 +115,7 @@ def test_names_and_sizes_are_told_by_the_file_and_nothing_of_this_machine(model,
         ("mean", ["batch", 3]),
         ("log_variance", ["batch", 3]),
     ]
-    here = os.path.dirname(export.__file__).encode()
+    here = os.path.dirname(skvae.__file__).encode()
     assert here not in (tmp_path / "a.onnx").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.pt2") as archive:
         assert not any(here in archive.read(name) for name in archive.namelist())
