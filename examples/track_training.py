@@ -34,8 +34,9 @@ def to_tensorboard(folder):
 
 def to_mlflow(folder):
     """Return a logger to a store of files, and what reads a curve back from it."""
-    # Of files alone: a server, or a database, is another line here.
+    # It wants to be told that files, and no database, are meant; and nobody else is to know.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(folder.as_uri())
