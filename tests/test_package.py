@@ -54,11 +54,12 @@ def test_every_public_method_documents_its_parameters(method):
             assert f"{parameter} : " in documentation
 
 
-def test_examples_of_the_readme_run():
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.rst"])
+def test_examples_of_a_page_run(page):
     import doctest
 
     found = doctest.testfile(
-        str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS
+        str(ROOT / page), module_relative=False, optionflags=doctest.ELLIPSIS
     )
     assert found.attempted > 0
     assert found.failed == 0

@@ -56,10 +56,10 @@ class CertificateCallback(Callback):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_wine
     >>> from skvae import TeacherGuidedVAE
     >>> from skvae.training import CertificateCallback
-    >>> X = load_iris().data
+    >>> X = load_wine().data
     >>> certifying = CertificateCallback(X[1::2], every=50)
     >>> vae = TeacherGuidedVAE(callbacks=[certifying], lr=1e-2, random_state=0).fit(X[::2])
     >>> [record["epoch"] for record in vae.history_ if "certified_margin" in record]
