@@ -16,7 +16,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 
 from skvae._common.ambient import undisturbed
 from skvae._common.parameters import NumberInterval
+from skvae._common.progress import CountedParallel, Progress, say
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.rows.fingerprint import RowFingerprint
@@ -82,8 +83,10 @@ class TeacherSearch(BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Drives the rows and every `random_state` of a candidate that is None. The global
         NumPy state is neither read nor changed.
-    verbose : int, default=0
-        Passed to joblib.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left; 2 a line on
+        stdout for each fit that candidates share, and for each winner. Both also through the
+        logger "skvae".
 
     Attributes
     ----------
@@ -257,6 +260,13 @@ class TeacherSearch(BaseEstimator):
             winners = [winner(search) for search in table]
             everything = list(itertools.chain(*table))
             warn_of_failures(everything)
+            for search, best in zip(table, winners, strict=True):
+                row = search[best]
+                say(
+                    f"Teacher search {row['search']} chose candidate {best}, {row['teacher']}, "
+                    f"with a score of {row['score']:.4g}.",
+                    self.verbose,
+                )
             teachers = [
                 candidates[winner].finish(
                     fit(candidates[winner].stripped, seen, y, plan.final_seed)
@@ -306,13 +316,15 @@ class TeacherSearch(BaseEstimator):
     ) -> list[list[dict[str, Any]]]:
         """Rows of `results_`, for each search and each candidate."""
         groups = shared_fits(candidates)
-        outcomes = iter(
-            Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-                delayed(_measure_together)(fit, [candidates[i] for i in group], plan, X, y)
-                for plan in plans
-                for group in groups
+        n_tasks = len(plans) * len(groups)
+        with Progress(self.verbose, n_tasks, "Teacher search", "fit") as progress:
+            outcomes = iter(
+                CountedParallel(progress, n_jobs=self.n_jobs)(
+                    delayed(_measure_together)(fit, [candidates[i] for i in group], plan, X, y)
+                    for plan in plans
+                    for group in groups
+                )
             )
-        )
         table = []
         for number in range(len(plans)):
             measures: dict[int, dict[str, Any]] = {}

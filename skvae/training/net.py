@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EpochTimer
 from skorch.helper import predefined_split
 from skorch.history import History
 from torch import Tensor
@@ -29,6 +29,7 @@ from skvae.training.denormals import without_denormals
 from skvae.training.devices import has_fused_optimizer, memory_explained, resolve_device
 from skvae.training.guard import Guard
 from skvae.training.optimizer import FlatAdamW
+from skvae.training.progress import EpochLog, silent, told
 from skvae.training.schedules import KLSchedule
 from skvae.training.steps import DirectStep, step_for
 from skvae.training.stopping import HeldOutBound, StopOnPlateau, StopTraining
@@ -70,14 +71,6 @@ RECORDED = (
 )
 
 
-class EpochLog(PrintLog):
-    """skorch's line an epoch, made where it is printed: it costs as much as a small step."""
-
-    def on_epoch_end(self, net, **kwargs):
-        if net.verbose:
-            super().on_epoch_end(net, **kwargs)
-
-
 class VAENet(NeuralNet):
     """skorch net that trains from memory and reads its losses off the device once an epoch.
 
@@ -105,6 +98,7 @@ class VAENet(NeuralNet):
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
+    _progress: Any = None
 
     def __init__(
         self,
@@ -157,6 +151,7 @@ class VAENet(NeuralNet):
                     memory_explained(self.batch_size, self.device),
                     single_row_explained(),
                     without_denormals(),
+                    told(self, X, epochs),
                 ):
                     return super().fit_loop(X, y, epochs, **fit_params)
             except StopTraining:
@@ -298,6 +293,11 @@ class VAENet(NeuralNet):
         """Begin a record, numbered from the first epoch of all."""
         super().on_epoch_begin(net, **kwargs)
         self.history.record("epoch", self.n_epochs_forgotten_ + len(self.history))
+
+    def _initialize_optimizer(self, reason=None):
+        # Every fit ends with it, and skorch would print each time that it was done before.
+        with silent(self):
+            super()._initialize_optimizer(reason)
 
     def resume_from(self, earlier: VAENet, most_epochs: int | None = None) -> None:
         """Take over another net's history and the state of its optimiser, not its settings.

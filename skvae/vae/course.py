@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skvae._common.parameters import same_settings, unfrozen
+from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 from skvae.exceptions import DivergenceError
@@ -365,10 +366,11 @@ def _designed(
         settings["witness_input"],
     )
     if settings["verbose"]:
-        print(
+        say(
             f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
             f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T):.4f})"
+            f"alpha {design.alpha:.3f}, I_T {teacher_information(T):.4f})",
+            settings["verbose"],
         )
     return design
 

@@ -231,8 +231,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
         continues keeps the seed that it began with.
-    verbose : int, default=0
-        0 is silent; above, a line an epoch.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left, ELBO and margin,
+        those of held-out rows where there are any; 2 a table on stdout, a line an epoch. Both
+        also through the logger "skvae". Worker processes rewrite no line.
 
     Attributes
     ----------
