@@ -15,6 +15,7 @@ import functools
 import logging
 import multiprocessing
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -144,12 +145,24 @@ class CountedParallel(Parallel):
     def __init__(self, progress, **parameters):
         super().__init__(**parameters)
         self.progress = progress
+        self._counting = threading.Lock()
+
+    def __call__(self, iterable: Any) -> list[Any]:
+        """Return the results of the tasks, in their order."""
+        results: list[Any] = super().__call__(iterable)
+        # joblib may hand over the last ones before it has counted them.
+        self._count(len(results))
+        return results
 
     def print_progress(self) -> None:
-        """Count what was completed since the last call, which joblib makes after each task."""
-        n_new = self.n_completed_tasks - self.progress.n_done
-        if n_new > 0:
-            self.progress.advance(n_steps=n_new)
+        """Count what is completed; joblib calls it after each task, from a thread of its own."""
+        self._count(self.n_completed_tasks)
+
+    def _count(self, n_completed: int) -> None:
+        with self._counting:
+            n_new = n_completed - self.progress.n_done
+            if n_new > 0:
+                self.progress.advance(n_steps=n_new)
 
 
 def say(message: str, verbose: int | bool, bar: Any = None) -> None:

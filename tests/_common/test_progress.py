@@ -233,6 +233,16 @@ def test_tasks_are_counted_as_they_are_done(n_jobs, backend, capfd):
     assert lines == [f"Raising, number {number} of 6" for number in range(1, 7)]
 
 
+def test_tasks_that_joblib_counts_late_are_counted(monkeypatch, capfd):
+    counted = CountedParallel.print_progress
+    monkeypatch.setattr(CountedParallel, "print_progress", lambda self: None)
+    with Progress(2, 3, "Raising", "number") as progress:
+        parallel = CountedParallel(progress)
+        parallel(delayed(pow)(base, 2) for base in range(3))
+        counted(parallel)
+    assert capfd.readouterr().out == "Raising, number 3 of 3\n"
+
+
 def test_no_stderr_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     take(1)
