@@ -76,12 +76,12 @@ class Progress:
                 total=self.total,
                 desc=self.what,
                 unit=f" {self.unit}s",
-                # One within another goes when it is full.
-                leave=None,
                 # Every step is a long one: how long ago the last was drawn decides.
                 miniters=1,
                 delay=0 if self.at_once else SOON,
             )
+            # One below another goes when it is done; a widget is to do so too.
+            self._bar.leave = self._bar.pos == 0
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -155,7 +155,7 @@ class CountedParallel(Parallel):
         return results
 
     def print_progress(self) -> None:
-        """Count what is completed; joblib calls it after each task, from a thread of its own."""
+        """Count what is completed: joblib calls it after each task, in a thread of its own."""
         self._count(self.n_completed_tasks)
 
     def _count(self, n_completed: int) -> None:
