@@ -129,13 +129,14 @@ def best_certified(
 
     Notes
     -----
-    What the bounds say, and what not. Each is of one model, trained in one fold, and fails
-    with a chance of ``1 - confidence``. They are many, so *some* collapsed model passes with a
-    higher chance than that: at most ``n_candidates * n_folds * (1 - confidence)``, and
-    ``confidence=1 - 0.05 / (n_candidates * n_folds)`` makes all of them hold together at 0.95
-    (Bonferroni), where the teachers were fitted within the folds. The model that is refitted
-    is another one, and none of them speaks of it. Keep rows that the search never sees, and
-    certify ``best_estimator_`` on them: one model, one bound, at its full confidence.
+    What the bounds say, and what not. Each is of one model, trained in one fold, and is too
+    high with a chance of at most ``1 - confidence``, if the teacher was fitted within the fold.
+    They are many, and the winner is picked by them: the chance that *some* bound is too high
+    is larger, at most ``n_candidates * n_folds * (1 - confidence)``. With
+    ``confidence=1 - 0.05 / (n_candidates * n_folds)`` all of them hold together at 0.95
+    (Bonferroni), those of the winner among them. The model that is refitted is yet another
+    one, of which none of them speaks. Keep rows that the search never sees, and certify
+    ``best_estimator_`` on them: one model, one bound, at its full confidence.
 
     With a callable `refit` scikit-learn sets no ``best_score_``.
 
