@@ -2,7 +2,7 @@
 
 `threads` and `ambient` keep the caller's threads and modes as they are, `randomness` has
 private streams, `parameters` compares estimators, `progress` tells of long work, `spool` keeps
-rows on disk, `docstrings` shares text.
+rows on disk, `whole_files` writes files or none, `docstrings` shares text.
 """
 
 __all__: list[str] = []

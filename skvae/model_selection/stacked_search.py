@@ -108,6 +108,7 @@ class StackedGridSearchCV(GridSearchCV):
     Notes
     -----
     All candidates of a fold are in memory at the same time, each with the rows of the fold.
+    `fit` takes no `sample_weight`: search with `GridSearchCV`.
     Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
     are fitted once a fold all the same.
 
@@ -281,7 +282,7 @@ class _Fit:
         if not remembers:
             estimator.memory = memory
         try:
-            self._course = estimator._course(X, y, None)
+            self._course = estimator._course(X, y, None, {})
             self.net, self.rows = next(self._course)
         finally:
             if not remembers:

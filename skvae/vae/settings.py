@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_number_of_steps",
     "check_settings",
     "check_support",
+    "has_own_modules",
     "is_designed_objective",
 ]
 
@@ -70,6 +72,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
     "max_teacher_rows": [NumberInterval(Integral, 2, None, closed="left")],
     "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+    "checkpoint": [None, str, os.PathLike],
+    "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
     "precision": [StrOptions({"fp32", "bf16", "fp16"})],
@@ -139,10 +143,12 @@ def check_count(name: str, value: Any) -> None:
 
 
 def check_against_teacher(
-    settings: Mapping[str, Any], T: NDArray, T_held_out: NDArray | None
+    settings: Mapping[str, Any],
+    training: tuple[NDArray, NDArray | None],
+    held_out: tuple[NDArray | None, NDArray | None],
 ) -> None:
-    """Refuse settings that cannot work with this teacher of the rows."""
-    n_components = T.shape[1]
+    """Refuse settings that cannot work with this teacher of the rows, given with weights."""
+    n_components = training[0].shape[1]
     if settings["witness"] == "simplex" and settings["latent_dim"] < n_components - 1:
         raise ValueError(
             f"A simplex witness of K = {n_components} components reads K - 1 = "
@@ -153,8 +159,13 @@ def check_against_teacher(
     guard = settings["guard"]
     if guard is None:
         return
+    T_held_out, weights = held_out
     rows = "training" if T_held_out is None else "held-out"
-    information = teacher_information(T if T_held_out is None else T_held_out)
+    information = (
+        teacher_information(*training)
+        if T_held_out is None
+        else teacher_information(T_held_out, weights)
+    )
     if guard >= information:
         raise ValueError(
             f"guard={guard:g} nats can never be reached: no margin is above the teacher "
@@ -195,6 +206,14 @@ def check_support(likelihood: str, rows: NDArray) -> None:
 def _has_fractions(rows: NDArray) -> bool:
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
     return any((block != np.floor(block)).any() for block in blocks)
+
+
+def has_own_modules(settings: Mapping[str, Any]) -> bool:
+    """Whether modules that are not ours are trained."""
+    return settings["encoder"] is not None or settings["decoder"] not in (
+        None,
+        "autoregressive",
+    )
 
 
 def is_designed_objective(settings: Mapping[str, Any]) -> bool:
