@@ -16,7 +16,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 
 from skvae._common.fit_callbacks import CallbackSupportMixin, fitting, numbered_tasks, task
 from skvae._common.parameters import NumberInterval
+from skvae._common.progress import CountedParallel, Progress, say
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.rows.fingerprint import RowFingerprint
@@ -82,8 +83,10 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Drives the rows and every `random_state` of a candidate that is None. The global
         NumPy state is neither read nor changed.
-    verbose : int, default=0
-        Passed to joblib.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left; 2 a line on
+        stdout for each fit that candidates share, and for each winner. Both also through the
+        logger "skvae".
 
     Attributes
     ----------
@@ -260,6 +263,13 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
             winners = [winner(search) for search in table]
             everything = list(itertools.chain(*table))
             warn_of_failures(everything)
+            for search, best in zip(table, winners, strict=True):
+                row = search[best]
+                say(
+                    f"Teacher search {row['search']} chose candidate {best}, {row['teacher']}, "
+                    f"with a score of {row['score']:.4g}.",
+                    self.verbose,
+                )
             with task(context, self, "fit-winners"):
                 teachers = [
                     candidates[winner].finish(
@@ -317,10 +327,13 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
         """Rows of `results_`, for each search and each candidate."""
         groups = shared_fits(candidates)
         jobs = [(plan, group) for plan in plans for group in groups]
-        with task(context, self, "search", len(jobs), sequential=False) as searching:
+        with (
+            task(context, self, "search", len(jobs), sequential=False) as searching,
+            Progress(self.verbose, len(jobs), "Teacher search", "fit") as progress,
+        ):
             calls = numbered_tasks(searching, self, "measure-candidates", len(jobs))
             outcomes = iter(
-                Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
+                CountedParallel(progress, n_jobs=self.n_jobs)(
                     delayed(call)(
                         _measure_together, fit, [candidates[i] for i in group], plan, X, y
                     )

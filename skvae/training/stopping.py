@@ -9,6 +9,7 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from skvae._common.progress import say
 from skvae._common.randomness import torch_generator
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
@@ -59,6 +60,9 @@ class StopOnPlateau(EarlyStopping):
         whole = betas[-1] >= net.criterion_.beta
         self.handed_back_ = self.handed_back_ or whole or betas[-1] < betas[0]
         return self.handed_back_ and net.history[-1, "valid_margin"] >= self.guard
+
+    def _sink(self, text, verbose):
+        say(text, verbose)
 
     def on_train_begin(self, net, **kwargs):
         """Forget what came before, but for the training that this one goes on with."""

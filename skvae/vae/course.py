@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import same_settings, unfrozen
+from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 from skvae.information import best_constant_student, teacher_information
@@ -329,10 +330,11 @@ def _designed(
         None if weights is None else weights[some],
     )
     if settings["verbose"]:
-        print(
+        say(
             f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
             f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})"
+            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})",
+            settings["verbose"],
         )
     return design
 

@@ -57,26 +57,9 @@ from skvae.vae.warm_start import resolve_donor, without_ancestors
 __all__ = ["TeacherGuidedVAE"]
 
 
-<<<<<<< HEAD
 class TeacherGuidedVAE(
-    HasModules,
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-=======
-def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
-    if estimator.kl_warmup > 0:
-        raise AttributeError(
-            f"kl_warmup={estimator.kl_warmup:g} is a share of all training steps, whose number "
-            "partial_fit does not know: pass kl_warmup=0, or change beta between calls."
-        )
-    return True
-
-
-class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
->>>>>>> modules
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
     Each row costs, in nats, summed over dimensions and averaged over rows::
@@ -288,8 +271,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
         continues keeps the seed that it began with.
-    verbose : int, default=0
-        0 is silent; above, a line an epoch.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left, ELBO and margin,
+        those of held-out rows where there are any; 2 a table on stdout, a line an epoch. Both
+        also through the logger "skvae". Worker processes rewrite no line.
 
     Attributes
     ----------

@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.parameters import unfrozen
+from skvae._common.progress import say
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.scorer import ConstantCollapseCertificate
 from skvae.vae.estimator import TeacherGuidedVAE
@@ -160,7 +161,14 @@ def rescue(
     if "alignment_weight" not in parameters and donor.alignment_weight <= settings["beta"]:
         settings["alignment_weight"] = WEIGHT_RATIO * (settings["beta"] or 1.0)
     rescued = type(donor)(**settings).fit(X, y, X_teacher)
-    return Rescue(rescued, before, _certify(certificate, rescued, rows, view))
+    after = _certify(certificate, rescued, rows, view)
+    say(f"Rescue: {_in_words(before)} before, {_in_words(after)} after.", rescued.verbose)
+    return Rescue(rescued, before, after)
+
+
+def _in_words(report: CertificateReport | SimultaneousReport) -> str:
+    worst = report.worst if isinstance(report, SimultaneousReport) else report
+    return f"{worst.verdict} (bound at the {worst.latent} {worst.lower_bound or 0.0:.3f})"
 
 
 def _frozen(teacher: Any) -> FrozenEstimator:
