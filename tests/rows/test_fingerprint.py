@@ -55,6 +55,12 @@ def test_order_type_and_sign_of_zero_do_not_matter():
     assert RowFingerprint.of(np.eye(3, dtype=int)).share_of(np.eye(3)) == 1.0
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_beyond_single_precision_are_told_without_a_warning(table):
+    far = 1e300 * table
+    assert RowFingerprint.of(far).tell(far) == (len(far), len(far))
+
+
 def test_rows_with_the_same_key_are_told_apart_by_their_hashes(table, monkeypatch):
     monkeypatch.setattr(module, "_sums_of", lambda X, rows=...: X[rows, 0].view(np.uint64))
     alike = table[:10].copy()
