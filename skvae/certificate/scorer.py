@@ -21,7 +21,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils._param_validation import HasMethods, StrOptions
@@ -37,7 +36,7 @@ from skvae.certificate.subjects import Subject
 from skvae.exceptions import BrokenBoundError
 from skvae.information import SequentialMargin
 from skvae.information.betting import check_share
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 
 __all__ = ["ConstantCollapseCertificate"]
 
@@ -132,17 +131,17 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     def __init__(
         self,
-        tau=0.0,
-        latent="mean",
+        tau: float = 0.0,
+        latent: str = "mean",
         *,
-        confidence=None,
-        method="e-value",
-        n_draws=4,
-        teacher=None,
-        witness=None,
-        probe=False,
-        random_state=0,
-    ):
+        confidence: float | None = None,
+        method: str = "e-value",
+        n_draws: int = 4,
+        teacher: Any = None,
+        witness: Any = None,
+        probe: bool = False,
+        random_state: int = 0,
+    ) -> None:
         self.tau = tau
         self.latent = latent
         self.confidence = confidence
@@ -161,14 +160,12 @@ class ConstantCollapseCertificate(BaseEstimator):
     __metadata_request__score: ClassVar[dict] = {"estimator": UNUSED}
 
     def __call__(
-        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
+        self, estimator: Any, X: RowsLike, y: Any = None, X_teacher: Any = None
     ) -> float:
         """Score, as scikit-learn calls a scorer; see `score`."""
         return self.score(estimator, X, y, X_teacher)
 
-    def score(
-        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
-    ) -> float:
+    def score(self, estimator: Any, X: RowsLike, y: Any = None, X_teacher: Any = None) -> float:
         """Margin of the estimator on these rows, or its lower bound, less tau.
 
         Parameters
@@ -214,7 +211,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             return reading.bound(self.confidence, self.method).lower_bound - self.tau
 
     def certify(
-        self, estimator: Any, X: ArrayLike, X_teacher: Any = None
+        self, estimator: Any, X: RowsLike, X_teacher: Any = None
     ) -> CertificateReport | SimultaneousReport:
         """Report of the estimator on these rows.
 
@@ -257,7 +254,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             return self._report_of(estimator, X, X_teacher)
 
     def update(
-        self, monitor: SequentialMargin, estimator: Any, X: ArrayLike, X_teacher: Any = None
+        self, monitor: SequentialMargin, estimator: Any, X: RowsLike, X_teacher: Any = None
     ) -> SequentialMargin:
         """Add a batch of fresh rows to a monitor, each read with draws of its own.
 

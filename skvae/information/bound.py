@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +71,7 @@ def margin_lower_bound(
     reference: ArrayLike,
     confidence: float = 0.95,
     mixing: float = MIXING,
-    method: Literal["e-value", "normal"] = "e-value",
+    method: str = "e-value",
 ) -> MarginBound:
     """Lower confidence bound on the margin of a student in the population.
 
@@ -156,7 +156,7 @@ def bound_of_checked(
     log_q: list[NDArray[np.float64]],
     reference: ArrayLike,
     confidence: float,
-    method: Literal["e-value", "normal"],
+    method: str,
 ) -> MarginBound:
     """`margin_lower_bound` of rows as `skvae.information.boundary.check_pair` returns them."""
     return _bound(T, log_q, reference, confidence, MIXING, method, checked=True)
@@ -168,7 +168,7 @@ def _bound(
     reference: ArrayLike,
     confidence: float,
     mixing: float,
-    method: Literal["e-value", "normal"],
+    method: str,
     checked: bool,
 ) -> MarginBound:
     check_share(confidence, "confidence")

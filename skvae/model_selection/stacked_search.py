@@ -12,12 +12,13 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvae._common.ambient import undisturbed
+from skvae._common.parameters import fit_context
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.training.stacked import stackable, train_together
@@ -138,7 +139,7 @@ class StackedGridSearchCV(GridSearchCV):
         """Number of columns seen in `fit`."""
         return super().n_features_in_
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None) -> StackedGridSearchCV:
         """Train and score all candidates, and fit the best one to all rows.
 
@@ -221,12 +222,12 @@ class _Candidate(TeacherGuidedVAE):
         twin._outcomes = self._outcomes
         return twin
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
         outcomes = self.__dict__.pop("_outcomes")
         # From here on it is an ordinary estimator, for scorers and for whoever keeps it.
         self.__class__ = TeacherGuidedVAE
         if not outcomes:
-            return self.fit(X, y)
+            return self.fit(X, y, X_teacher)
         result = outcomes.popleft().result
         if isinstance(result, Exception):
             raise result

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing, gen_batches
@@ -25,7 +25,7 @@ __all__ = ["fit_teacher", "teacher_distributions"]
 BLOCK_ROWS = 2**16
 
 
-def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int, memory: Any = None) -> Any:
+def fit_teacher(teacher: Any, X: Any, y: Any, seed: int, memory: Any = None) -> Any:
     """Clone `teacher` and fit it; a frozen one is used as it is, None is the default one.
 
     With a `memory`, as in `sklearn.pipeline.Pipeline`, the same teacher is fitted to the
@@ -42,7 +42,7 @@ def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int, memory: Any = Non
         return fit(unfitted, X, y, (__version__, sklearn.__version__))
 
 
-def _fit(teacher: Any, X: ArrayLike, y: Any, versions: tuple[str, ...]) -> Any:
+def _fit(teacher: Any, X: Any, y: Any, versions: tuple[str, ...]) -> Any:
     # The versions keep a cache from outliving the code that filled it.
     return teacher.fit(X, y)
 
