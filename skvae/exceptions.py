@@ -6,7 +6,9 @@ __all__ = [
     "DamagedResultWarning",
     "DeviceMemoryError",
     "DivergenceError",
+    "FileFormatError",
     "InterruptedFitWarning",
+    "OtherVersionWarning",
     "SeenRowsWarning",
     "SlowPrecisionWarning",
     "UncertifiedWarning",
@@ -38,6 +40,17 @@ class DivergenceError(RuntimeError):
 
 class DeviceMemoryError(MemoryError):
     """The device has no memory for a batch; the message names a batch size to try."""
+
+
+class FileFormatError(ValueError):
+    """A file is not what is asked for: damaged, of another kind, or of a newer format.
+
+    The message says what is wrong. Nothing of the file was used, and nothing in it was run.
+    """
+
+
+class OtherVersionWarning(UserWarning):
+    """A file or a pickle comes from another major version of skvae."""
 
 
 class UncertifiedWarning(UserWarning):

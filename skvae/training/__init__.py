@@ -3,6 +3,7 @@
 `net` is it, fed by `batches` and weighed by `criterion`; `schedules` warms the KL weight up,
 `guard` holds it back, `aggressive` takes the encoder ahead, `stopping` ends training early,
 `optimizer` is AdamW on flat memory, `prefit` comes before, `stacked` trains many at a time,
+`checkpoints` keeps the state of a training for who has to go on with it,
 `devices` and `denormals` are of the machine. `steps` has the step that is written by hand.
 """
 

@@ -24,6 +24,7 @@ from skvae.nets.own_modules import normalises_batches, single_row_explained
 from skvae.rows.scaling import Standardization
 from skvae.training.aggressive import AggressivePhase, with_encoder_steps
 from skvae.training.batches import TrainingRows, filled_up, without_single_row
+from skvae.training.checkpoints import Checkpoint
 from skvae.training.criterion import FURTHER_TERMS, TERMS, Criterion
 from skvae.training.denormals import without_denormals
 from skvae.training.devices import has_fused_optimizer, memory_explained, resolve_device
@@ -102,6 +103,9 @@ class VAENet(NeuralNet):
     # Of a net that it goes on from: epochs at the front of the history, and before those.
     n_epochs_resumed_ = 0
     n_epochs_forgotten_ = 0
+    # Of a training that was killed and goes on.
+    n_epochs_done_ = 0
+    n_steps_done_ = 0
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
@@ -145,7 +149,9 @@ class VAENet(NeuralNet):
         # A call of partial_fit may be a single step: it goes on with the factor that was found.
         if earlier is not None and earlier.is_enabled() and self.scaler_.is_enabled():
             self.scaler_.load_state_dict(earlier.state_dict())
-        self.n_steps_ = 0
+        self.n_steps_ = self.n_steps_done_
+        epochs = (self.max_epochs if epochs is None else epochs) - self.n_epochs_done_
+        self.n_epochs_done_ = self.n_steps_done_ = 0
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
@@ -359,6 +365,7 @@ def build_net(
     max_epochs: int,
     held_out: TrainingRows | None = None,
     has_bound: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
 
@@ -381,6 +388,8 @@ def build_net(
     has_bound : bool
         Whether a lower bound on the margin is recorded of them, as of rows that nothing has
         seen.
+    checkpoint : Checkpoint or None
+        What keeps the state of the training.
     """
     device = resolve_device(settings["device"])
     guard = settings["guard"]
@@ -394,6 +403,9 @@ def build_net(
     aggressive_steps = settings["aggressive_steps"]
     if aggressive_steps:
         callbacks.insert(0, ("aggressive", AggressivePhase()))
+    if checkpoint is not None:
+        # The last: what the others found in an epoch belongs to its state.
+        callbacks.append(("checkpoint", checkpoint))
     kl_schedule = None
     if settings["kl_warmup"] > 0:
         n_steps = max_epochs * math.ceil(n_rows / settings["batch_size"])

@@ -2,7 +2,8 @@
 
 `estimator` has parameters and methods, `settings` what contradicts what, `course` the order of
 a fit, `fitted` the record of what it found, `inference` reads a trained net in blocks,
-`warm_start` takes weights over, `rescues` goes from collapsed to rescued, `advice` warns.
+`warm_start` takes weights over, `rescues` goes from collapsed to rescued, `advice` warns,
+`held_out` draws the rows to stop by, `checkpoints` tells which fit a checkpoint is of.
 """
 
 from skvae.vae.estimator import TeacherGuidedVAE

@@ -39,17 +39,20 @@ from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
+from skvae.vae.checkpoints import open_checkpoint, what_is_taught
 from skvae.vae.fitted import Fitted
+from skvae.vae.held_out import split_rows
 from skvae.vae.inference import CHUNK_ROWS, Inference
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
     check_settings,
+    has_own_modules,
     is_designed_objective,
 )
 from skvae.vae.warm_start import check_donor, copy_weights
 
-__all__ = ["Course", "GivenRows", "course_of_fit", "finish", "split_rows", "train"]
+__all__ = ["Course", "GivenRows", "course_of_fit", "finish", "train"]
 
 # Rows whose distributions are worked on at a time.
 BLOCK_ROWS = 2**16
@@ -149,7 +152,14 @@ def course_of_fit(
     if streaming:
         # One more is to come.
         history = history[1 - MOST_PASSES :]
-    seed = donor.seed if donor is not None and resume else draw_seed(settings["random_state"])
+    checkpoint = None
+    if settings["checkpoint"] is not None and not one_pass:
+        checkpoint = open_checkpoint(settings, rows, y, X_teacher, donor)
+    seed = draw_seed(settings["random_state"])
+    if donor is not None and resume:
+        seed = donor.seed
+    elif checkpoint is not None and checkpoint.found is not None:
+        seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
     # A data frame reaches the teacher as it came, names and all.
     seen_by_teacher = given.X if is_frame(given.X) else rows
@@ -226,6 +236,8 @@ def course_of_fit(
         T_held_out, T = T[held_out], T[chosen]
         validation = TrainingRows(rows, T_held_out, units, held_out, on_device)
     training = TrainingRows(rows, T, units, chosen, on_device)
+    if checkpoint is not None:
+        checkpoint.begin(seed, what_is_taught(T))
     design_setting = _design_setting(settings)
     if donor is not None and streaming:
         information = teacher_information(T)
@@ -248,6 +260,7 @@ def course_of_fit(
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
         has_bound=is_fresh,
+        checkpoint=checkpoint,
     )
     with _torch_state(settings, seed, n_epochs):
         with one_thread_if(True):
@@ -256,9 +269,13 @@ def course_of_fit(
                 copy_weights(donor.net, net, with_witness=keep_teacher)
             if donor is not None and resume:
                 net.resume_from(donor.net, most_epochs)
-        if settings["prefit_epochs"] and not resume:
+        if checkpoint is not None and checkpoint.found is not None:
+            checkpoint.restore(net)
+        elif settings["prefit_epochs"] and not resume:
             _prefit(settings, net, training, T, average_teacher, design)
         yield net, training
+        if checkpoint is not None and not net.interrupted_:
+            checkpoint.write(net, is_complete=True)
     net.train_split = None
     if not one_pass:
         # The moments of the optimiser are twice the size of the weights.
@@ -294,7 +311,7 @@ def _torch_state(
     settings: Mapping[str, Any], seed: int, n_epochs: int
 ) -> contextlib.AbstractContextManager[None]:
     """Keep what modules that are not ours draw, such as dropout, in private."""
-    if settings["encoder"] is None and settings["decoder"] in (None, "autoregressive"):
+    if not has_own_modules(settings):
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
@@ -407,41 +424,3 @@ def _absent(seen: RowFingerprint, rows: Any) -> NDArray[np.bool_]:
         return seen.absent(rows)
     except (TypeError, ValueError):
         return np.zeros(_num_samples(rows), dtype=bool)
-
-
-def split_rows(
-    validation_fraction: float, fresh: NDArray[np.bool_], seed: int
-) -> tuple[NDArray, NDArray, bool]:
-    """Draw the rows to hold out among the fresh ones, where these are enough.
-
-    Parameters
-    ----------
-    validation_fraction : float
-        Share of the rows to hold out. Half of it is enough; fewer say too little.
-    fresh : ndarray of shape (n_samples,)
-        Which rows neither model nor teacher have seen, as far as is known.
-    seed : int
-        Seed of the fit.
-
-    Returns
-    -------
-    chosen, held_out : ndarray of int
-        Indices, sorted, of the rows to train on and of those that are held out.
-    is_fresh : bool
-        Whether all that are held out are fresh.
-    """
-    n_samples = len(fresh)
-    n_held_out = max(1, round(validation_fraction * n_samples))
-    if n_samples - n_held_out < 2:
-        raise ValueError(
-            f"Early stopping with validation_fraction={validation_fraction:g} leaves "
-            f"{n_samples - n_held_out} of n_samples={n_samples} rows to train on: pass "
-            "more rows or early_stopping=False."
-        )
-    order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
-    candidates = order[fresh[order]]
-    is_fresh = len(candidates) >= max(1, n_held_out // 2)
-    held_out = (candidates if is_fresh else order)[:n_held_out]
-    # Sorted, so that a file is read from one end to the other.
-    held_out = np.sort(held_out)
-    return np.setdiff1d(order, held_out), held_out, is_fresh

@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skvae._common.ambient import undisturbed
+from skvae._common.ambient import termination_is_interrupt, undisturbed
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae._common.threads import surely
 from skvae.nets.likelihoods import WITH_VARIANCE
@@ -198,7 +198,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     tol : float, default=1e-4
         Least fall of the held-out loss, in nats, that is an improvement.
     warm_start : bool or fitted TeacherGuidedVAE, default=False
-        True: `fit` continues with this estimator's own weights and teacher. A fitted
+        True: `fit` continues with this estimator's own weights and teacher; not with the
+        moments of its optimiser, which a model that is kept has no use for, so that five
+        epochs and five more are not ten to the bit (calls of `partial_fit` keep them). A fitted
         estimator: start from its weights, and from its teacher where `teacher` is None;
         it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
         `FrozenEstimator` where the estimator will be cloned.
@@ -208,6 +210,15 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     memory : str, path, joblib.Memory or None, default=None
         Where to keep fitted teachers, as in `sklearn.pipeline.Pipeline`: a grid search with
         an integer `random_state` then fits one teacher for each fold.
+    checkpoint : str, path or None, default=None
+        A file that the state of the training is written to as it goes. The same `fit` called
+        again, in another process too, goes on from there and ends with the bits it would have
+        had; of one that has ended it takes the result. It refuses a file of another fit that
+        has not ended. In a folder, which must be there, each fit has a file of its own: the
+        fits of a search. `partial_fit` keeps none. What `callbacks` keep for themselves is not
+        in it, nor are modules of your own but for their `state_dict`.
+    checkpoint_every : int or datetime.timedelta, default=1
+        Epochs, or time, from one writing to the next.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
     data_on_device : bool or "auto", default="auto"
@@ -376,6 +387,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         warm_start=False,
         max_teacher_rows=100_000,
         memory=None,
+        checkpoint=None,
+        checkpoint_every=1,
         device="auto",
         data_on_device="auto",
         precision="fp32",
@@ -421,6 +434,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.warm_start = warm_start
         self.max_teacher_rows = max_teacher_rows
         self.memory = memory
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.data_on_device = data_on_device
         self.precision = precision
@@ -473,7 +488,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         SeenRowsWarning
             If early stopping has to decide by rows that were trained on.
         InterruptedFitWarning
-            After Ctrl-C in an epoch; what was trained so far is kept.
+            After Ctrl-C, or SIGTERM in the main thread, in an epoch; what was trained so far is
+            kept.
         """
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
@@ -606,7 +622,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 del self.__dict__[name]
 
         try:
-            with undisturbed(), config_context(array_api_dispatch=False):
+            with (
+                termination_is_interrupt(),
+                undisturbed(),
+                config_context(array_api_dispatch=False),
+            ):
                 yield
         except BaseException:
             surely(restore)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_number_of_steps",
     "check_settings",
     "check_support",
+    "has_own_modules",
     "is_designed_objective",
 ]
 
@@ -70,6 +72,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
     "max_teacher_rows": [NumberInterval(Integral, 2, None, closed="left")],
     "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+    "checkpoint": [None, str, os.PathLike],
+    "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
     "precision": [StrOptions({"fp32", "bf16", "fp16"})],
@@ -195,6 +199,14 @@ def check_support(likelihood: str, rows: NDArray) -> None:
 def _has_fractions(rows: NDArray) -> bool:
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
     return any((block != np.floor(block)).any() for block in blocks)
+
+
+def has_own_modules(settings: Mapping[str, Any]) -> bool:
+    """Whether modules that are not ours are trained."""
+    return settings["encoder"] is not None or settings["decoder"] not in (
+        None,
+        "autoregressive",
+    )
 
 
 def is_designed_objective(settings: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from skvae.training.batches import InMemoryBatches
 from skvae.training.criterion import Criterion
 from skvae.training.steps.closed_form import ClosedFormStep
 from skvae.training.steps.direct_step import DirectStep
-from skvae.vae.course import split_rows
+from skvae.vae.held_out import split_rows
 
 FIELDS = {"loss", "elbo", "reconstruction", "rate", "alignment", "margin"}
 
