@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 from tqdm import tqdm
 
 from skvae import datasets, protocol
+from skvae._common.whole_files import write_whole
 from skvae.datasets.files import MAX_BYTES
 from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.displays.pyplot import pyplot
@@ -27,7 +28,6 @@ from skvae.exceptions import (
     DivergenceError,
     InterruptedFitWarning,
 )
-from skvae.protocol.results_folder import write_whole
 from skvae.protocol.tables import csv_table, markdown_table
 from skvae.protocol.teacher_panel import TeacherPanel
 from skvae.training.devices import resolve_device

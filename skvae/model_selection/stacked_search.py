@@ -105,6 +105,7 @@ class StackedGridSearchCV(GridSearchCV):
     Notes
     -----
     All candidates of a fold are in memory at the same time, each with the rows of the fold.
+    `fit` takes no `sample_weight`: search with `GridSearchCV`.
     Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
     are fitted once a fold all the same.
 
@@ -222,12 +223,12 @@ class _Candidate(TeacherGuidedVAE):
         twin._outcomes = self._outcomes
         return twin
 
-    def fit(self, X: Any, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
+    def fit(self, X: Any, y: Any = None, *views: Any, **weights: Any) -> TeacherGuidedVAE:
         outcomes = self.__dict__.pop("_outcomes")
         # From here on it is an ordinary estimator, for scorers and for whoever keeps it.
         self.__class__ = TeacherGuidedVAE
         if not outcomes:
-            return self.fit(X, y, X_teacher)
+            return self.fit(X, y, *views, **weights)
         result = outcomes.popleft().result
         if isinstance(result, Exception):
             raise result
@@ -273,7 +274,7 @@ class _Fit:
         if not remembers:
             estimator.memory = memory
         try:
-            self._course = estimator._course(X, y, None)
+            self._course = estimator._course(X, y, None, {})
             self.net, self.rows = next(self._course)
         finally:
             if not remembers:

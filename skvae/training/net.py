@@ -155,7 +155,7 @@ class VAENet(NeuralNet):
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
-        else:
+        elif X.weights is None:
             self._direct_step = step_for(self.module_, self.criterion_)
         with one_thread_if(self.is_small()):
             try:
@@ -260,9 +260,9 @@ class VAENet(NeuralNet):
         return self._evaluate(batch, generator)[1]
 
     def _evaluate(self, batch, generator):
-        x, T = batch
+        x, T, *weights = batch
         sums = self._compiled if self.module_.training and self._compiled else batch_sums
-        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator))
+        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator), *weights)
         return self.criterion_.total(found, len(x))
 
     def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -348,10 +348,10 @@ class VAENet(NeuralNet):
         ]
 
 
-def batch_sums(module, criterion, x, T, noise):
+def batch_sums(module, criterion, x, T, noise, weights=None):
     """Return sums of the terms of a batch: all of a step forward worth compiling."""
     outputs = module(x, noise, criterion.n_importance_samples)
-    return criterion.sums(x, T, outputs, module)
+    return criterion.sums(x, T, outputs, module, weights)
 
 
 def build_net(

@@ -76,12 +76,13 @@ def prefit_encoder(
         for epoch in range(1, n_epochs + 1):
             total = torch.zeros((), device=net.device)
             order = torch_generator(net.seed, "prefit", epoch)
-            for x, code in net.shuffled(batches, order):
+            for x, code, *weights in net.shuffled(batches, order):
                 optimizer.zero_grad(set_to_none=True)
                 mean, spread = encoder(x)
                 # The divergence of two Gaussians is that from the prior in the units of the
                 # second.
-                divergence = kl((mean - code) / deviation, spread - log_variance).sum()
+                divergences = kl((mean - code) / deviation, spread - log_variance)
+                divergence = (divergences * weights[0] if weights else divergences).sum()
                 (divergence / len(x)).backward()
                 optimizer.step()
                 total += divergence.detach()

@@ -99,7 +99,7 @@ class HeldOutBound(Callback):
         generator = torch_generator(net.seed, "validation")
         log_q = []
         with torch.inference_mode():
-            for rows, _ in dataset_valid.batches(net.batch_size, net.device):
+            for rows, *_ in dataset_valid.batches(net.batch_size, net.device):
                 mean, log_variance = module.encoder(rows)
                 latent = draw_latent(mean, log_variance, generator)
                 log_q.append(module.witness(module.shown(mean, latent)).cpu())
@@ -107,5 +107,6 @@ class HeldOutBound(Callback):
             dataset_valid.targets.numpy(),
             torch.cat(log_q).numpy(),
             without_zeros(net.module__average_teacher),
+            sample_weight=dataset_valid.weights,
         )
         net.history.record("valid_lower_bound", bound.lower_bound)

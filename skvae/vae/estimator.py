@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skvae._common.ambient import termination_is_interrupt, undisturbed
@@ -22,9 +26,11 @@ from skvae._common.threads import surely
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
-from skvae.rows.images import flatten_images, resolve_image_shape
+from skvae.rows.images import flatten_images
+from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
-from skvae.rows.tables import check_rows, check_table
+from skvae.rows.tables import check_rows
+from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
 from skvae.vae.advice import (
     warn_if_uncertified,
@@ -33,11 +39,14 @@ from skvae.vae.advice import (
     warn_of_slow_precision,
     warn_of_weak_alignment,
 )
-from skvae.vae.course import Course, GivenRows, course_of_fit, train
+from skvae.vae.course import Course, course_of_fit, train
 from skvae.vae.fitted import Fitted
+from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
+from skvae.vae.modules import HasModules
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
-from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
+from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
+from skvae.vae.warm_start import resolve_donor, without_ancestors
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -51,7 +60,9 @@ def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
     return True
 
 
-class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TeacherGuidedVAE(
+    HasModules, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
     Each row costs, in nats, summed over dimensions and averaged over rows::
@@ -264,7 +275,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ``mutual_information``; with early stopping the same of
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
-        epoch by itself, at the read trained on.
+        epoch by itself, at the read trained on, with the weights of rows taken for given.
         ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force. `partial_fit` keeps
         the last 1,000 passes.
     design_ : Design
@@ -278,8 +289,19 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         nats, at the read trained on; at a sample a lower bound on it. Training may end below
         it, and new rows may have less: `design_.proved_margin` is what every model has there
         whose alignment and rate cost no more than the design's. Where `design_` is.
+    encoder_ : nn.Module
+        From rows in the units of X, or images, to the means and log variances of their codes,
+        on the device of the estimator. This and the next two are copies, new at each access:
+        keep the one that you train further. What they are given in float64 they answer in
+        float64, anything else in float32.
+    decoder_ : nn.Module
+        From codes to rows in the units of X, as `inverse_transform`.
+    witness_ : nn.Module
+        From codes to the log probabilities of the witness.
     net_ : VAENet
-        The trained skorch net.
+        The trained skorch net, for who knows skorch. Its ``module_`` wants *standardised*
+        rows, flat and in float32, and returns standardised ones; of raw rows it makes
+        wrong codes without a word. `encoder_` and `decoder_` have the units inside.
     device_ : str
         The device it is on.
     n_iter_ : int
@@ -311,6 +333,10 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
     wherever rows do. `inverse_transform` and `sample` return rows.
 
+    Under ``sklearn.config_context(array_api_dispatch=True)`` the methods that read rows or
+    codes answer a tensor with a tensor, on its device and with its gradients; all but
+    `teacher_proba`. `fit` takes tensors, and fitted attributes are NumPy's, in any case.
+
     References
     ----------
     arXiv 2605.05813 (teacher, witness, boundary); arXiv 2605.18224 (simplex witness,
@@ -337,6 +363,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """
 
     _parameter_constraints: ClassVar[dict] = PARAMETER_CONSTRAINTS
+    # What is taken by keyword alone, see `skvae.vae.given.Weights`.
+    __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
+    __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
     _fitted: Fitted
 
@@ -382,7 +411,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         max_teacher_rows: int = 100_000,
         memory: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_every: int | timedelta = 1,
+        checkpoint_every: int | datetime.timedelta = 1,
         device: str = "auto",
         data_on_device: bool | str = "auto",
         precision: str = "fp32",
@@ -438,7 +467,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: RowsLike, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
+    def fit(
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
+    ) -> TeacherGuidedVAE:
         """Fit the teacher, then train the autoencoder and its witness.
 
         Parameters
@@ -452,6 +483,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
             features), for the teacher to see in place of X; no data set.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            Weights of the rows, finite, at least 0 and not all 0; only their ratios count, and
+            None or weights that are all alike are no weights. A row of weight 2 counts as two
+            in every average; one of weight 0 is left out, to the bit. A teacher whose `fit`
+            takes no weights is fitted to rows drawn in proportion to them. By keyword alone:
+            to scikit-learn a signature with `sample_weight` promises the digits of a fit to
+            rows repeated, which random batches and noise cannot keep.
 
         Returns
         -------
@@ -490,7 +528,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with self._unchanged_on_error():
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume)))
+            self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
@@ -499,7 +537,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @available_if(_needs_no_number_of_steps)
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
-        self, X: RowsLike, y: Any = None, X_teacher: Any = None
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
     ) -> TeacherGuidedVAE:
         """Train for one pass over these rows, continuing where the last call stopped.
 
@@ -514,6 +552,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Passed to the teacher's `fit` in the first call.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            As in `fit`: only the ratios between the rows of this call count.
 
         Returns
         -------
@@ -532,7 +572,8 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
         with self._unchanged_on_error():
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume, one_pass=True)))
+            course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
+            self._adopt(train(course))
             warn_of_interruption(self)
         return self
 
@@ -545,6 +586,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X: Any,
         y: Any,
         X_teacher: Any,
+        weights: Weights,
         *,
         resume: bool = False,
         one_pass: bool = False,
@@ -554,28 +596,11 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Whoever takes it to its end hands what it returns to `_adopt`.
         """
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
-        X = as_rows(X)
-        image_shape = self.image_shape
-        if image_shape is None and donor is not None:
-            image_shape = donor.image_shape_
-        image_shape = resolve_image_shape(image_shape, self.architecture, X)
-        X = flatten_images(X, image_shape)
-        rows = check_rows(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=not resume,
-            ensure_min_samples=1 if resume and one_pass else 2,
-        )
-        if donor is not None:
-            check_columns(donor, X)
-        names = getattr(self, "feature_names_in_", None)
-        given = GivenRows(X, rows, image_shape, names, type(self).__name__)
+        n_least = 1 if resume and one_pass else 2
+        given = GivenRows.of(self, X, y, X_teacher, weights, donor, not resume, n_least)
         return course_of_fit(
             self.get_params(deep=False),
             given,
-            y,
-            X_teacher,
             donor=None if donor is None else donor._fitted,
             resume=resume,
             one_pass=one_pass,
@@ -654,14 +679,7 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows : ndarray of shape (n_samples, n_features)
             Means of ``p(x|z)``.
         """
-        check_is_fitted(self)
-        codes = check_table(X, "X", dtype=[np.float64, np.float32])
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
-                f"{codes.shape}."
-            )
-        return self._inference.decode(codes)
+        return self._inference.decode(check_codes(X, self._n_features_out))
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
@@ -719,7 +737,9 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return self._inference.elbo(rows)
         return self._inference.importance_bound(rows, n_importance_samples)
 
-    def score(self, X: RowsLike, y: Any = None) -> float:
+    def score(
+        self, X: RowsLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
 
         Parameters
@@ -728,13 +748,15 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Rows.
         y : None
             Ignored; there for consistency with scikit-learn.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean, at least 0 and not all 0; None weighs all alike.
 
         Returns
         -------
         elbo : float
             Higher is better.
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        return weighted_mean(to_numpy(self.score_samples(X)), sample_weight)
 
     def witness_log_proba(
         self,
@@ -839,13 +861,13 @@ class TeacherGuidedVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         generators = [self._generator("witness", state) for state in random_states]
         return self._inference.read(rows, generators)
 
-    def _check_rows(self, X: Any) -> NDArray:
+    def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
-        rows = self._check_shape(X)
+        rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
-            require_finite(rows, type(self).__name__)
-            check_support(likelihood, rows)
+            require_finite(to_numpy(rows), type(self).__name__)
+            check_support(likelihood, to_numpy(rows))
         return rows
 
     def _check_shape(self, X: Any) -> NDArray:
