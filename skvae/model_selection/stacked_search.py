@@ -12,13 +12,14 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.parallel import delayed
 
 from skvae._common.ambient import undisturbed
 from skvae._common.fit_callbacks import fitting, lent, numbered_tasks, task
+from skvae._common.parameters import fit_context
 from skvae._common.progress import CountedParallel, Progress
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
@@ -147,7 +148,7 @@ class StackedGridSearchCV(GridSearchCV):
         """Number of columns seen in `fit`."""
         return super().n_features_in_
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None) -> StackedGridSearchCV:
         """Train and score all candidates, and fit the best one to all rows.
 
@@ -243,12 +244,12 @@ class _Candidate(TeacherGuidedVAE):
         twin._outcomes = self._outcomes
         return twin
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None, *views: Any, **weights: Any) -> TeacherGuidedVAE:
         outcomes = self.__dict__.pop("_outcomes")
         # From here on it is an ordinary estimator, for scorers and for whoever keeps it.
         self.__class__ = TeacherGuidedVAE
         if not outcomes:
-            return self.fit(X, y)
+            return self.fit(X, y, *views, **weights)
         result = outcomes.popleft().result
         if isinstance(result, Exception):
             raise result

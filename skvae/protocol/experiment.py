@@ -49,6 +49,7 @@ from skvae.protocol.runs import Run, needs_teacher, train_group
 from skvae.protocol.splits import Part, Split, parts_of, split_of
 from skvae.protocol.teacher_panel import TeacherPanel
 from skvae.rows.frames import columns_of, is_frame, types_of
+from skvae.rows.sources import RowsLike
 from skvae.training.devices import resolve_device
 
 __all__ = ["run", "versions"]
@@ -75,7 +76,7 @@ LIBRARIES = ("skvae", "torch", "scikit-learn", "skorch", "numpy")
 
 
 def run(
-    data: ArrayLike | tuple[ArrayLike, ArrayLike],
+    data: RowsLike | tuple[RowsLike, RowsLike],
     y: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
     arms: Sequence[str] | Mapping[str, Mapping[str, Any]] = tuple(ARMS),

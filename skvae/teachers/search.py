@@ -11,9 +11,9 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import delayed
@@ -24,13 +24,13 @@ from sklearn.utils.validation import (
 )
 
 from skvae._common.fit_callbacks import CallbackSupportMixin, fitting, numbered_tasks, task
-from skvae._common.parameters import NumberInterval
+from skvae._common.parameters import NumberInterval, fit_context
 from skvae._common.progress import CountedParallel, Progress, say
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.tables import check_rows, check_table
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
 from skvae.teachers.choice import give_scores, scorer, warn_of_failures, winner
@@ -189,18 +189,18 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        candidates=None,
+        candidates: Any = None,
         *,
-        scoring=None,
-        n_refits=3,
-        validation_fraction=0.25,
-        n_teachers=1,
-        max_rows=10_000,
-        n_jobs=None,
-        memory=None,
-        random_state=None,
-        verbose=0,
-    ):
+        scoring: str | Callable[[dict[str, Any]], float] | None = None,
+        n_refits: int = 3,
+        validation_fraction: float = 0.25,
+        n_teachers: int = 1,
+        max_rows: int | None = 10_000,
+        n_jobs: int | None = None,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.candidates = candidates
         self.scoring = scoring
         self.n_refits = n_refits
@@ -212,8 +212,8 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None) -> TeacherSearch:
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: RowsLike, y: Any = None) -> TeacherSearch:
         """Search, and fit the best candidate to all rows.
 
         Parameters
@@ -359,7 +359,7 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
             table.append(rows)
         return table
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Ask the best teacher.
 
         Parameters

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Unpack
 
@@ -14,19 +16,18 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
-from sklearn.utils._available_if import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
+from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
@@ -405,57 +406,57 @@ class TeacherGuidedVAE(
     def __init__(
         self,
         *,
-        latent_dim=16,
-        hidden_layer_sizes=(256, 256),
-        architecture="dense",
-        image_shape=None,
-        channels=(16, 32),
-        encoder=None,
-        decoder=None,
-        teacher=None,
-        alignment_weight=10.0,
-        alignment_target=None,
-        beta=1.0,
-        kl_warmup=0.0,
-        kl_cycles=1,
-        free_bits=0.0,
-        kl_capacity=None,
-        mmd_weight=0.0,
-        tc_weight=0.0,
-        n_importance_samples=1,
-        aggressive_steps=0,
-        likelihood="gaussian",
-        decoder_variance="learned",
-        witness_input="sample",
-        witness="linear",
-        witness_scale=2.0,
-        prefit_epochs=0,
-        prefit_alpha="design",
-        guard=None,
-        batch_size=128,
-        max_epochs=100,
-        lr=1e-3,
-        weight_decay=0.0,
-        optimizer=None,
-        lr_schedule=None,
-        max_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        max_teacher_rows=100_000,
-        memory=None,
-        checkpoint=None,
-        checkpoint_every=1,
-        device="auto",
-        data_on_device="auto",
-        precision="fp32",
-        compile=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        latent_dim: int = 16,
+        hidden_layer_sizes: int | Sequence[int] = (256, 256),
+        architecture: str = "dense",
+        image_shape: Sequence[int] | None = None,
+        channels: int | Sequence[int] = (16, 32),
+        encoder: Callable[..., Any] | None = None,
+        decoder: Callable[..., Any] | str | None = None,
+        teacher: Any = None,
+        alignment_weight: float = 10.0,
+        alignment_target: float | None = None,
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        kl_cycles: int = 1,
+        free_bits: float = 0.0,
+        kl_capacity: float | None = None,
+        mmd_weight: float = 0.0,
+        tc_weight: float = 0.0,
+        n_importance_samples: int = 1,
+        aggressive_steps: int = 0,
+        likelihood: str = "gaussian",
+        decoder_variance: float | str = "learned",
+        witness_input: str = "sample",
+        witness: str = "linear",
+        witness_scale: float = 2.0,
+        prefit_epochs: int = 0,
+        prefit_alpha: float | str = "design",
+        guard: float | None = None,
+        batch_size: int = 128,
+        max_epochs: int = 100,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: Callable[..., Any] | None = None,
+        lr_schedule: str | Callable[[float], float] | None = None,
+        max_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool | BaseEstimator = False,
+        max_teacher_rows: int = 100_000,
+        memory: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | datetime.timedelta = 1,
+        device: str = "auto",
+        data_on_device: bool | str = "auto",
+        precision: str = "fp32",
+        compile: bool | str = False,
+        callbacks: Sequence[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
@@ -507,9 +508,9 @@ class TeacherGuidedVAE(
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: ArrayLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
     ) -> TeacherGuidedVAE:
         """Fit the teacher, then train the autoencoder and its witness.
 
@@ -576,9 +577,9 @@ class TeacherGuidedVAE(
         return self
 
     @available_if(needs_no_number_of_steps)
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
-        self, X: ArrayLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
     ) -> TeacherGuidedVAE:
         """Train for one pass over these rows, continuing where the last call stopped.
 
@@ -653,7 +654,7 @@ class TeacherGuidedVAE(
         """Become the model that a fit found: here alone fitted attributes are set."""
         adopt(self, fitted)
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+    def transform(self, X: RowsLike) -> NDArray[np.float32]:
         """Encode rows: the posterior means, with nothing random.
 
         Parameters
@@ -706,7 +707,7 @@ class TeacherGuidedVAE(
         return self._inference.draw(n_samples, self._generator("draws", random_state))
 
     def score_samples(
-        self, X: ArrayLike, n_importance_samples: int | None = None
+        self, X: RowsLike, n_importance_samples: int | None = None
     ) -> NDArray[np.float32]:
         """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
 
@@ -740,7 +741,7 @@ class TeacherGuidedVAE(
         return self._inference.importance_bound(rows, n_importance_samples)
 
     def score(
-        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+        self, X: RowsLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
 
@@ -762,7 +763,7 @@ class TeacherGuidedVAE(
 
     def witness_log_proba(
         self,
-        X: ArrayLike,
+        X: RowsLike,
         latent: str = "mean",
         random_state: int | np.random.RandomState | None = None,
     ) -> NDArray[np.float64]:
@@ -789,7 +790,7 @@ class TeacherGuidedVAE(
         generator = self._generator("witness", random_state) if latent == "sample" else None
         return self._inference.log_witness(rows, generator)
 
-    def teacher_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def teacher_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Distributions that the teacher gives to rows.
 
         Parameters
@@ -814,7 +815,7 @@ class TeacherGuidedVAE(
         X = as_rows(X)
         return teacher_distributions(self.teacher_, X, _num_samples(X))
 
-    def posterior(self, X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def posterior(self, X: RowsLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior of each row, a Gaussian with independent dimensions.
 
         Parameters
@@ -829,7 +830,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.posterior(self._check_rows(X))
 
-    def posterior_kl(self, X: ArrayLike) -> NDArray[np.float32]:
+    def posterior_kl(self, X: RowsLike) -> NDArray[np.float32]:
         """Divergence of the posterior of each row from the prior, dimension by dimension.
 
         Parameters
@@ -844,9 +845,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.posterior_kl(self._check_rows(X))
 
-    def read_codes(
-        self, X: ArrayLike, random_states: Sequence[int | None] = ()
-    ) -> CodeReadings:
+    def read_codes(self, X: RowsLike, random_states: Sequence[int | None] = ()) -> CodeReadings:
         """Read all that a certificate wants of the codes, in one pass of the encoder.
 
         Parameters

@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from numpy.typing import ArrayLike
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,6 +13,7 @@ from skvae._common.parameters import unfrozen
 from skvae._common.progress import say
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.scorer import ConstantCollapseCertificate
+from skvae.rows.sources import RowsLike
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.warm_start import with_fresh_witness
 
@@ -41,11 +41,11 @@ class Rescue(NamedTuple):
 
 def rescue(
     estimator: TeacherGuidedVAE,
-    X: ArrayLike,
+    X: RowsLike,
     y: Any = None,
     X_teacher: Any = None,
     *,
-    X_test: ArrayLike | None = None,
+    X_test: RowsLike | None = None,
     X_teacher_test: Any = None,
     certificate: ConstantCollapseCertificate | None = None,
     reset_witness: bool = False,
