@@ -59,6 +59,7 @@ _WINGS = {
     "datasets",
     "displays",
     "exceptions",
+    "files",
     "information",
     "model_selection",
     "nets",

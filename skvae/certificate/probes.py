@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     has_fit_parameter,
 )
 
-from skvae._common.parameters import NumberInterval
+from skvae._common.parameters import NumberInterval, fit_context
 from skvae.information.boundary import check_teacher
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import relative_weights
@@ -67,11 +67,11 @@ class SoftmaxProbe(BaseEstimator):
         "max_iter": [NumberInterval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, penalty=1e-3, max_iter=200):
+    def __init__(self, penalty: float = 1e-3, max_iter: int = 200) -> None:
         self.penalty = penalty
         self.max_iter = max_iter
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, codes: ArrayLike, T: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> SoftmaxProbe:

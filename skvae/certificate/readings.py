@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +75,7 @@ class Reading:
         """Standard error of a margin, as if the draws of a row were one."""
         return max(draw.margin_standard_error for draw in self.statistics)
 
-    def bound(self, confidence: float, method: Literal["e-value", "normal"]) -> MarginBound:
+    def bound(self, confidence: float, method: str) -> MarginBound:
         """Lower confidence bound on the margin of the population."""
         weights = (self.sample_weight, self.max_weight)
         return bound_of_checked(

@@ -36,7 +36,7 @@ from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.subjects import Subject
 from skvae.information import SequentialMargin
 from skvae.information.betting import check_share
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 
 __all__ = ["ConstantCollapseCertificate"]
 
@@ -132,18 +132,18 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     def __init__(
         self,
-        tau=0.0,
-        latent="mean",
+        tau: float = 0.0,
+        latent: str = "mean",
         *,
-        confidence=None,
-        method="e-value",
-        max_weight=None,
-        n_draws=4,
-        teacher=None,
-        witness=None,
-        probe=False,
-        random_state=0,
-    ):
+        confidence: float | None = None,
+        method: str = "e-value",
+        max_weight: float | None = None,
+        n_draws: int = 4,
+        teacher: Any = None,
+        witness: Any = None,
+        probe: bool = False,
+        random_state: int = 0,
+    ) -> None:
         self.tau = tau
         self.latent = latent
         self.confidence = confidence
@@ -169,7 +169,7 @@ class ConstantCollapseCertificate(BaseEstimator):
     def score(
         self,
         estimator: Any,
-        X: ArrayLike,
+        X: RowsLike,
         y: Any = None,
         X_teacher: Any = None,
         sample_weight: ArrayLike | None = None,
@@ -225,7 +225,7 @@ class ConstantCollapseCertificate(BaseEstimator):
     def certify(
         self,
         estimator: Any,
-        X: ArrayLike,
+        X: RowsLike,
         X_teacher: Any = None,
         sample_weight: ArrayLike | None = None,
     ) -> CertificateReport | SimultaneousReport:
@@ -272,7 +272,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             return self._report_of(subject)
 
     def update(
-        self, monitor: SequentialMargin, estimator: Any, X: ArrayLike, X_teacher: Any = None
+        self, monitor: SequentialMargin, estimator: Any, X: RowsLike, X_teacher: Any = None
     ) -> SequentialMargin:
         """Add a batch of fresh rows, unweighted, to a monitor, each read with its own draws.
 

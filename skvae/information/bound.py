@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,7 +78,7 @@ def margin_lower_bound(
     reference: ArrayLike,
     confidence: float = 0.95,
     mixing: float = MIXING,
-    method: Literal["e-value", "normal"] = "e-value",
+    method: str = "e-value",
     sample_weight: ArrayLike | None = None,
     max_weight: float | None = None,
 ) -> MarginBound:
@@ -176,7 +176,7 @@ def bound_of_checked(
     log_q: list[NDArray[np.float64]],
     reference: ArrayLike,
     confidence: float,
-    method: Literal["e-value", "normal"],
+    method: str,
     weights: NDArray[np.float64] | None = None,
     max_weight: float | None = None,
 ) -> MarginBound:
@@ -191,7 +191,7 @@ def _bound(
     reference: ArrayLike,
     confidence: float,
     mixing: float,
-    method: Literal["e-value", "normal"],
+    method: str,
     sample_weight: ArrayLike | None,
     max_weight: float | None,
     checked: bool,

@@ -13,41 +13,40 @@ from skvae.rows.tables import as_table
 
 __all__ = ["DistinctRows", "RowFingerprint", "fingerprint_if_numbers"]
 
-# Rows kept: 64 kB, exact for up to this many rows and a sample of them beyond.
-MAX_KEYS = 4096
+# Rows up to which all keys are kept, in 2.4 kB, and how many are where there are more.
+MOST_ROWS = 400
+SAMPLED_ROWS = 256
+# Bits of a sieve of all rows, beyond that: 1 kB. One that a row has not set tells it apart.
+SIEVE_BITS = 2**13
+# A key is the upper 48 bits of a row's hash, in three parts.
+PARTS = np.array([32, 16, 0], dtype=np.uint64)
 # Numbers hashed at a time: small enough for a processor's cache.
 BLOCK_NUMBERS = 2**16
-# Columns in the middle of a row that most rows are told apart by, at a share of the cost.
-HEAD_COLUMNS = 32
 # Rows by which it is told whether a table has columns of many values.
 MANY_VALUES_ROWS = 256
-HALF_BITS = np.uint64(32)
-NO_HEAD = np.uint64(2**32)
-LOWER_HALF = np.uint64(2**32 - 1)
 
 
 @dataclass(frozen=True)
 class RowFingerprint:
-    """The rows with the smallest keys of a set of rows (a bottom-k sketch).
+    """Keys of the rows of a set: of all, up to 400 rows, or the 256 smallest (bottom-k sketch).
 
-    A row whose key is below the largest one kept was in the set exactly if its key is kept
-    with its hash, but for collisions, which have odds of about 1 in 10^15 a row. Keys take
-    little time and are alike for some rows that are not; hashes are taken of few rows. The
-    upper half of a key is the row's head, a key of some columns: in the order of keys, and
-    in most rows that are not in the set, it decides alone.
+    A row whose key is not above the largest one kept was in the set exactly if its key is kept.
+    That a row is not in the set is never said of one that is. Of one that is not the other may
+    be said, by a collision, with odds of about n in 10^14 for each row that is told, with n
+    rows in the set.
 
     Parameters
     ----------
-    keys : ndarray of shape (n_keys,)
-        Sorted and distinct, in uint64; at most 4,096.
-    hashes : ndarray of shape (n_keys,)
-        Of the row of each key, in uint64.
-    complete : bool
-        Whether these are the keys of all rows.
+    keys : ndarray of shape (n_keys, 3)
+        Sorted and distinct, in three parts of 16 bits, the highest first.
+    sieve : ndarray of shape (1024,)
+        Bits that the rows have set, each one by its key; empty where all keys are kept.
 
     References
     ----------
-    Bar-Yossef et al., Counting distinct elements in a data stream, RANDOM 2002.
+    Bar-Yossef et al., Counting distinct elements in a data stream, RANDOM 2002; Bloom,
+    Space/time trade-offs in hash coding with allowable errors, CACM 13(7), 1970 (the sieve,
+    with one hash).
 
     Examples
     --------
@@ -58,72 +57,66 @@ class RowFingerprint:
     0.75
     """
 
-    keys: NDArray[np.uint64]
-    hashes: NDArray[np.uint64]
-    complete: bool
+    keys: NDArray[np.uint16]
+    sieve: NDArray[np.uint8]
 
     @classmethod
     def of(cls, X: ArrayLike, chosen: NDArray[np.intp] | None = None) -> RowFingerprint:
         """Take the fingerprint of the rows of X, or of those with the indices `chosen`."""
-        X = as_table(X)
-        heads = _heads_of(X)
-        if chosen is not None:
-            # No row has so large a head.
-            left_out = np.ones(len(X), dtype=bool)
-            left_out[chosen] = False
-            heads[left_out] = NO_HEAD
-        smallest = np.unique(heads)[:MAX_KEYS]
-        largest = smallest[smallest < NO_HEAD][-1]
-        rows = np.flatnonzero(heads <= largest)
-        distinct, first = np.unique(_keys_of(X, heads, rows), return_index=True)
-        n_among = len(X) if chosen is None else len(chosen)
-        is_complete = len(distinct) <= MAX_KEYS and len(rows) == n_among
-        kept = rows[first[:MAX_KEYS]]
-        # Sorted, so that a file is read from one end to the other.
-        order = np.argsort(kept)
-        hashes = np.empty(len(kept), dtype=np.uint64)
-        hashes[order] = _hash_rows(X, kept[order])
-        return cls(distinct[:MAX_KEYS].copy(), hashes, is_complete)
+        return cls._of_keys(_keys_of(as_table(X), chosen))
+
+    @classmethod
+    def _of_keys(cls, keys: NDArray[np.uint64]) -> RowFingerprint:
+        # Many rows are sorted in a second, and searched for the smallest in no time.
+        distinct = np.unique(keys) if len(keys) < 2**14 else _smallest(keys)
+        if len(distinct) <= MOST_ROWS:
+            return cls(_in_parts(distinct), np.empty(0, dtype=np.uint8))
+        return cls(_in_parts(distinct[:SAMPLED_ROWS]), _sieve_of(keys))
+
+    @property
+    def complete(self) -> bool:
+        """Whether these are the keys of all rows."""
+        return not len(self.sieve)
 
     def __or__(self, other: RowFingerprint) -> RowFingerprint:
         """Fingerprint of the rows of either."""
-        limits = [part.keys[-1] for part in (self, other) if not part.complete]
-        distinct, first = np.unique(np.concatenate([self.keys, other.keys]), return_index=True)
-        hashes = np.concatenate([self.hashes, other.hashes])[first]
-        if limits:
-            # Above the smaller limit one of the two has forgotten rows.
-            known = distinct <= min(limits)
-            distinct, hashes = distinct[known], hashes[known]
-        complete = not limits and len(distinct) <= MAX_KEYS
-        return RowFingerprint(distinct[:MAX_KEYS], hashes[:MAX_KEYS], complete)
+        whole = np.concatenate([_joined(self.keys), _joined(other.keys)])
+        if self.complete and other.complete:
+            return self._of_keys(whole)
+        # Above the smaller limit one of the two has forgotten rows.
+        limit = min(_joined(part.keys)[-1] for part in (self, other) if not part.complete)
+        distinct = np.unique(whole[whole <= limit])
+        sieves = [
+            _sieve_of(_joined(part.keys)) if part.complete else part.sieve
+            for part in (self, other)
+        ]
+        return type(self)(_in_parts(distinct[:SAMPLED_ROWS]), sieves[0] | sieves[1])
 
     def tell(self, X: ArrayLike) -> tuple[int, int]:
         """Count the rows of X that can be told, and those of them that are in the set."""
-        is_told, seen = self._tell_each(as_table(X))
-        return int(is_told.sum()), len(seen)
+        is_told, is_seen = self._tell_each(_keys_of(as_table(X)))
+        return int(is_told.sum()), int(is_seen.sum())
 
     def absent(self, X: ArrayLike) -> NDArray[np.bool_]:
         """Tell which rows of X are surely not in the set; of the others it may not be known."""
-        is_told, seen = self._tell_each(as_table(X))
-        is_told[seen] = False
-        return is_told
-
-    def _tell_each(self, X: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-        """Return which rows can be told, and the indices of those that are in the set."""
-        heads = _heads_of(X)
-        rows = np.flatnonzero(_found(heads, self.keys >> HALF_BITS)[0])
-        keys = _keys_of(X, heads, rows)
-        is_told = np.ones(len(X), dtype=bool)
+        keys = _keys_of(as_table(X))
+        is_told, is_seen = self._tell_each(keys)
+        is_absent = is_told & ~is_seen
         if not self.complete:
-            largest = self.keys[-1]
-            head = largest >> HALF_BITS
-            is_told = heads < head
-            is_at_it = heads[rows] == head
-            is_told[rows[is_at_it]] = keys[is_at_it] <= largest
-        is_alike, place = _found(keys, self.keys)
-        candidates = rows[is_alike]
-        is_same = _hash_rows(X, candidates) == self.hashes[place[is_alike]]
-        return is_told, candidates[is_same]
+            place, bit = _bits_of(keys)
+            is_absent |= self.sieve[place] & bit == 0
+        return is_absent
+
+    def _tell_each(
+        self, keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which rows can be told, and which of them are in the set."""
+        known = _joined(self.keys)
+        if not len(known):
+            return np.ones(len(keys), dtype=bool), np.zeros(len(keys), dtype=bool)
+        place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+        is_told = np.ones(len(keys), dtype=bool) if self.complete else keys <= known[-1]
+        return is_told, known[place] == keys
 
     def share_of(self, X: ArrayLike) -> float:
         """Share of the rows of X that are in the set; NaN where none can be told."""
@@ -167,7 +160,7 @@ class DistinctRows:
         X = as_table(X)
         if not self._hashes:
             self.have_many_values = _has_many_values(X[:MANY_VALUES_ROWS])
-        hashes = _sums_of(X)
+        hashes = _hashes_of(X)
         self._hashes.append(np.unique(hashes))
         return hashes
 
@@ -186,48 +179,57 @@ def _has_many_values(X: NDArray) -> bool:
         return False
     columns = np.sort(X, axis=0)
     most = 1 + int((columns[1:] != columns[:-1]).sum(axis=0).max())
-    return 2 * most > len(np.unique(_sums_of(X)))
+    return 2 * most > len(np.unique(_hashes_of(X)))
 
 
-def _found(
-    values: NDArray[np.uint64], among: NDArray[np.uint64]
-) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Tell which values are among sorted ones, and the place of each that is."""
-    place = np.searchsorted(among, values).clip(max=len(among) - 1)
-    return among[place] == values, place
+def _keys_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+    """Take a number below two to the 48th of each row, or of each of these."""
+    return _hashes_of(X, rows) >> np.uint64(16)
 
 
-def _heads_of(X: NDArray) -> NDArray[np.uint64]:
-    """Take a number of each row, less than two to the 32nd, by the columns in its middle."""
-    start = max(X.shape[1] - HEAD_COLUMNS, 0) // 2
-    return _sums_of(X[:, start : start + HEAD_COLUMNS]) >> HALF_BITS
+def _smallest(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the smallest keys, more than are ever kept, sorted and distinct."""
+    n_most = MOST_ROWS + 1
+    while True:
+        n_most = min(2 * n_most, len(keys))
+        distinct = np.unique(np.partition(keys, n_most - 1)[:n_most])
+        # Copies of rows may leave too few.
+        if len(distinct) > MOST_ROWS or n_most == len(keys):
+            return distinct
 
 
-def _keys_of(
-    X: NDArray, heads: NDArray[np.uint64], rows: NDArray[np.intp]
-) -> NDArray[np.uint64]:
-    """Take a number of each of these rows that is seldom the same for two."""
-    return heads[rows] << HALF_BITS | _sums_of(X, rows) & LOWER_HALF
+def _in_parts(keys: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    return (keys[:, None] >> PARTS).astype(np.uint16)
 
 
-def _sums_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
-    """Sum up each row, or each of these, to a number that is seldom the same for two."""
-    sums = np.empty(len(X) if rows is None else len(rows), dtype=np.uint64)
+def _joined(parts: NDArray[np.uint16]) -> NDArray[np.uint64]:
+    joined: NDArray[np.uint64] = (parts.astype(np.uint64) << PARTS).sum(axis=1, dtype=np.uint64)
+    return joined
+
+
+def _bits_of(keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    """Return the byte of a sieve that each key has a bit of, and that bit."""
+    places = (keys % np.uint64(SIEVE_BITS)).astype(np.intp)
+    return places // 8, np.left_shift(1, places % 8).astype(np.uint8)
+
+
+def _sieve_of(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    is_set = np.zeros(SIEVE_BITS, dtype=bool)
+    is_set[keys % np.uint64(SIEVE_BITS)] = True
+    return np.packbits(is_set, bitorder="little")
+
+
+def _hashes_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+    """Hash each row, or each of these, to a number that is seldom the same for two."""
+    hashes = np.empty(len(X) if rows is None else len(rows), dtype=np.uint64)
     for block, words in _word_blocks(X, rows):
-        # The second column of a word has a multiplier of its own: where it lies, a product
-        # would keep only one bit of a difference in its sign.
-        whole = _weighted_sums(words, stream=0)
-        words >>= HALF_BITS
-        sums[block] = whole + _weighted_sums(words, stream=1)
-    return _mix(sums)
-
-
-def _hash_rows(X: NDArray, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
-    """Hash each of these rows so well that no two are likely to have the same."""
-    hashes = np.empty(len(rows), dtype=np.uint64)
-    for block, words in _word_blocks(X, rows):
-        words *= _multipliers(words.shape[1], 0)
-        hashes[block] = _mix(words).sum(axis=1, dtype=np.uint64)
+        # Two floats mostly differ in their upper bits, as in a sign: of these a product keeps
+        # enough only where they lie low.
+        sums = _weighted_sums(words, stream=0)
+        for stream, shift in enumerate((16, 32), start=1):
+            words >>= np.uint64(shift)
+            sums += _weighted_sums(words, stream)
+        hashes[block] = sums
     return _mix(hashes)
 
 
@@ -248,7 +250,9 @@ def _word_blocks(
         padded = buffer[: len(chosen)]
         padded[:, X.shape[1] :] = 0
         # Adding zero makes the negative zero positive.
-        np.add(chosen, 0, out=padded[:, : X.shape[1]], dtype=np.float32, casting="same_kind")
+        kept = padded[:, : X.shape[1]]
+        with np.errstate(over="ignore"):
+            np.add(chosen, 0, out=kept, dtype=np.float32, casting="same_kind")
         yield block, padded.view(np.uint64)
 
 

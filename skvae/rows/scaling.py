@@ -97,7 +97,7 @@ class Standardization:
     def apply(self, X: NDArray, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return X standardised, a block of rows at a time, in `out` where it is given."""
         standardised = np.empty(X.shape, dtype=np.float32) if out is None else out
-        if X.dtype == np.float32 and self._suits_float32:
+        if X.dtype == np.float32 and self.suits_float32:
             self._apply_in_float32(X, standardised)
             return standardised
         # In float64: float32 cannot tell 1e6 from 1e6 + 0.01. It cannot tell a quotient from
@@ -134,7 +134,8 @@ class Standardization:
             torch.addcmul(made_good, scaled, factor, out=scaled)
 
     @cached_property
-    def _suits_float32(self) -> bool:
+    def suits_float32(self) -> bool:
+        """Whether float32 has centres and scales without overflow and without loss."""
         least, greatest = FLOAT32_SCALES
         return bool(
             np.all(np.abs(self.center) < FLOAT32_CENTER)

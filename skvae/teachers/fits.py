@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing, gen_batches
@@ -69,7 +69,7 @@ def rows_to_teach(
 
 def fit_teacher(
     teacher: Any,
-    X: ArrayLike,
+    X: Any,
     y: Any,
     seed: int,
     memory: Any = None,
@@ -92,9 +92,7 @@ def fit_teacher(
         return fit(unfitted, X, y, (__version__, sklearn.__version__), *weights)
 
 
-def _fit(
-    teacher: Any, X: ArrayLike, y: Any, versions: tuple[str, ...], *weights: NDArray
-) -> Any:
+def _fit(teacher: Any, X: Any, y: Any, versions: tuple[str, ...], *weights: NDArray) -> Any:
     # The versions keep a cache from outliving the code that filled it.
     return teacher.fit(X, y, sample_weight=weights[0]) if weights else teacher.fit(X, y)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+import math
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,10 @@ from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import same_settings, unfrozen
+from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
-from skvae.exceptions import DivergenceError
-from skvae.information import (
-    BoundaryStatistics,
-    best_constant_student,
-    teacher_information,
-)
+from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
@@ -42,21 +39,22 @@ from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
+from skvae.vae.checkpoints import open_checkpoint, what_is_taught
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows, weights_of
-from skvae.vae.inference import CHUNK_ROWS, Inference
+from skvae.vae.held_out import split_rows
+from skvae.vae.outcome import BLOCK_ROWS, Beginning
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
     check_settings,
     is_designed_objective,
+    may_draw_from_torch,
 )
 from skvae.vae.warm_start import check_donor, copy_weights
 
-__all__ = ["Course", "course_of_fit", "finish", "split_rows", "train"]
+__all__ = ["Course", "course_of_fit", "finish", "train"]
 
-# Rows whose distributions are worked on at a time.
-BLOCK_ROWS = 2**16
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
 # Rows, evenly spaced, from which a margin is designed.
@@ -91,6 +89,7 @@ def course_of_fit(
     donor: Fitted | None = None,
     resume: bool = False,
     one_pass: bool = False,
+    as_model: Callable[[Fitted], Any] | None = None,
 ) -> Course:
     """Fit what has to be fitted, yield what is to be trained, then return what was found.
 
@@ -105,6 +104,8 @@ def course_of_fit(
     resume, one_pass : bool
         Whether the donor is the model itself, whose history goes on; whether for one pass, as
         `partial_fit`.
+    as_model : callable or None
+        From what a fit has found to an estimator, for callbacks that ask for one on the way.
     """
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
@@ -119,7 +120,14 @@ def course_of_fit(
     if streaming:
         # One more is to come.
         history = history[1 - MOST_PASSES :]
-    seed = donor.seed if donor is not None and resume else draw_seed(settings["random_state"])
+    checkpoint = None
+    if settings["checkpoint"] is not None and not one_pass:
+        checkpoint = open_checkpoint(settings, given, donor)
+    seed = draw_seed(settings["random_state"])
+    if donor is not None and resume:
+        seed = donor.seed
+    elif checkpoint is not None and checkpoint.found is not None:
+        seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
     # A data frame reaches the teacher as it came, names and all.
     seen_by_teacher = given.X if is_frame(given.X) else rows
@@ -203,6 +211,8 @@ def course_of_fit(
         weights, aside = weights_of(weights, chosen), weights_of(weights, held_out)
         validation = TrainingRows(rows, T_held_out, units, held_out, on_device, aside)
     training = TrainingRows(rows, T, units, chosen, on_device, weights)
+    if checkpoint is not None:
+        checkpoint.begin(seed, what_is_taught(T))
     design_setting = _design_setting(settings)
     if donor is not None and streaming:
         information = teacher_information(T, weights)
@@ -225,33 +235,16 @@ def course_of_fit(
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
         has_bound=is_fresh,
+        checkpoint=checkpoint,
     )
-    with _torch_state(settings, seed, n_epochs):
-        with one_thread_if(True):
-            net.initialize()
-            if donor is not None:
-                copy_weights(donor.net, net, with_witness=keep_teacher)
-            if donor is not None and resume:
-                net.resume_from(donor.net, most_epochs)
-        if settings["prefit_epochs"] and not resume:
-            _prefit(settings, net, training, T, average_teacher, design)
-        yield net, training
-    net.train_split = None
-    if not one_pass:
-        # The moments of the optimiser are twice the size of the weights.
-        with one_thread_if(True):
-            net.initialize_optimizer()
-    history = [*history, *net.plain_history()]
-    inference = Inference(net, units, seed, given.owner)
-    _check_finite(settings, inference, rows, len(net.history) + net.n_epochs_forgotten_)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
-    return Fitted(
+    begun = Fitted(
         net=net,
         teacher=teacher,
         teacher_sees=teacher_sees,
         teacher_information=information,
         average_teacher=average_teacher,
-        margin=_margin_of(inference, rows, chosen, T, weights),
+        margin=math.nan,
         history=history,
         fingerprint=seen if donor is None else donor.fingerprint | seen,
         teacher_fingerprint=teacher_fingerprint,
@@ -265,44 +258,40 @@ def course_of_fit(
         design=design,
         design_setting=design_setting,
     )
+    beginning = Beginning(begun, rows, chosen, T, weights, given.owner)
+    if as_model is not None:
+        net.tell_model(lambda copied: as_model(beginning.with_net(copied)))
+    with _torch_state(settings, seed, n_epochs):
+        with one_thread_if(True):
+            net.initialize()
+            if donor is not None:
+                copy_weights(donor.net, net, with_witness=keep_teacher)
+            if donor is not None and resume:
+                net.resume_from(donor.net, most_epochs)
+        if checkpoint is not None and checkpoint.found is not None:
+            checkpoint.restore(net)
+        elif settings["prefit_epochs"] and not resume:
+            _prefit(settings, net, training, T, average_teacher, design)
+        yield net, training
+        if checkpoint is not None and not net.interrupted_:
+            checkpoint.write(net, is_complete=True)
+    net.train_split = None
+    net.forget_callbacks()
+    if not one_pass:
+        # The moments of the optimiser are twice the size of the weights.
+        with one_thread_if(True):
+            net.initialize_optimizer()
+    return beginning.with_net(net)
 
 
 def _torch_state(
     settings: Mapping[str, Any], seed: int, n_epochs: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Keep what modules that are not ours draw, such as dropout, in private."""
-    if settings["encoder"] is None and settings["decoder"] in (None, "autoregressive"):
+    """Keep what modules and optimisers that are not ours draw, such as dropout, in private."""
+    if not may_draw_from_torch(settings):
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
-
-
-def _margin_of(
-    inference: Inference,
-    rows: NDArray,
-    chosen: NDArray | None,
-    T: NDArray,
-    weights: NDArray | None,
-) -> float:
-    statistics = BoundaryStatistics()
-    for block in gen_batches(len(T), BLOCK_ROWS):
-        block_rows = rows[block] if chosen is None else rows[chosen[block]]
-        of_block = None if weights is None else weights[block]
-        statistics.update(T[block], inference.log_witness(block_rows, None), of_block)
-    return statistics.margin
-
-
-def _check_finite(
-    settings: Mapping[str, Any], inference: Inference, rows: NDArray, n_epochs: int
-) -> None:
-    # The loss of an epoch is that of the weights before its last step. One pair of draws
-    # is enough to see an overflow.
-    if not np.isfinite(inference.elbo(rows[:CHUNK_ROWS], n_draws=2)).all():
-        raise DivergenceError(
-            f"Training diverged in the last step of epoch {n_epochs}: the ELBO is no "
-            f"longer finite. Try a smaller lr (now {settings['lr']:g}), a larger "
-            "decoder_variance, or look for extreme values in X."
-        )
 
 
 def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -341,10 +330,11 @@ def _designed(
         None if weights is None else weights[some],
     )
     if settings["verbose"]:
-        print(
+        say(
             f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
             f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})"
+            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})",
+            settings["verbose"],
         )
     return design
 
@@ -383,41 +373,3 @@ def _absent(seen: RowFingerprint, rows: Any) -> NDArray[np.bool_]:
         return seen.absent(rows)
     except (TypeError, ValueError):
         return np.zeros(_num_samples(rows), dtype=bool)
-
-
-def split_rows(
-    validation_fraction: float, fresh: NDArray[np.bool_], seed: int
-) -> tuple[NDArray, NDArray, bool]:
-    """Draw the rows to hold out among the fresh ones, where these are enough.
-
-    Parameters
-    ----------
-    validation_fraction : float
-        Share of the rows to hold out. Half of it is enough; fewer say too little.
-    fresh : ndarray of shape (n_samples,)
-        Which rows neither model nor teacher have seen, as far as is known.
-    seed : int
-        Seed of the fit.
-
-    Returns
-    -------
-    chosen, held_out : ndarray of int
-        Indices, sorted, of the rows to train on and of those that are held out.
-    is_fresh : bool
-        Whether all that are held out are fresh.
-    """
-    n_samples = len(fresh)
-    n_held_out = max(1, round(validation_fraction * n_samples))
-    if n_samples - n_held_out < 2:
-        raise ValueError(
-            f"Early stopping with validation_fraction={validation_fraction:g} leaves "
-            f"{n_samples - n_held_out} of n_samples={n_samples} rows to train on: pass "
-            "more rows or early_stopping=False."
-        )
-    order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
-    candidates = order[fresh[order]]
-    is_fresh = len(candidates) >= max(1, n_held_out // 2)
-    held_out = (candidates if is_fresh else order)[:n_held_out]
-    # Sorted, so that a file is read from one end to the other.
-    held_out = np.sort(held_out)
-    return np.setdiff1d(order, held_out), held_out, is_fresh

@@ -12,7 +12,7 @@ from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import Standardization
 from skvae.training.net import VAENet
 
-__all__ = ["Fitted"]
+__all__ = ["Fitted", "adopt"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,29 @@ class Fitted:
     def n_iter(self) -> int:
         """Number of epochs trained, those that the history has forgotten among them."""
         return int(self.history[-1]["epoch"]) if self.history else 0
+
+
+def adopt(estimator: Any, fitted: Fitted) -> None:
+    """Set the fitted attributes of an estimator: those of a record, and no others."""
+    estimator._fitted = fitted
+    estimator.net_ = fitted.net
+    estimator.teacher_ = fitted.teacher
+    estimator.teacher_sees_ = fitted.teacher_sees
+    estimator.teacher_information_ = fitted.teacher_information
+    estimator.average_teacher_ = fitted.average_teacher
+    estimator.margin_ = fitted.margin
+    estimator.history_ = fitted.history
+    estimator.n_iter_ = fitted.n_iter
+    estimator.fingerprint_ = fitted.fingerprint
+    estimator.teacher_fingerprint_ = fitted.teacher_fingerprint
+    estimator.image_shape_ = fitted.image_shape
+    estimator.n_features_in_ = fitted.n_features_in
+    # Some attributes are there only where they mean something.
+    estimator.__dict__.pop("feature_names_in_", None)
+    if fitted.feature_names_in is not None:
+        estimator.feature_names_in_ = fitted.feature_names_in
+    estimator.__dict__.pop("design_", None)
+    estimator.__dict__.pop("designed_margin_", None)
+    if fitted.design is not None:
+        estimator.design_ = fitted.design
+        estimator.designed_margin_ = fitted.design.margin
