@@ -25,8 +25,8 @@ class Weights(TypedDict, total=False):
 
     To scikit-learn, a ``sample_weight`` in the signature of `fit` is the promise that a row of
     weight 2 and the row twice give one model, to the last digit and in any order: what no
-    training on random batches with random noise can keep. Types, and requests of metadata,
-    tell it all the same.
+    training on random batches with random noise can keep. So `fit` asks for it by a request of
+    metadata alone.
     """
 
     sample_weight: ArrayLike | None
