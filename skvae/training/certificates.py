@@ -77,7 +77,7 @@ class CertificateCallback(Callback):
         *,
         certificate: ConstantCollapseCertificate | None = None,
         every: int = 5,
-    ):
+    ) -> None:
         self.X = X
         self.X_teacher = X_teacher
         self.certificate = certificate
