@@ -87,15 +87,15 @@ MUTATIONS = [
     one(
         "KL of the alignment cost with the student first",
         "information/boundary.py",
-        "return max(float(np.mean(_expectation(T, _log(T) - log_q))), 0.0)",
-        "return max(float(np.mean(_expectation(np.exp(log_q), log_q - _log(T)))), 0.0)",
+        "return max(float(_mean(_expectation(T, _log(T) - log_q), weights)), 0.0)",
+        "return max(float(_mean(_expectation(np.exp(log_q), log_q - _log(T)), weights)), 0.0)",
         BOUNDARY,
     ),
     one(
         "KL of the summed statistics with the student first",
         "information/statistics.py",
-        'np.einsum("ij,ij->i", T, teacher.logarithm - log_q).sum(),',
-        'np.einsum("ij,ij->i", np.exp(log_q), log_q - teacher.logarithm).sum(),',
+        'np.einsum("ij,ij->i", T, teacher.logarithm - log_q)',
+        'np.einsum("ij,ij->i", np.exp(log_q), log_q - teacher.logarithm)',
         "tests/information/test_statistics.py",
     ),
     # One sample for the average, the information and the cost.
@@ -180,7 +180,7 @@ MUTATIONS = [
     ),
     one(
         "margin above the rate that is let pass",
-        "certificate/scorer.py",
+        "certificate/readings.py",
         "if excess > BREACH * error + 1e-6:",
         "if excess > 1e6:",
         SCORER + "::test_margin_above_the_rate_is_an_internal_error",
@@ -273,8 +273,8 @@ MUTATIONS = [
     one(
         "reference of a probe from the rows that are scored",
         "certificate/probes.py",
-        "np.concatenate(scores), T[blocks[0]].mean(axis=0)",
-        "np.concatenate(scores), T.mean(axis=0)",
+        "reference = np.average(T[first], axis=0, weights=of_first)",
+        "reference = T.mean(axis=0)",
         PROBES,
     ),
     one(
@@ -399,14 +399,14 @@ MUTATIONS = [
     one(
         "held-out rows taught",
         "vae/course.py",
-        'taught = _rows_for_teacher(settings["max_teacher_rows"], len(rows), chosen, seed)',
-        'taught = _rows_for_teacher(settings["max_teacher_rows"], len(rows), None, seed)',
+        "taught = rows_to_teach(n_most, len(rows), chosen, seed, by)",
+        "taught = rows_to_teach(n_most, len(rows), None, seed, by)",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
         "held-out rows standardised by",
         "vae/course.py",
-        "units = Standardization.of(rows, chosen)",
+        "units = Standardization.of(rows, chosen, weights_of(weights, chosen))",
         "units = Standardization.of(rows)",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),

@@ -11,6 +11,7 @@ import sklearn
 import torch
 from shared import linear_decoder, linear_encoder
 from threadpoolctl import threadpool_info
+from tqdm import tqdm
 
 from skvae import (
     ConstantCollapseCertificate,
@@ -40,6 +41,7 @@ def global_state():
         "warnings": list(warnings.filters),
         "showwarning": warnings.showwarning,
         "scikit-learn": sklearn.get_config(),
+        "lines that are rewritten": len(tqdm._instances),
     }
 
 
@@ -87,6 +89,7 @@ def fit_with_own_modules(vae, X):
 CALLS = {
     "fit": lambda vae, X: vae.fit(X),
     "fit with modules of one's own": fit_with_own_modules,
+    "fit that is told": lambda vae, X: small(verbose=1).fit(X),
     "partial_fit": lambda vae, X: vae.partial_fit(X),
     "transform": lambda vae, X: vae.transform(X),
     "score": lambda vae, X: vae.score(X),

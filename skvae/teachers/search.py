@@ -11,12 +11,12 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -24,12 +24,13 @@ from sklearn.utils.validation import (
 )
 
 from skvae._common.fit_callbacks import CallbackSupportMixin, fitting, numbered_tasks, task
-from skvae._common.parameters import NumberInterval
+from skvae._common.parameters import NumberInterval, fit_context
+from skvae._common.progress import CountedParallel, Progress, say
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.tables import check_rows, check_table
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
 from skvae.teachers.choice import give_scores, scorer, warn_of_failures, winner
@@ -82,8 +83,10 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Drives the rows and every `random_state` of a candidate that is None. The global
         NumPy state is neither read nor changed.
-    verbose : int, default=0
-        Passed to joblib.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left; 2 a line on
+        stdout for each fit that candidates share, and for each winner. Both also through the
+        logger "skvae".
 
     Attributes
     ----------
@@ -186,18 +189,18 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        candidates=None,
+        candidates: Any = None,
         *,
-        scoring=None,
-        n_refits=3,
-        validation_fraction=0.25,
-        n_teachers=1,
-        max_rows=10_000,
-        n_jobs=None,
-        memory=None,
-        random_state=None,
-        verbose=0,
-    ):
+        scoring: str | Callable[[dict[str, Any]], float] | None = None,
+        n_refits: int = 3,
+        validation_fraction: float = 0.25,
+        n_teachers: int = 1,
+        max_rows: int | None = 10_000,
+        n_jobs: int | None = None,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.candidates = candidates
         self.scoring = scoring
         self.n_refits = n_refits
@@ -209,8 +212,8 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None) -> TeacherSearch:
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: RowsLike, y: Any = None) -> TeacherSearch:
         """Search, and fit the best candidate to all rows.
 
         Parameters
@@ -260,6 +263,13 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
             winners = [winner(search) for search in table]
             everything = list(itertools.chain(*table))
             warn_of_failures(everything)
+            for search, best in zip(table, winners, strict=True):
+                row = search[best]
+                say(
+                    f"Teacher search {row['search']} chose candidate {best}, {row['teacher']}, "
+                    f"with a score of {row['score']:.4g}.",
+                    self.verbose,
+                )
             with task(context, self, "fit-winners"):
                 teachers = [
                     candidates[winner].finish(
@@ -317,10 +327,13 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
         """Rows of `results_`, for each search and each candidate."""
         groups = shared_fits(candidates)
         jobs = [(plan, group) for plan in plans for group in groups]
-        with task(context, self, "search", len(jobs), sequential=False) as searching:
+        with (
+            task(context, self, "search", len(jobs), sequential=False) as searching,
+            Progress(self.verbose, len(jobs), "Teacher search", "fit") as progress,
+        ):
             calls = numbered_tasks(searching, self, "measure-candidates", len(jobs))
             outcomes = iter(
-                Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
+                CountedParallel(progress, n_jobs=self.n_jobs)(
                     delayed(call)(
                         _measure_together, fit, [candidates[i] for i in group], plan, X, y
                     )
@@ -346,7 +359,7 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
             table.append(rows)
         return table
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Ask the best teacher.
 
         Parameters

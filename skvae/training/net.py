@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EpochTimer
 from skorch.helper import predefined_split
 from skorch.history import History
 from torch import Tensor
@@ -35,6 +35,7 @@ from skvae.training.own_optimizer import (
     optimizer_settings,
     weights_of,
 )
+from skvae.training.progress import EpochLog, silent, told
 from skvae.training.records import means_of, plain_records, record_epoch
 from skvae.training.schedules import schedules_of
 from skvae.training.steps import DirectStep, step_for
@@ -63,14 +64,6 @@ CRITERION_SETTINGS = (
 # Multiply-adds of a batch below which a step is kept on one thread: a second one would save a
 # fifth of its time at the most, and cost its last digits in worker processes.
 SMALL_STEP = 2**25
-
-
-class EpochLog(PrintLog):
-    """skorch's line an epoch, made where it is printed: it costs as much as a small step."""
-
-    def on_epoch_end(self, net, **kwargs):
-        if net.verbose:
-            super().on_epoch_end(net, **kwargs)
 
 
 class VAENet(TellingNet):
@@ -107,6 +100,7 @@ class VAENet(TellingNet):
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
+    _progress: Any = None
 
     def __init__(
         self,
@@ -166,7 +160,7 @@ class VAENet(TellingNet):
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
-        else:
+        elif X.weights is None:
             self._direct_step = step_for(self.module_, self.criterion_)
         with one_thread_if(self.is_small()):
             try:
@@ -174,6 +168,7 @@ class VAENet(TellingNet):
                     memory_explained(self.batch_size, self.device),
                     single_row_explained(),
                     without_denormals(),
+                    told(self, X, epochs),
                 ):
                     return super().fit_loop(X, y, epochs, **fit_params)
             except KeyboardInterrupt as end:
@@ -287,9 +282,9 @@ class VAENet(TellingNet):
         return self._evaluate(batch, generator)[1]
 
     def _evaluate(self, batch, generator):
-        x, T = batch
+        x, T, *weights = batch
         sums = self._compiled if self.module_.training and self._compiled else batch_sums
-        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator))
+        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator), *weights)
         return self.criterion_.total(found, len(x))
 
     def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -310,6 +305,11 @@ class VAENet(TellingNet):
         """Begin a record, numbered from the first epoch of all."""
         super().on_epoch_begin(net, **kwargs)
         self.history.record("epoch", self.n_epochs_forgotten_ + len(self.history))
+
+    def _initialize_optimizer(self, reason=None):
+        # Every fit ends with it, and skorch would print each time that it was done before.
+        with silent(self):
+            super()._initialize_optimizer(reason)
 
     def resume_from(self, earlier: VAENet, most_epochs: int | None = None) -> None:
         """Take over another net's history and the state of its optimiser, not its settings.
@@ -345,10 +345,10 @@ class VAENet(TellingNet):
         return plain_records(self.history[self.n_epochs_resumed_ :])
 
 
-def batch_sums(module, criterion, x, T, noise):
+def batch_sums(module, criterion, x, T, noise, weights=None):
     """Return sums of the terms of a batch: all of a step forward worth compiling."""
     outputs = module(x, noise, criterion.n_importance_samples)
-    return criterion.sums(x, T, outputs, module)
+    return criterion.sums(x, T, outputs, module, weights)
 
 
 def build_net(

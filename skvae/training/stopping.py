@@ -9,6 +9,7 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from skvae._common.progress import say
 from skvae._common.randomness import torch_generator
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
@@ -60,6 +61,9 @@ class StopOnPlateau(EarlyStopping):
         self.handed_back_ = self.handed_back_ or whole or betas[-1] < betas[0]
         return self.handed_back_ and net.history[-1, "valid_margin"] >= self.guard
 
+    def _sink(self, text, verbose):
+        say(text, verbose)
+
     def on_train_begin(self, net, **kwargs):
         """Forget what came before, but for the training that this one goes on with."""
         super().on_train_begin(net, **kwargs)
@@ -99,7 +103,7 @@ class HeldOutBound(Callback):
         generator = torch_generator(net.seed, "validation")
         log_q = []
         with torch.inference_mode():
-            for rows, _ in dataset_valid.batches(net.batch_size, net.device):
+            for rows, *_ in dataset_valid.batches(net.batch_size, net.device):
                 mean, log_variance = module.encoder(rows)
                 latent = draw_latent(mean, log_variance, generator)
                 log_q.append(module.witness(module.shown(mean, latent)).cpu())
@@ -107,5 +111,6 @@ class HeldOutBound(Callback):
             dataset_valid.targets.numpy(),
             torch.cat(log_q).numpy(),
             without_zeros(net.module__average_teacher),
+            sample_weight=dataset_valid.weights,
         )
         net.history.record("valid_lower_bound", bound.lower_bound)

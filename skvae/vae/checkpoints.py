@@ -12,6 +12,7 @@ from torch import nn
 
 from skvae.training.checkpoints import Checkpoint
 from skvae.vae.fitted import Fitted
+from skvae.vae.given import GivenRows
 from skvae.vae.settings import may_draw_from_torch
 
 __all__ = ["open_checkpoint", "what_is_taught"]
@@ -33,7 +34,7 @@ FREE = frozenset(
 
 
 def open_checkpoint(
-    settings: Mapping[str, Any], rows: NDArray, y: Any, X_teacher: Any, donor: Fitted | None
+    settings: Mapping[str, Any], given: GivenRows, donor: Fitted | None
 ) -> Checkpoint:
     """Return the checkpoint of a fit, with what its file holds of it.
 
@@ -41,7 +42,7 @@ def open_checkpoint(
     ----------
     settings : mapping
         Constructor parameters of `TeacherGuidedVAE`.
-    rows, y, X_teacher
+    given : GivenRows
         What `fit` was given.
     donor : Fitted or None
         What training starts from.
@@ -52,7 +53,8 @@ def open_checkpoint(
         Where the file is damaged, or of another fit that has not ended.
     """
     fit = {name: _told(value) for name, value in settings.items() if name not in FREE}
-    fit["X"], fit["y"], fit["X_teacher"] = map(_told, (rows, y, X_teacher))
+    fit["X"], fit["sample_weight"] = _told(given.rows), _told(given.weights)
+    fit["y"], fit["X_teacher"] = _told(given.y), _told(given.X_teacher)
     fit["the model that it starts from"] = _told(None if donor is None else donor.net.module_)
     return Checkpoint(
         settings["checkpoint"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing, gen_batches, get_tags
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import same_settings, unfrozen
+from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 from skvae.information import best_constant_student, teacher_information
@@ -26,10 +26,14 @@ from skvae.information.simplex import analytic_code
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.frames import is_frame, is_series
+from skvae.rows.frames import is_frame
 from skvae.rows.scaling import Standardization
-from skvae.rows.sources import as_rows
-from skvae.teachers.fits import fit_teacher, teacher_distributions
+from skvae.teachers.fits import (
+    can_be_weighed,
+    fit_teacher,
+    rows_to_teach,
+    teacher_distributions,
+)
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
@@ -37,6 +41,7 @@ from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.checkpoints import open_checkpoint, what_is_taught
 from skvae.vae.fitted import Fitted
+from skvae.vae.given import GivenRows, weights_of
 from skvae.vae.held_out import split_rows
 from skvae.vae.outcome import BLOCK_ROWS, Beginning
 from skvae.vae.settings import (
@@ -48,7 +53,7 @@ from skvae.vae.settings import (
 )
 from skvae.vae.warm_start import check_donor, copy_weights
 
-__all__ = ["Course", "GivenRows", "course_of_fit", "finish", "train"]
+__all__ = ["Course", "course_of_fit", "finish", "train"]
 
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
@@ -56,31 +61,6 @@ MOST_PASSES = 1000
 DESIGN_ROWS = 100_000
 
 Course = Generator[tuple[VAENet, TrainingRows], None, Fitted]
-
-
-@dataclass(frozen=True)
-class GivenRows:
-    """Rows that `fit` was given, checked.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_features)
-        As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_features)
-        The same as finite floats.
-    image_shape : tuple of int or None
-        ``(channels, height, width)``; None where they are no images.
-    feature_names : ndarray of shape (n_features,) or None
-        Names of the columns, where they are all strings.
-    owner : str
-        Name of the estimator, for errors.
-    """
-
-    X: Any
-    rows: NDArray
-    image_shape: tuple[int, int, int] | None
-    feature_names: NDArray | None
-    owner: str
 
 
 def train(course: Course) -> Fitted:
@@ -105,8 +85,6 @@ def finish(course: Course) -> Fitted:
 def course_of_fit(
     parameters: Mapping[str, Any],
     given: GivenRows,
-    y: Any,
-    X_teacher: Any,
     *,
     donor: Fitted | None = None,
     resume: bool = False,
@@ -120,9 +98,7 @@ def course_of_fit(
     parameters : mapping
         Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range.
     given : GivenRows
-        Training rows.
-    y, X_teacher
-        As in its `fit`.
+        Training rows, and what else there is of them.
     donor : Fitted or None
         What training starts from: the weights, and the teacher where it is kept.
     resume, one_pass : bool
@@ -133,12 +109,7 @@ def course_of_fit(
     """
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
-    if y is not None:
-        check_consistent_length(rows, y)
-        y = y if is_frame(y) or is_series(y) else np.asarray(as_rows(y))
-    if X_teacher is not None:
-        X_teacher = as_rows(X_teacher)
-        check_consistent_length(rows, X_teacher)
+    y, X_teacher, weights = given.y, given.X_teacher, given.weights
     settings = {**parameters, "image_shape": image_shape}
     architecture = check_settings(settings, rows)
     if donor is not None:
@@ -151,7 +122,7 @@ def course_of_fit(
         history = history[1 - MOST_PASSES :]
     checkpoint = None
     if settings["checkpoint"] is not None and not one_pass:
-        checkpoint = open_checkpoint(settings, rows, y, X_teacher, donor)
+        checkpoint = open_checkpoint(settings, given, donor)
     seed = draw_seed(settings["random_state"])
     if donor is not None and resume:
         seed = donor.seed
@@ -190,7 +161,7 @@ def course_of_fit(
     if donor is not None:
         units = donor.units
     elif settings["likelihood"] in WITH_VARIANCE:
-        units = Standardization.of(rows, chosen)
+        units = Standardization.of(rows, chosen, weights_of(weights, chosen))
         if image_shape is not None:
             units = units.pooled(image_shape[0])
     else:
@@ -206,13 +177,19 @@ def course_of_fit(
             )
         teacher = donor.teacher
     else:
-        taught = _rows_for_teacher(settings["max_teacher_rows"], len(rows), chosen, seed)
+        n_most, takes_weights = (
+            settings["max_teacher_rows"],
+            can_be_weighed(settings["teacher"]),
+        )
+        by = None if takes_weights else weights
+        taught = rows_to_teach(n_most, len(rows), chosen, seed, by)
         teacher = fit_teacher(
             settings["teacher"],
             _safe_indexing(seen_by_teacher, taught),
             None if y is None else _safe_indexing(y, taught),
             seed,
             settings["memory"],
+            weights[taught] if weights is not None and takes_weights else None,
         )
         if not came_fitted:
             is_all = seen_by_teacher is rows and isinstance(taught, slice)
@@ -227,25 +204,26 @@ def course_of_fit(
     # Beyond a size that is held in float64 without a thought.
     dtype = np.float32 if is_large(rows) else np.float64
     T = teacher_distributions(teacher, seen_by_teacher, len(rows), dtype)
-    validation = T_held_out = None
+    validation = T_held_out = aside = None
     on_device = settings["data_on_device"]
     if chosen is not None:
         T_held_out, T = T[held_out], T[chosen]
-        validation = TrainingRows(rows, T_held_out, units, held_out, on_device)
-    training = TrainingRows(rows, T, units, chosen, on_device)
+        weights, aside = weights_of(weights, chosen), weights_of(weights, held_out)
+        validation = TrainingRows(rows, T_held_out, units, held_out, on_device, aside)
+    training = TrainingRows(rows, T, units, chosen, on_device, weights)
     if checkpoint is not None:
         checkpoint.begin(seed, what_is_taught(T))
     design_setting = _design_setting(settings)
     if donor is not None and streaming:
-        information = teacher_information(T)
+        information = teacher_information(T, weights)
         average_teacher = donor.average_teacher
         # A margin is designed on the rows that all is fitted to, which these are not.
         design = donor.design if donor.design_setting == design_setting else None
     else:
-        information = check_informative(T)
-        check_against_teacher(settings, T, T_held_out)
-        average_teacher = best_constant_student(T)
-        design = _designed(settings, T, average_teacher)
+        information = check_informative(T, weights)
+        check_against_teacher(settings, (T, weights), (T_held_out, aside))
+        average_teacher = best_constant_student(T, weights)
+        design = _designed(settings, T, average_teacher, weights)
 
     net = build_net(
         settings,
@@ -280,7 +258,7 @@ def course_of_fit(
         design=design,
         design_setting=design_setting,
     )
-    beginning = Beginning(begun, rows, chosen, T, given.owner)
+    beginning = Beginning(begun, rows, chosen, T, weights, given.owner)
     if as_model is not None:
         net.tell_model(lambda copied: as_model(beginning.with_net(copied)))
     with _torch_state(settings, seed, n_epochs):
@@ -316,17 +294,6 @@ def _torch_state(
     return private_torch_state(state, resolve_device(settings["device"]))
 
 
-def _rows_for_teacher(
-    n_most: int, n_samples: int, chosen: NDArray | None, seed: int
-) -> NDArray | slice:
-    """Draw the indices of the rows that the teacher is fitted to."""
-    if (n_samples if chosen is None else len(chosen)) <= n_most:
-        return slice(None) if chosen is None else chosen
-    generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
-    among = n_samples if chosen is None else chosen
-    return np.sort(generator.choice(among, n_most, replace=False))
-
-
 def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     """All that a design follows from, but for the teacher."""
     return (
@@ -340,7 +307,10 @@ def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _designed(
-    settings: Mapping[str, Any], T: NDArray, average_teacher: NDArray
+    settings: Mapping[str, Any],
+    T: NDArray,
+    average_teacher: NDArray,
+    weights: NDArray | None,
 ) -> Design | None:
     """Design a margin, where the witness is known before training."""
     if (
@@ -349,19 +319,22 @@ def _designed(
         or not is_designed_objective(settings)
     ):
         return None
+    some = slice(None, None, max(1, len(T) // DESIGN_ROWS))
     design = design_alpha(
-        T[:: max(1, len(T) // DESIGN_ROWS)],
+        T[some],
         settings["witness_scale"],
         settings["beta"],
         settings["alignment_weight"],
         average_teacher,
         settings["witness_input"],
+        None if weights is None else weights[some],
     )
     if settings["verbose"]:
-        print(
+        say(
             f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
             f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T):.4f})"
+            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})",
+            settings["verbose"],
         )
     return design
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -14,22 +16,20 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
-from sklearn.utils._available_if import available_if
-from sklearn.utils.validation import (
-    _num_samples,
-    check_is_fitted,
-)
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
+from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
-from skvae.rows.images import flatten_images, resolve_image_shape
-from skvae.rows.sources import as_rows
-from skvae.rows.tables import check_rows, check_table
+from skvae.rows.images import flatten_images
+from skvae.rows.numbers import to_numpy
+from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.tables import check_rows
+from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
@@ -39,10 +39,13 @@ from skvae.vae.advice import (
     warn_of_slow_precision,
     warn_of_weak_alignment,
 )
-from skvae.vae.course import Course, GivenRows, course_of_fit, train
+from skvae.vae.course import Course, course_of_fit, train
 from skvae.vae.fitted import Fitted, adopt
+from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
+from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
+from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.training_settings import (
     cloned,
     needs_no_number_of_steps,
@@ -50,7 +53,7 @@ from skvae.vae.training_settings import (
     that_can_be_pickled,
     with_record,
 )
-from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
+from skvae.vae.warm_start import resolve_donor, without_ancestors
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -270,8 +273,10 @@ class TeacherGuidedVAE(
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
         continues keeps the seed that it began with.
-    verbose : int, default=0
-        0 is silent; above, a line an epoch.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left, ELBO and margin,
+        those of held-out rows where there are any; 2 a table on stdout, a line an epoch. Both
+        also through the logger "skvae". Worker processes rewrite no line.
 
     Attributes
     ----------
@@ -299,7 +304,7 @@ class TeacherGuidedVAE(
         `skvae.training.CertificateCallback` what it records; with early stopping the same of
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
-        epoch by itself, at the read trained on.
+        epoch by itself, at the read trained on, with the weights of rows taken for given.
         ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force. `partial_fit` keeps
         the last 1,000 passes.
     design_ : Design
@@ -313,8 +318,19 @@ class TeacherGuidedVAE(
         nats, at the read trained on; at a sample a lower bound on it. Training may end below
         it, and new rows may have less: `design_.proved_margin` is what every model has there
         whose alignment and rate cost no more than the design's. Where `design_` is.
+    encoder_ : nn.Module
+        From rows in the units of X, or images, to the means and log variances of their codes,
+        on the device of the estimator. This and the next two are copies, new at each access:
+        keep the one that you train further. What they are given in float64 they answer in
+        float64, anything else in float32.
+    decoder_ : nn.Module
+        From codes to rows in the units of X, as `inverse_transform`.
+    witness_ : nn.Module
+        From codes to the log probabilities of the witness.
     net_ : VAENet
-        The trained skorch net.
+        The trained skorch net, for who knows skorch. Its ``module_`` wants *standardised*
+        rows, flat and in float32, and returns standardised ones; of raw rows it makes
+        wrong codes without a word. `encoder_` and `decoder_` have the units inside.
     device_ : str
         The device it is on.
     n_iter_ : int
@@ -350,6 +366,10 @@ class TeacherGuidedVAE(
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
     wherever rows do. `inverse_transform` and `sample` return rows.
 
+    Under ``sklearn.config_context(array_api_dispatch=True)`` the methods that read rows or
+    codes answer a tensor with a tensor, on its device and with its gradients; all but
+    `teacher_proba`. `fit` takes tensors, and fitted attributes are NumPy's, in any case.
+
     References
     ----------
     arXiv 2605.05813 (teacher, witness, boundary); arXiv 2605.18224 (simplex witness,
@@ -378,63 +398,66 @@ class TeacherGuidedVAE(
     """
 
     _parameter_constraints: ClassVar[dict] = PARAMETER_CONSTRAINTS
+    # What is taken by keyword alone, see `skvae.vae.given.Weights`.
+    __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
+    __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
     _fitted: Fitted
 
     def __init__(
         self,
         *,
-        latent_dim=16,
-        hidden_layer_sizes=(256, 256),
-        architecture="dense",
-        image_shape=None,
-        channels=(16, 32),
-        encoder=None,
-        decoder=None,
-        teacher=None,
-        alignment_weight=10.0,
-        alignment_target=None,
-        beta=1.0,
-        kl_warmup=0.0,
-        kl_cycles=1,
-        free_bits=0.0,
-        kl_capacity=None,
-        mmd_weight=0.0,
-        tc_weight=0.0,
-        n_importance_samples=1,
-        aggressive_steps=0,
-        likelihood="gaussian",
-        decoder_variance="learned",
-        witness_input="sample",
-        witness="linear",
-        witness_scale=2.0,
-        prefit_epochs=0,
-        prefit_alpha="design",
-        guard=None,
-        batch_size=128,
-        max_epochs=100,
-        lr=1e-3,
-        weight_decay=0.0,
-        optimizer=None,
-        lr_schedule=None,
-        max_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        max_teacher_rows=100_000,
-        memory=None,
-        checkpoint=None,
-        checkpoint_every=1,
-        device="auto",
-        data_on_device="auto",
-        precision="fp32",
-        compile=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        latent_dim: int = 16,
+        hidden_layer_sizes: int | Sequence[int] = (256, 256),
+        architecture: str = "dense",
+        image_shape: Sequence[int] | None = None,
+        channels: int | Sequence[int] = (16, 32),
+        encoder: Callable[..., Any] | None = None,
+        decoder: Callable[..., Any] | str | None = None,
+        teacher: Any = None,
+        alignment_weight: float = 10.0,
+        alignment_target: float | None = None,
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        kl_cycles: int = 1,
+        free_bits: float = 0.0,
+        kl_capacity: float | None = None,
+        mmd_weight: float = 0.0,
+        tc_weight: float = 0.0,
+        n_importance_samples: int = 1,
+        aggressive_steps: int = 0,
+        likelihood: str = "gaussian",
+        decoder_variance: float | str = "learned",
+        witness_input: str = "sample",
+        witness: str = "linear",
+        witness_scale: float = 2.0,
+        prefit_epochs: int = 0,
+        prefit_alpha: float | str = "design",
+        guard: float | None = None,
+        batch_size: int = 128,
+        max_epochs: int = 100,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: Callable[..., Any] | None = None,
+        lr_schedule: str | Callable[[float], float] | None = None,
+        max_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool | BaseEstimator = False,
+        max_teacher_rows: int = 100_000,
+        memory: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | datetime.timedelta = 1,
+        device: str = "auto",
+        data_on_device: bool | str = "auto",
+        precision: str = "fp32",
+        compile: bool | str = False,
+        callbacks: Sequence[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
@@ -486,8 +509,10 @@ class TeacherGuidedVAE(
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
+    ) -> TeacherGuidedVAE:
         """Fit the teacher, then train the autoencoder and its witness.
 
         Parameters
@@ -501,6 +526,13 @@ class TeacherGuidedVAE(
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
             features), for the teacher to see in place of X; no data set.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            Weights of the rows, finite, at least 0 and not all 0; only their ratios count, and
+            None or weights that are all alike are no weights. A row of weight 2 counts as two
+            in every average; one of weight 0 is left out, to the bit. A teacher whose `fit`
+            takes no weights is fitted to rows drawn in proportion to them. By keyword alone:
+            to scikit-learn a signature with `sample_weight` promises the digits of a fit to
+            rows repeated, which random batches and noise cannot keep.
 
         Returns
         -------
@@ -539,16 +571,16 @@ class TeacherGuidedVAE(
         with fitting(self, X, y, self.max_epochs):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume)))
+            self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
         return self
 
     @available_if(needs_no_number_of_steps)
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
-        self, X: ArrayLike, y: Any = None, X_teacher: Any = None
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
     ) -> TeacherGuidedVAE:
         """Train for one pass over these rows, continuing where the last call stopped.
 
@@ -563,6 +595,8 @@ class TeacherGuidedVAE(
             Passed to the teacher's `fit` in the first call.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            As in `fit`: only the ratios between the rows of this call count.
 
         Returns
         -------
@@ -581,7 +615,8 @@ class TeacherGuidedVAE(
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
         with fitting(self, X, y, 1):
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume, one_pass=True)))
+            course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
+            self._adopt(train(course))
             warn_of_interruption(self)
         return self
 
@@ -594,6 +629,7 @@ class TeacherGuidedVAE(
         X: Any,
         y: Any,
         X_teacher: Any,
+        weights: Weights,
         *,
         resume: bool = False,
         one_pass: bool = False,
@@ -604,28 +640,11 @@ class TeacherGuidedVAE(
         """
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         callbacks = with_tasks(self, X, y)
-        X = as_rows(X)
-        image_shape = self.image_shape
-        if image_shape is None and donor is not None:
-            image_shape = donor.image_shape_
-        image_shape = resolve_image_shape(image_shape, self.architecture, X)
-        X = flatten_images(X, image_shape)
-        rows = check_rows(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=not resume,
-            ensure_min_samples=1 if resume and one_pass else 2,
-        )
-        if donor is not None:
-            check_columns(donor, X)
-        names = getattr(self, "feature_names_in_", None)
-        given = GivenRows(X, rows, image_shape, names, type(self).__name__)
+        n_least = 1 if resume and one_pass else 2
+        given = GivenRows.of(self, X, y, X_teacher, weights, donor, not resume, n_least)
         return course_of_fit(
             {**self.get_params(deep=False), "callbacks": callbacks},
             given,
-            y,
-            X_teacher,
             donor=None if donor is None else donor._fitted,
             resume=resume,
             one_pass=one_pass,
@@ -636,7 +655,7 @@ class TeacherGuidedVAE(
         """Become the model that a fit found: here alone fitted attributes are set."""
         adopt(self, fitted)
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+    def transform(self, X: RowsLike) -> NDArray[np.float32]:
         """Encode rows: the posterior means, with nothing random.
 
         Parameters
@@ -664,14 +683,7 @@ class TeacherGuidedVAE(
         rows : ndarray of shape (n_samples, n_features)
             Means of ``p(x|z)``.
         """
-        check_is_fitted(self)
-        codes = check_table(X, "X", dtype=[np.float64, np.float32])
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
-                f"{codes.shape}."
-            )
-        return self._inference.decode(codes)
+        return self._inference.decode(check_codes(X, self._n_features_out))
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
@@ -696,7 +708,7 @@ class TeacherGuidedVAE(
         return self._inference.draw(n_samples, self._generator("draws", random_state))
 
     def score_samples(
-        self, X: ArrayLike, n_importance_samples: int | None = None
+        self, X: RowsLike, n_importance_samples: int | None = None
     ) -> NDArray[np.float32]:
         """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
 
@@ -729,7 +741,9 @@ class TeacherGuidedVAE(
             return self._inference.elbo(rows)
         return self._inference.importance_bound(rows, n_importance_samples)
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(
+        self, X: RowsLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
 
         Parameters
@@ -738,17 +752,19 @@ class TeacherGuidedVAE(
             Rows.
         y : None
             Ignored; there for consistency with scikit-learn.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean, at least 0 and not all 0; None weighs all alike.
 
         Returns
         -------
         elbo : float
             Higher is better.
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        return weighted_mean(to_numpy(self.score_samples(X)), sample_weight)
 
     def witness_log_proba(
         self,
-        X: ArrayLike,
+        X: RowsLike,
         latent: str = "mean",
         random_state: int | np.random.RandomState | None = None,
     ) -> NDArray[np.float64]:
@@ -775,7 +791,7 @@ class TeacherGuidedVAE(
         generator = self._generator("witness", random_state) if latent == "sample" else None
         return self._inference.log_witness(rows, generator)
 
-    def teacher_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def teacher_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Distributions that the teacher gives to rows.
 
         Parameters
@@ -800,7 +816,7 @@ class TeacherGuidedVAE(
         X = as_rows(X)
         return teacher_distributions(self.teacher_, X, _num_samples(X))
 
-    def posterior(self, X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def posterior(self, X: RowsLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior of each row, a Gaussian with independent dimensions.
 
         Parameters
@@ -815,7 +831,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.posterior(self._check_rows(X))
 
-    def posterior_kl(self, X: ArrayLike) -> NDArray[np.float32]:
+    def posterior_kl(self, X: RowsLike) -> NDArray[np.float32]:
         """Divergence of the posterior of each row from the prior, dimension by dimension.
 
         Parameters
@@ -830,9 +846,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.posterior_kl(self._check_rows(X))
 
-    def read_codes(
-        self, X: ArrayLike, random_states: Sequence[int | None] = ()
-    ) -> CodeReadings:
+    def read_codes(self, X: RowsLike, random_states: Sequence[int | None] = ()) -> CodeReadings:
         """Read all that a certificate wants of the codes, in one pass of the encoder.
 
         Parameters
@@ -851,13 +865,13 @@ class TeacherGuidedVAE(
         generators = [self._generator("witness", state) for state in random_states]
         return self._inference.read(rows, generators)
 
-    def _check_rows(self, X: Any) -> NDArray:
+    def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
-        rows = self._check_shape(X)
+        rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
-            require_finite(rows, type(self).__name__)
-            check_support(likelihood, rows)
+            require_finite(to_numpy(rows), type(self).__name__)
+            check_support(likelihood, to_numpy(rows))
         return rows
 
     def _check_shape(self, X: Any) -> NDArray:
@@ -888,6 +902,11 @@ class TeacherGuidedVAE(
     def can_read_in_threads(self) -> bool:
         """Whether several threads may call `read_codes` at a time, which a net may not bear."""
         return self._inference.is_thread_safe
+
+    export = export
+    encoder_ = property(encoder_of)
+    decoder_ = property(decoder_of)
+    witness_ = property(witness_of)
 
     @property
     def device_(self) -> str:

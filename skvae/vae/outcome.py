@@ -35,6 +35,8 @@ class Beginning:
         Those that are trained on; None are all.
     T : ndarray of shape (n_chosen, n_components)
         Their teacher distributions.
+    weights : ndarray of shape (n_chosen,) or None
+        Their weights; None where all weigh the same.
     owner : str
         Name of the estimator, for errors.
     """
@@ -43,6 +45,7 @@ class Beginning:
     rows: NDArray
     chosen: NDArray | None
     T: NDArray
+    weights: NDArray | None
     owner: str
 
     def with_net(self, net: VAENet) -> Fitted:
@@ -56,7 +59,8 @@ class Beginning:
         statistics = BoundaryStatistics()
         for block in gen_batches(len(self.T), BLOCK_ROWS):
             rows: Any = self.rows[block if self.chosen is None else self.chosen[block]]
-            statistics.update(self.T[block], inference.log_witness(rows, None))
+            weights = None if self.weights is None else self.weights[block]
+            statistics.update(self.T[block], inference.log_witness(rows, None), weights)
         return statistics.margin
 
     def _check_finite(self, inference: Inference) -> None:

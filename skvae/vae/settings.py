@@ -150,10 +150,12 @@ def check_count(name: str, value: Any) -> None:
 
 
 def check_against_teacher(
-    settings: Mapping[str, Any], T: NDArray, T_held_out: NDArray | None
+    settings: Mapping[str, Any],
+    training: tuple[NDArray, NDArray | None],
+    held_out: tuple[NDArray | None, NDArray | None],
 ) -> None:
-    """Refuse settings that cannot work with this teacher of the rows."""
-    n_components = T.shape[1]
+    """Refuse settings that cannot work with this teacher of the rows, given with weights."""
+    n_components = training[0].shape[1]
     if settings["witness"] == "simplex" and settings["latent_dim"] < n_components - 1:
         raise ValueError(
             f"A simplex witness of K = {n_components} components reads K - 1 = "
@@ -164,8 +166,13 @@ def check_against_teacher(
     guard = settings["guard"]
     if guard is None:
         return
+    T_held_out, weights = held_out
     rows = "training" if T_held_out is None else "held-out"
-    information = teacher_information(T if T_held_out is None else T_held_out)
+    information = (
+        teacher_information(*training)
+        if T_held_out is None
+        else teacher_information(T_held_out, weights)
+    )
     if guard >= information:
         raise ValueError(
             f"guard={guard:g} nats can never be reached: no margin is above the teacher "

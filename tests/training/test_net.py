@@ -243,13 +243,6 @@ def test_last_batch_of_any_size_trains(small_vae, clusters, n_rows):
     assert np.isfinite(vae.score(clusters))
 
 
-def test_silent_unless_asked(small_vae, clusters, capfd):
-    small_vae(verbose=0).fit(clusters)
-    assert capfd.readouterr() == ("", "")
-    small_vae(verbose=1, max_epochs=2).fit(clusters)
-    assert "margin" in capfd.readouterr().out
-
-
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.SlowPrecisionWarning")
 def test_half_precision_trains_as_well(small_vae, clusters, precision):
