@@ -16,6 +16,13 @@ from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, Tempe
 __all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "rows_for"]
 
 
+class Clipping(GradientNormClipping):
+    """A callback that is printed alike in every process, as names of tests have to be."""
+
+    def __repr__(self):
+        return f"Clipping({self.gradient_clip_value})"
+
+
 def linear_encoder(shape, latent_dim):
     return nn.Linear(shape[0], 2 * latent_dim)
 
@@ -105,7 +112,7 @@ ESTIMATORS = [
         lr_schedule="cosine",
         max_grad_norm=1.0,
         # One without a state: `fit` uses the callbacks that it is given.
-        callbacks=[GradientNormClipping(10.0)],
+        callbacks=[Clipping(10.0)],
     ),
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
