@@ -22,7 +22,9 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
 from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
+from skvae.information.design import Design
 from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
@@ -31,6 +33,7 @@ from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
+from skvae.training.net import VAENet
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
     warn_if_uncertified,
@@ -402,7 +405,23 @@ class TeacherGuidedVAE(
     __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
     __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
+    # Set in `adopt`.
     _fitted: Fitted
+    net_: VAENet
+    teacher_: Any
+    teacher_sees_: str
+    teacher_information_: float
+    average_teacher_: NDArray
+    margin_: float
+    history_: list[dict[str, float]]
+    n_iter_: int
+    fingerprint_: RowFingerprint
+    teacher_fingerprint_: RowFingerprint | None
+    image_shape_: tuple[int, int, int] | None
+    n_features_in_: int
+    feature_names_in_: NDArray
+    design_: Design
+    designed_margin_: float
 
     def __init__(
         self,
