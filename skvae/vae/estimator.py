@@ -264,10 +264,11 @@ class TeacherGuidedVAE(
         `max_grad_norm`. A step that is written by hand tells them too, and one whose callbacks
         only watch has the bits that it has without. Hooks on modules or weights, which are set
         in `on_train_begin`, make all steps go by autograd. `fit` uses the callbacks that it is
-        given, and drops them from `net_` afterwards. `clone` clones those that can be; others,
-        such as one with an open writer, are shared. A pickle has those that can be pickled. An
-        error in one leaves the estimator as it was before `fit`. Callbacks of scikit-learn go
-        to `set_callbacks`.
+        given, as skorch and scikit-learn do, so that they can be read afterwards: what they
+        find is in their attributes that end in ``_``. `net_` drops them after it. `clone`
+        clones those that can be; others, such as one with an open writer, are shared. A pickle
+        has those that can be pickled. An error in one leaves the estimator as it was before
+        `fit`. Callbacks of scikit-learn go to `set_callbacks`.
     random_state : int, RandomState instance or None, default=None
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that

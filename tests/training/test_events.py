@@ -140,6 +140,14 @@ def test_gradients_are_those_of_autograd(small_vae, clusters, setting, monkeypat
             torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
 
+def test_gradients_of_float16_are_told_as_they_are_before_scaling(small_vae, clusters):
+    full, half = Recorder(), Recorder()
+    small_vae(callbacks=[full], max_epochs=1, batch_size=180).fit(clusters)
+    small_vae(callbacks=[half], max_epochs=1, batch_size=180, precision="fp16").fit(clusters)
+    for name, gradient in full.gradients[0].items():
+        torch.testing.assert_close(half.gradients[0][name], gradient, rtol=0.05, atol=0.01)
+
+
 @pytest.mark.parametrize("optimizer", [None, torch.optim.SGD])
 def test_gradients_that_are_changed_are_the_ones_stepped_by(small_vae, clusters, optimizer):
     setting = {"max_epochs": 2, "optimizer": optimizer, "decoder_variance": 1.0}
