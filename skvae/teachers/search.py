@@ -27,6 +27,7 @@ from skvae._common.ambient import undisturbed
 from skvae._common.parameters import NumberInterval
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
+from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.sources import as_rows
@@ -42,7 +43,7 @@ __all__ = ["TeacherSearch"]
 _SUBSAMPLE = 0.8
 
 
-class TeacherSearch(BaseEstimator):
+class TeacherSearch(Saved, BaseEstimator):
     """Search over teachers for one that says much, evenly, repeatably and at little cost.
 
     Each candidate is fitted `n_refits` times, to random subsamples of the rows that are
@@ -165,6 +166,7 @@ class TeacherSearch(BaseEstimator):
     [1, 2, 3]
     """
 
+    _file_kind: ClassVar[str] = "search"
     # Each refit of a candidate has a seed of its own.
     _seeds_its_parts: ClassVar[bool] = True
 

@@ -24,9 +24,10 @@ from skvae.nets.own_modules import normalises_batches, single_row_explained
 from skvae.rows.scaling import Standardization
 from skvae.training.aggressive import AggressivePhase, with_encoder_steps
 from skvae.training.batches import TrainingRows, filled_up, without_single_row
-from skvae.training.criterion import FURTHER_TERMS, TERMS, Criterion
+from skvae.training.criterion import Criterion
 from skvae.training.denormals import without_denormals
 from skvae.training.devices import has_fused_optimizer, memory_explained, resolve_device
+from skvae.training.epochs import plain_records
 from skvae.training.guard import Guard
 from skvae.training.optimizer import FlatAdamW
 from skvae.training.schedules import KLSchedule
@@ -58,16 +59,6 @@ CRITERION_SETTINGS = (
 # Multiply-adds of a batch below which a step is kept on one thread: a second one would save a
 # fifth of its time at the most, and cost its last digits in worker processes.
 SMALL_STEP = 2**25
-RECORDED = (
-    "loss",
-    "elbo",
-    *TERMS,
-    *FURTHER_TERMS,
-    "margin",
-    "lower_bound",
-    "beta",
-    "mutual_information",
-)
 
 
 class EpochLog(PrintLog):
@@ -191,7 +182,7 @@ class VAENet(NeuralNet):
                 )
         else:
             batches = iter(iterator)
-            n_rows = len(iterator)
+            n_rows = self.n_held_out_ = len(iterator)
             # The same noise in every epoch: what changes is the model.
             noise = torch_generator(self.seed, "validation", device=device)
         # Apple's GPUs have no float64.
@@ -330,16 +321,7 @@ class VAENet(NeuralNet):
 
     def plain_history(self) -> list[dict[str, float]]:
         """One record an epoch of its own, of numbers alone."""
-        return [
-            {
-                "epoch": record["epoch"],
-                **{
-                    key: record[key] for key in record if key.removeprefix("valid_") in RECORDED
-                },
-                "seconds": record["dur"],
-            }
-            for record in self.history[self.n_epochs_resumed_ :]
-        ]
+        return plain_records(self.history[self.n_epochs_resumed_ :])
 
 
 def batch_sums(module, criterion, x, T, noise):

@@ -2,7 +2,8 @@
 
 `estimator` has parameters and methods, `settings` what contradicts what, `course` the order of
 a fit, `fitted` the record of what it found, `inference` reads a trained net in blocks,
-`warm_start` takes weights over, `rescues` goes from collapsed to rescued, `advice` warns.
+`files` saves and loads it, `warm_start` takes weights over, `rescues` goes from collapsed to
+rescued, `advice` warns.
 """
 
 from skvae.vae.estimator import TeacherGuidedVAE

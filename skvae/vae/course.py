@@ -39,7 +39,7 @@ from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
-from skvae.vae.fitted import Fitted
+from skvae.vae.fitted import NOT_OF_NET, Fitted
 from skvae.vae.inference import CHUNK_ROWS, Inference
 from skvae.vae.settings import (
     check_against_teacher,
@@ -190,6 +190,7 @@ def course_of_fit(
         units = Standardization.identity(rows.shape[1])
 
     seen = RowFingerprint.of(rows)
+    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
     if donor is not None and keep_teacher:
         if donor.teacher_sees != teacher_sees:
             raise ValueError(
@@ -208,9 +209,9 @@ def course_of_fit(
             settings["memory"],
         )
         if not came_fitted:
-            is_all = seen_by_teacher is rows and isinstance(taught, slice)
-            if is_all:
-                teacher_fingerprint = seen
+            is_all = isinstance(taught, slice) or taught is chosen
+            if seen_by_teacher is rows and is_all:
+                teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:
                 teacher_fingerprint = fingerprint_if_numbers(seen_by_teacher, taught)
@@ -267,9 +268,9 @@ def course_of_fit(
     history = [*history, *net.plain_history()]
     inference = Inference(net, units, seed, given.owner)
     _check_finite(settings, inference, rows, len(net.history) + net.n_epochs_forgotten_)
-    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
     return Fitted(
         net=net,
+        settings={name: settings[name] for name in settings if name not in NOT_OF_NET},
         teacher=teacher,
         teacher_sees=teacher_sees,
         teacher_information=information,

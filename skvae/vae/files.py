@@ -1,0 +1,150 @@
+"""Files of models: which parameters they hold, and what is made of them again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from skvae.files.foreign import type_names
+from skvae.files.saved import load_object, save_object
+from skvae.files.values import Packer, Unpacker, holds, with_state
+from skvae.training.devices import resolve_device
+from skvae.vae.fitted import fitted_of
+
+__all__ = ["DroppedTeacher", "load_model", "model_made_of", "model_state", "save_model"]
+
+# Parameters of the machine or of one run, and not of the model: a file holds them where they
+# are plain values, and None otherwise.
+OF_THE_RUN = ("callbacks", "checkpoint", "memory")
+# Modules of a user's own, which whoever loads a model has to give.
+GIVEN = ("encoder", "decoder")
+PLAIN = (bool, int, float, str, type(None))
+
+
+class DroppedTeacher(BaseEstimator):
+    """In place of the teacher of a model that was saved without it."""
+
+    def fit(self, X: Any, y: Any = None) -> DroppedTeacher:
+        """Say that there is no teacher."""
+        raise _dropped()
+
+    def predict_proba(self, X: Any) -> Any:
+        """Say that there is no teacher."""
+        raise _dropped()
+
+
+def _dropped() -> ValueError:
+    return ValueError(
+        'This model was saved with teacher="drop", and has no teacher to ask. Certify it by '
+        "one that you have, as in ConstantCollapseCertificate(teacher=teacher), fit it with "
+        'one, or save it with teacher="keep".'
+    )
+
+
+holds(
+    DroppedTeacher,
+    lambda value, packer: vars(value),
+    lambda state, unpacker: with_state(DroppedTeacher, state),
+)
+
+
+def save_model(
+    model: Any, path: str | os.PathLike[str], teacher: str, trusted: Iterable[str | type]
+) -> None:
+    """Write a model to a file, with its teacher or without."""
+    if teacher not in ("keep", "drop"):
+        raise ValueError(f"teacher must be 'keep' or 'drop', got {teacher!r}.")
+    save_object(model, path, trusted, teacher)
+
+
+def load_model(
+    cls: type,
+    path: str | os.PathLike[str],
+    device: str | None,
+    encoder: Any,
+    decoder: Any,
+    trusted: Iterable[str | type],
+) -> Any:
+    """Make a model of a file, on a device and with the modules that it was made with."""
+    if device is not None:
+        resolve_device(device)
+    settings = {"device": device, "encoder": encoder, "decoder": decoder}
+    return load_object(cls, path, type_names(trusted), settings)
+
+
+def model_state(model: Any, packer: Packer) -> dict[str, Any]:
+    """Return what a model is made of, in a file: parameters, and what a fit found."""
+    state = model.__getstate__()
+    fitted = state.pop("_fitted", None)
+    state = {**state, **_without_run(state)}
+    given = {name: repr(state[name]) for name in GIVEN if _is_given(state[name])}
+    if packer.teacher == "drop":
+        state["teacher"] = None
+    found = None
+    if fitted is not None:
+        found = fitted.state(with_modules=False)
+        found["settings"] = {
+            name: value for name, value in found["settings"].items() if _is_plain(value)
+        }
+        architecture = found["net"]["architecture"]
+        trained = {name: repr(architecture[name]) for name in GIVEN}
+        trained = {name: trained[name] for name in GIVEN if _is_given(architecture[name])}
+        given |= trained
+        found["net"]["architecture"] = {**architecture, **dict.fromkeys(trained)}
+        if packer.teacher == "drop":
+            found |= {"teacher": DroppedTeacher(), "teacher_setting": None}
+        found["net"]["own"] = list(trained)
+    return {**state, **dict.fromkeys(given), "found": found, "given": given}
+
+
+def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
+    """Make a model of what `model_state` returned, and of what whoever loads it gives."""
+    found, given = state.pop("found"), state.pop("given")
+    settings = unpacker.settings
+    for name in GIVEN:
+        part = settings.get(name)
+        if name in given and part is None:
+            raise ValueError(
+                f"it was made with an {name} of your own, {given[name]}, and holds the weights "
+                f"of that alone: pass {name}=, the module, class or function that fit was given"
+            )
+        if name in given:
+            state[name] = part
+    device = settings.get("device")
+    if device is not None:
+        state["device"] = device
+    elif state["device"] == "auto":
+        device = "auto"
+    model = with_state(cls, state)
+    if found is not None:
+        net = dict(found["net"])
+        own = {name: settings[name] for name in net.pop("own")}
+        net["architecture"] = {**net["architecture"], **own}
+        where = None if device is None else resolve_device(device)
+        model._adopt(fitted_of({**found, "net": net}, where))
+    return model
+
+
+def _without_run(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None
+        for name in OF_THE_RUN
+        if name in state and not _is_plain(state[name]) and not _is_path(state[name])
+    }
+
+
+def _is_given(part: Any) -> bool:
+    return part is not None and not isinstance(part, str)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, os.PathLike)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, PLAIN) or hasattr(value, "dtype")
