@@ -83,8 +83,8 @@ class Saved:
 
     def _state_for_file(self, packer: Packer) -> Mapping[str, Any]:
         """Return what an object is made of, in a file."""
-        state: Mapping[str, Any] = self.__getstate__()
-        return state
+        # The file says which version wrote it.
+        return {name: each for name, each in self.__getstate__().items() if name != STAMP}
 
     @classmethod
     def _from_file(cls, state: dict[str, Any], unpacker: Unpacker) -> Self:

@@ -156,8 +156,9 @@ class Packer:
             packed = {KIND: "array", "array": self._keep(value)}
             return {**packed, "order": "F"} if is_fortran else packed
         values = value.tolist()
-        if value.dtype.kind in "UO" and all(type(each) is str for each in value.flat):
-            return {KIND: "texts", "dtype": value.dtype.str, "values": values}
+        is_text = all(type(each) is str for each in value.flat)
+        if value.dtype.kind == "U" or (value.dtype == object and is_text):
+            return {KIND: "texts", "as objects": value.dtype == object, "values": values}
         raise TypeError(
             f"{place} is an array of {value.dtype}, which a file does not hold: numbers of up "
             "to 64 bits and texts are."
@@ -219,10 +220,7 @@ class Unpacker:
                 array = self.arrays[value["array"]]
                 return np.asfortranarray(array) if value.get("order") == "F" else array
             case "texts":
-                dtype = np.dtype(value["dtype"])
-                if dtype.kind not in "UO":
-                    raise ValueError(f"{dtype} is no type of texts")
-                return np.array(value["values"], dtype=dtype)
+                return np.array(value["values"], dtype=object if value["as objects"] else str)
             case "RandomState":
                 state = np.random.RandomState()
                 state.set_state(self.unpack(value["state"]))

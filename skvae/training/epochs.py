@@ -85,11 +85,10 @@ def packed_epochs(
     }
     regular = [name for name in names if kinds[name] in ({int}, {float})]
     regular = [name for name in regular if _fits(records, name)]
-    regular.sort(key=_is_derived)
     columns: dict[str, NDArray[np.float64]] = {}
-    described, differences = [], []
+    described, differences = {}, []
     information = {prefix: _information(records, prefix) for prefix in PREFIXES}
-    for name in regular:
+    for name in sorted(regular, key=_is_derived):
         is_there = np.array([name in record for record in records])
         values = np.full(len(records), np.nan)
         values[is_there] = [record[name] for record in records if name in record]
@@ -102,7 +101,7 @@ def packed_epochs(
         before = None if predicted is None else predicted[is_there]
         kind = "int" if kinds[name] == {int} else "float"
         mask = None if is_there.all() else np.packbits(is_there).tobytes()
-        described.append((name, kind, mask, average))
+        described[name] = (name, kind, mask, average)
         differences.append(_differences(bits, before))
     rest = [
         {name: value for name, value in record.items() if name not in columns}
@@ -111,7 +110,8 @@ def packed_epochs(
     joined = np.concatenate(differences) if differences else np.empty(0, np.uint64)
     return {
         "n_epochs": len(records),
-        "columns": described,
+        # In the order in which they came, and not in that in which they are made.
+        "columns": [described.get(name, (name, "rest", None, None)) for name in names],
         "information": information,
         # Bytes of one weight together: the highest are mostly nothing.
         "bytes": zlib.compress(joined.view(np.uint8).reshape(-1, 8).T.tobytes(), 9),
@@ -121,7 +121,10 @@ def packed_epochs(
 
 def unpacked_epochs(packed: Mapping[str, Any], weigh: Weigh) -> list[dict[str, Any]]:
     """Return the records that `packed_epochs` was given."""
-    n_epochs, described = packed["n_epochs"], packed["columns"]
+    n_epochs = packed["n_epochs"]
+    names = [name for name, *_ in packed["columns"]]
+    described = [column for column in packed["columns"] if column[1] != "rest"]
+    described.sort(key=lambda column: _is_derived(column[0]))
     if n_epochs > MOST_INFLATED * len(packed["bytes"]):
         raise ValueError("a history is said to be longer than its bytes can be")
     there = [
@@ -135,8 +138,8 @@ def unpacked_epochs(packed: Mapping[str, Any], weigh: Weigh) -> list[dict[str, A
     if len(content) != 8 * n_values:
         raise ValueError("a history has other bytes than values")
     joined = np.frombuffer(content, np.uint8).reshape(8, -1).T.copy().view(np.uint64)[:, 0]
-    records: list[dict[str, Any]] = [{} for _ in range(n_epochs)]
     columns: dict[str, NDArray[np.float64]] = {}
+    made: list[dict[str, Any]] = [{} for _ in range(n_epochs)]
     for (name, kind, _, average), is_there in zip(described, there, strict=True):
         differences, joined = np.split(joined, [int(is_there.sum())])
         predicted = _predicted(name, columns, packed["information"], weigh)
@@ -145,11 +148,11 @@ def unpacked_epochs(packed: Mapping[str, Any], weigh: Weigh) -> list[dict[str, A
         columns[name] = np.full(n_epochs, np.nan)
         columns[name][is_there] = values
         plain = values.astype(np.int64).tolist() if kind == "int" else values.tolist()
-        for epoch, value in zip(np.flatnonzero(is_there), plain, strict=True):
-            records[epoch][name] = value
-    for record, more in zip(records, packed["rest"] or [{}] * n_epochs, strict=True):
+        for epoch, value in zip(np.flatnonzero(is_there).tolist(), plain, strict=True):
+            made[epoch][name] = value
+    for record, more in zip(made, packed["rest"] or [{}] * n_epochs, strict=True):
         record.update(more)
-    return records
+    return [{name: record[name] for name in names if name in record} for record in made]
 
 
 def _fits(records: Sequence[Mapping[str, Any]], name: str) -> bool:
@@ -229,7 +232,8 @@ def _sums(
     values: NDArray[np.float64], count: int, shift: float, digits: int
 ) -> NDArray[np.int64]:
     """Return the sums that values are averages of, in units of a power of a half."""
-    sums = np.ldexp((values - shift) * count, digits)
+    with np.errstate(over="ignore"):
+        sums = np.ldexp((values - shift) * count, digits)
     return np.rint(np.clip(sums, -(2.0**60), 2.0**60)).astype(np.int64)
 
 

@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 from skvae._common.ambient import undisturbed
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae._common.threads import surely
-from skvae.files.saved import Saved
+from skvae.files.saved import Saved, load_object
 from skvae.files.values import Packer, Unpacker
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
@@ -43,7 +43,7 @@ from skvae.vae.advice import (
     warn_of_weak_alignment,
 )
 from skvae.vae.course import Course, GivenRows, course_of_fit, train
-from skvae.vae.files import load_model, model_made_of, model_state, save_model
+from skvae.vae.files import check_given, model_made_of, model_state, save_model
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
@@ -923,7 +923,7 @@ class TeacherGuidedVAE(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         OtherVersionWarning
             If another major version of skvae wrote it.
         """
-        return load_model(cls, path, device, encoder, decoder, trusted)
+        return load_object(cls, path, trusted, check_given(device, encoder, decoder))
 
     def _state_for_file(self, packer: Packer) -> dict[str, Any]:
         return model_state(self, packer)

@@ -8,13 +8,12 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skvae.files.foreign import type_names
-from skvae.files.saved import load_object, save_object
+from skvae.files.saved import STAMP, save_object
 from skvae.files.values import Packer, Unpacker, holds, with_state
 from skvae.training.devices import resolve_device
 from skvae.vae.fitted import fitted_of
 
-__all__ = ["DroppedTeacher", "load_model", "model_made_of", "model_state", "save_model"]
+__all__ = ["DroppedTeacher", "check_given", "model_made_of", "model_state", "save_model"]
 
 # Parameters of the machine or of one run, and not of the model: a file holds them where they
 # are plain values, and None otherwise.
@@ -60,49 +59,52 @@ def save_model(
     save_object(model, path, trusted, teacher)
 
 
-def load_model(
-    cls: type,
-    path: str | os.PathLike[str],
-    device: str | None,
-    encoder: Any,
-    decoder: Any,
-    trusted: Iterable[str | type],
-) -> Any:
-    """Make a model of a file, on a device and with the modules that it was made with."""
+def check_given(device: str | None, encoder: Any, decoder: Any) -> dict[str, Any]:
+    """Return what whoever loads a model says of it, once there is such a device."""
     if device is not None:
         resolve_device(device)
-    settings = {"device": device, "encoder": encoder, "decoder": decoder}
-    return load_object(cls, path, type_names(trusted), settings)
+    return {"device": device, "encoder": encoder, "decoder": decoder}
 
 
 def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
     state = model.__getstate__()
+    del state[STAMP]
     fitted = state.pop("_fitted", None)
     state = {**state, **_without_run(state)}
-    given = {name: repr(state[name]) for name in GIVEN if _is_given(state[name])}
+    given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
     if packer.teacher == "drop":
         state["teacher"] = None
     found = None
     if fitted is not None:
         found = fitted.state(with_modules=False)
+        # The net is there to be read: what a run of it was given besides is not asked again.
         found["settings"] = {
-            name: value for name, value in found["settings"].items() if _is_plain(value)
+            name: value if _is_plain(value) or isinstance(value, type) else None
+            for name, value in found["settings"].items()
         }
+        history = found["net"]["history"]
+        history["rest"] = history["rest"] and [
+            {name: value for name, value in record.items() if _is_plain(value)}
+            for record in history["rest"]
+        ]
         architecture = found["net"]["architecture"]
-        trained = {name: repr(architecture[name]) for name in GIVEN}
-        trained = {name: trained[name] for name in GIVEN if _is_given(architecture[name])}
+        trained = {
+            name: _name_of(architecture[name])
+            for name in GIVEN
+            if _is_given(architecture[name])
+        }
         given |= trained
         found["net"]["architecture"] = {**architecture, **dict.fromkeys(trained)}
         if packer.teacher == "drop":
             found |= {"teacher": DroppedTeacher(), "teacher_setting": None}
         found["net"]["own"] = list(trained)
-    return {**state, **dict.fromkeys(given), "found": found, "given": given}
+    return {**state, **dict.fromkeys(given), "fitted": found, "given": given}
 
 
 def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
     """Make a model of what `model_state` returned, and of what whoever loads it gives."""
-    found, given = state.pop("found"), state.pop("given")
+    found, given = state.pop("fitted"), state.pop("given")
     settings = unpacker.settings
     for name in GIVEN:
         part = settings.get(name)
@@ -138,6 +140,11 @@ def _without_run(state: dict[str, Any]) -> dict[str, Any]:
 
 def _is_given(part: Any) -> bool:
     return part is not None and not isinstance(part, str)
+
+
+def _name_of(part: Any) -> str:
+    name: str = getattr(part, "__qualname__", type(part).__qualname__)
+    return name
 
 
 def _is_path(value: Any) -> bool:
