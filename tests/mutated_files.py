@@ -126,7 +126,7 @@ def other_sizes(rng, content, others):
 def other_members(rng, content, others):
     (record, text), (packed, arrays) = members(content)
     other = members(others[rng.integers(len(others))])
-    name = str(rng.choice(["/etc/passwd", "../" + record, "C:\\" + record, "a/" + record, ""]))
+    name = str(rng.choice(["/etc/passwd", "../" + record, "C:\\" + record, "a/" + record, "x"]))
     parts = [
         [(packed, arrays), (record, text)],
         [(record, arrays), (packed, text)],

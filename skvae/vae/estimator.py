@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,8 +25,6 @@ from sklearn.utils.validation import (
 from skvae._common.ambient import undisturbed
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae._common.threads import surely
-from skvae.files.saved import Saved, load_object
-from skvae.files.values import Packer, Unpacker
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
@@ -43,11 +40,11 @@ from skvae.vae.advice import (
     warn_of_weak_alignment,
 )
 from skvae.vae.course import Course, GivenRows, course_of_fit, train
-from skvae.vae.files import check_given, model_made_of, model_state, save_model
+from skvae.vae.files import SavedModel
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
-from skvae.vae.warm_start import check_columns, resolve_donor, without_ancestors
+from skvae.vae.warm_start import check_columns, resolve_donor
 
 __all__ = ["TeacherGuidedVAE"]
 
@@ -61,7 +58,9 @@ def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
     return True
 
 
-class TeacherGuidedVAE(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TeacherGuidedVAE(
+    SavedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
     Each row costs, in nats, summed over dimensions and averaged over rows::
@@ -855,100 +854,6 @@ class TeacherGuidedVAE(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     @property
     def device_(self) -> str:
         return str(self.net_.device)
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        teacher: str = "keep",
-        trusted: Iterable[str | type] = (),
-    ) -> None:
-        """Save to a file that `load` reads, in this version of skvae and in later ones.
-
-        Parameters
-        ----------
-        path : str or path
-            Where to. A file that is there is replaced, once all is written.
-        teacher : {"keep", "drop"}, default="keep"
-            Whether the file has the teacher. Without it the loaded model does all that asks no
-            teacher, and `teacher` is None.
-        trusted : list of str or type, default=()
-            Types that a teacher which is not of skvae may be made of, beside those of
-            scikit-learn; see :doc:`/saving`.
-
-        Raises
-        ------
-        TypeError
-            If something in it would take code to load, such as a function; it is named.
-        """
-        save_model(self, path, teacher, trusted)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        device: str | None = None,
-        encoder: Any = None,
-        decoder: Any = None,
-        trusted: Iterable[str | type] = (),
-    ) -> TeacherGuidedVAE:
-        """Load what `save` wrote. Nothing in the file is run.
-
-        Parameters
-        ----------
-        path : str or path
-            Where from.
-        device : str or None, default=None
-            The parameter `device` of the loaded model, and where it is. None is as it was, or
-            the CPU where that is not there.
-        encoder, decoder : nn.Module, callable or None, default=None
-            The modules of one's own that the model was made with; the file has their weights.
-        trusted : list of str or type, default=()
-            As in `save`: for files that you know where they come from.
-
-        Returns
-        -------
-        loaded : TeacherGuidedVAE
-            On the CPU all that it says is what it said when it was saved, to the bit.
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, of another kind or of a newer format, or holds types that
-            nobody has said to trust.
-
-        Warns
-        -----
-        OtherVersionWarning
-            If another major version of skvae wrote it.
-        """
-        return load_object(cls, path, trusted, check_given(device, encoder, decoder))
-
-    def _state_for_file(self, packer: Packer) -> dict[str, Any]:
-        return model_state(self, packer)
-
-    @classmethod
-    def _from_file(cls, state: dict[str, Any], unpacker: Unpacker) -> TeacherGuidedVAE:
-        return model_made_of(cls, state, unpacker)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        # What a fit found is in one piece, and is adopted again.
-        for name in self._fitted.attributes if "_fitted" in state else ():
-            del state[name]
-        return {**state, "warm_start": without_ancestors(state["warm_start"])}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        super().__setstate__(state)
-        if "_fitted" in state:
-            self._adopt(self._fitted)
-
-    def __copy__(self) -> TeacherGuidedVAE:
-        # Not by its state, which would be made anew: what is shared stays as it is.
-        twin: TeacherGuidedVAE = object.__new__(type(self))
-        twin.__dict__.update(vars(self))
-        return twin
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from skvae.files.saved import STAMP, save_object
+from skvae.files.saved import STAMP, Saved, load_object, save_object
 from skvae.files.values import Packer, Unpacker, holds, with_state
 from skvae.training.devices import resolve_device
-from skvae.vae.fitted import fitted_of
+from skvae.vae.fitted import Fitted, fitted_of
+from skvae.vae.warm_start import without_ancestors
 
-__all__ = ["DroppedTeacher", "check_given", "model_made_of", "model_state", "save_model"]
+__all__ = ["DroppedTeacher", "SavedModel"]
 
 # Parameters of the machine or of one run, and not of the model: a file holds them where they
 # are plain values, and None otherwise.
@@ -50,20 +51,111 @@ holds(
 )
 
 
-def save_model(
-    model: Any, path: str | os.PathLike[str], teacher: str, trusted: Iterable[str | type]
-) -> None:
-    """Write a model to a file, with its teacher or without."""
-    if teacher not in ("keep", "drop"):
-        raise ValueError(f"teacher must be 'keep' or 'drop', got {teacher!r}.")
-    save_object(model, path, trusted, teacher)
+class SavedModel(Saved):
+    """What `TeacherGuidedVAE` has of files, pickles and copies."""
 
+    _fitted: Fitted
+    _adopt: Callable[[Fitted], None]
 
-def check_given(device: str | None, encoder: Any, decoder: Any) -> dict[str, Any]:
-    """Return what whoever loads a model says of it, once there is such a device."""
-    if device is not None:
-        resolve_device(device)
-    return {"device": device, "encoder": encoder, "decoder": decoder}
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        teacher: str = "keep",
+        trusted: Iterable[str | type] = (),
+    ) -> None:
+        """Save to a file that `load` reads, in this version of skvae and in later ones.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to. A file that is there is replaced, once all is written.
+        teacher : {"keep", "drop"}, default="keep"
+            Whether the file has the teacher. Without it the loaded model does all that asks no
+            teacher, and `teacher` is None.
+        trusted : list of str or type, default=()
+            Types that a teacher which is not of skvae may be made of, beside those of
+            scikit-learn; see :doc:`/saving`.
+
+        Raises
+        ------
+        TypeError
+            If something in it would take code to load, such as a function; it is named.
+        """
+        if teacher not in ("keep", "drop"):
+            raise ValueError(f"teacher must be 'keep' or 'drop', got {teacher!r}.")
+        save_object(self, path, trusted, teacher)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str | None = None,
+        encoder: Any = None,
+        decoder: Any = None,
+        trusted: Iterable[str | type] = (),
+    ) -> Self:
+        """Load what `save` wrote. Nothing in the file is run.
+
+        Parameters
+        ----------
+        path : str or path
+            Where from.
+        device : str or None, default=None
+            The parameter `device` of the loaded model, and where it is. None is as it was, or
+            the CPU where that is not there.
+        encoder, decoder : nn.Module, callable or None, default=None
+            The modules of one's own that the model was made with; the file has their weights.
+        trusted : list of str or type, default=()
+            As in `save`: for files that you know where they come from.
+
+        Returns
+        -------
+        loaded : object of this class
+            On the CPU all that it says is what it said when it was saved, to the bit.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, of another kind or of a newer format, or holds types that
+            nobody has said to trust.
+
+        Warns
+        -----
+        OtherVersionWarning
+            If another major version of skvae wrote it.
+        """
+        if device is not None:
+            resolve_device(device)
+        given = {"device": device, "encoder": encoder, "decoder": decoder}
+        return load_object(cls, path, trusted, given)
+
+    def _state_for_file(self, packer: Packer) -> dict[str, Any]:
+        return model_state(self, packer)
+
+    @classmethod
+    def _from_file(cls, state: dict[str, Any], unpacker: Unpacker) -> Self:
+        made: Self = model_made_of(cls, state, unpacker)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        # What a fit found is in one piece, and is adopted again.
+        for name in self._fitted.attributes if "_fitted" in state else ():
+            del state[name]
+        return {**state, "warm_start": without_ancestors(state["warm_start"])}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_fitted" in state:
+            self._adopt(self._fitted)
+
+    def __copy__(self) -> Self:
+        # Not by its state, which would be made anew: what is shared stays as it is.
+        twin: Self = object.__new__(type(self))
+        twin.__dict__.update(vars(self))
+        return twin
 
 
 def model_state(model: Any, packer: Packer) -> dict[str, Any]:
