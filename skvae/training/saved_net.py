@@ -211,7 +211,11 @@ def _adopt_moments(net: VAENet, moments: Mapping[str, Mapping[str, NDArray]]) ->
         state = adopted[weight] = {}
         for key, value in moments[name].items():
             # A count of steps is where the kernel looks for it.
-            where = weight.device if value.ndim or net.optimizer__fused else "cpu"
+            where = (
+                weight.device
+                if value.ndim or getattr(net, "optimizer__fused", False)
+                else "cpu"
+            )
             tensor = torch.tensor(value, device=where)
             # In the layout of the weight, as it was.
             state[key] = torch.empty_like(weight).copy_(tensor) if value.ndim else tensor
