@@ -204,7 +204,7 @@ class VAENet(TellingNet):
                 )
         else:
             batches = iter(iterator)
-            n_rows = len(iterator)
+            n_rows = self.n_held_out_ = len(iterator)
             # The same noise in every epoch: what changes is the model.
             noise = torch_generator(self.seed, "validation", device=device)
         # Apple's GPUs have no float64.
