@@ -80,7 +80,7 @@ class CertificateCallback(Callback):
         sample_weight: ArrayLike | None = None,
         certificate: ConstantCollapseCertificate | None = None,
         every: int = 5,
-    ):
+    ) -> None:
         self.X = X
         self.X_teacher = X_teacher
         self.sample_weight = sample_weight
