@@ -1,5 +1,6 @@
 """Errors and warnings that a user of skvae may want to catch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -67,7 +68,7 @@ class UncertifiedError(ValueError):
         What the search found: it is not lost with the error.
     """
 
-    def __init__(self, message: str, cv_results_: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, cv_results_: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.cv_results_ = cv_results_
 

@@ -5,10 +5,13 @@ Reading makes objects of the classes on that list alone, and gives them what the
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,7 +23,7 @@ from skvae.files import foreign
 from skvae.files.archive import SCALARS
 from skvae.rows.fingerprint import RowFingerprint
 
-__all__ = ["Packer", "Unpacker", "holds"]
+__all__ = ["Packer", "Unpacker", "defaults_of", "holds", "is_optimizer", "with_state"]
 
 # What a mapping in a file is, where it is none of Python.
 KIND = "is"
@@ -67,7 +70,11 @@ def holds(
 
 
 def with_state(cls: type, state: Mapping[str, Any]) -> Any:
-    """Return an object of a class with a state; what is no data of one is refused."""
+    """Return an object of a class with a state; what is no data of one is refused.
+
+    Parameters that the class has got since it was written are at their defaults.
+    """
+    state = {**defaults_of(cls), **state}
     for name in state:
         if not (name.isidentifier() and not callable(getattr(cls, name, None))):
             raise ValueError(f"{name!r} is no attribute of a {cls.__name__}")
@@ -77,6 +84,14 @@ def with_state(cls: type, state: Mapping[str, Any]) -> Any:
     else:
         vars(made).update(state)
     return made
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """Return the constructor parameters of an estimator that have a default; else nothing."""
+    if not issubclass(cls, BaseEstimator):
+        return {}
+    parameters = inspect.signature(cls).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 @dataclass
@@ -110,13 +125,21 @@ class Packer:
             return {KIND: "bytes", "array": self._keep(np.frombuffer(value, np.uint8))}
         if isinstance(value, PurePath):
             return {KIND: "path", "path": str(value)}
-        if isinstance(value, type) and _optimizer(value.__name__) is value:
-            return {KIND: "optimizer", "name": value.__name__}
+        if isinstance(value, timedelta):
+            return {KIND: "time", "parts": [value.days, value.seconds, value.microseconds]}
+        if is_optimizer(value):
+            return self._pack_optimizer(value, place)
         if id(value) in self._seen:
             return {KIND: "same", "number": self._seen[id(value)][1]}
         number = len(self._seen)
         self._seen[id(value)] = value, number
         return {"number": number, **self._pack_object(value, place)}
+
+    def _pack_optimizer(self, value: Any, place: str) -> dict[str, Any]:
+        if not isinstance(value, functools.partial):
+            return {KIND: "optimizer", "name": value.__name__}
+        keywords = self.pack(value.keywords, place)
+        return {KIND: "optimizer", "name": value.func.__name__, "keywords": keywords}
 
     def _pack_mapping(self, value: dict, place: str) -> Any:
         if all(type(key) is str and key != KIND and not key.startswith("$") for key in value):
@@ -205,8 +228,12 @@ class Unpacker:
                 return self._array(value, np.uint8).tobytes()
             case "path":
                 return Path(value["path"])
+            case "time":
+                return timedelta(*map(int, value["parts"]))
             case "optimizer":
-                return _optimizer(value["name"]) or _unknown(value["name"])
+                made = _optimizer(value["name"]) or _unknown(value["name"])
+                keywords = self.unpack(value.get("keywords"))
+                return made if keywords is None else functools.partial(made, **keywords)
             case "same":
                 return self._made[value["number"]]
         made = self._unpack_object(value)
@@ -245,6 +272,13 @@ def _part_of_teachers(name: str) -> type | None:
     # Together they take longer to import than all of skvae.
     found: type = getattr(importlib.import_module(PARTS_OF_TEACHERS[name]), name)
     return found
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether this is a class of `torch.optim`, or one with keywords, as `partial` makes it."""
+    if isinstance(value, functools.partial):
+        return not value.args and is_optimizer(value.func)
+    return isinstance(value, type) and _optimizer(value.__name__) is value
 
 
 def _optimizer(name: str) -> type | None:

@@ -9,7 +9,14 @@ from typing import Any, Self
 from sklearn.base import BaseEstimator
 
 from skvae.files.saved import STAMP, Saved, load_object, save_object
-from skvae.files.values import Packer, Unpacker, holds, with_state
+from skvae.files.values import (
+    Packer,
+    Unpacker,
+    defaults_of,
+    holds,
+    is_optimizer,
+    with_state,
+)
 from skvae.training.devices import resolve_device
 from skvae.vae.fitted import Fitted, fitted_of
 from skvae.vae.training_settings import shallow_copy, that_can_be_pickled
@@ -172,9 +179,12 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
         found = fitted.state(with_modules=False)
         # The net is there to be read: what a run of it was given besides is not asked again.
         found["settings"] = {
-            name: value if _is_plain(value) or isinstance(value, type) else None
+            name: value if _is_plain(value) or is_optimizer(value) else None
             for name, value in found["settings"].items()
         }
+        if found["net"]["moments"]:
+            # They are those of the optimiser, whose name has to be there too.
+            found["settings"]["optimizer"] = fitted.settings["optimizer"]
         history = found["net"]["history"]
         history["rest"] = history["rest"] and [
             {name: value for name, value in record.items() if _is_plain(value)}
@@ -215,6 +225,7 @@ def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
     model = with_state(cls, state)
     if found is not None:
         net = dict(found["net"])
+        found["settings"] = {**defaults_of(cls), **found["settings"]}
         own = {name: settings[name] for name in net.pop("own")}
         net["architecture"] = {**net["architecture"], **own}
         where = None if device is None else resolve_device(device)
