@@ -12,12 +12,11 @@ import json
 import math
 import os
 import platform
-import secrets
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from skvae._common.whole_files import write_whole
 from skvae._version import __version__
 from skvae.exceptions import FileFormatError, OtherVersionWarning
 
@@ -35,7 +35,6 @@ __all__ = [
     "FORMAT",
     "from_bytes",
     "read_archive",
-    "replace_file",
     "same_major",
     "to_bytes",
     "write_archive",
@@ -125,7 +124,7 @@ def write_archive(
             _add(archive, RECORD, text, small=True)
             _add(archive, ARRAYS, packed, small=len(packed) <= SMALL_ARRAYS)
 
-    replace_file(path, write)
+    write_whole(Path(path), write)
 
 
 def to_bytes(record: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> bytes:
@@ -144,21 +143,6 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
     arrays = {name: array.copy() for name, array in load(content[end:]).items()}
     record: dict[str, Any] = _decoded(json.loads(content[start:end]))
     return record, arrays
-
-
-def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
-    """Write a file beside its place, then rename it: others see the old one or the new one."""
-    path = Path(path)
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with partial.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def read_archive(
