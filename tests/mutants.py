@@ -39,6 +39,7 @@ SCORER = "tests/certificate/test_scorer.py"
 CLAIMS = "tests/certificate/test_claims.py"
 PROBES = "tests/certificate/test_probes.py"
 BOUND = "tests/information/test_bound.py"
+WEIGHTS = "tests/information/test_weights.py"
 BOUNDARY = "tests/information/test_boundary.py"
 NET = "tests/training/test_net.py"
 ESTIMATOR = "tests/vae/test_estimator.py"
@@ -118,9 +119,9 @@ MUTATIONS = [
     ),
     one(
         "margin of a fit: witness and teacher of different rows",
-        "vae/course.py",
-        "block_rows = rows[block] if chosen is None else rows[chosen[block]]",
-        "block_rows = rows[block]",
+        "vae/outcome.py",
+        "self.rows[block if self.chosen is None else self.chosen[block]]",
+        "self.rows[block]",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
@@ -284,6 +285,42 @@ MUTATIONS = [
         "without_zeros(dataset_valid.targets.numpy().mean(axis=0)),",
         CLAIMS + "::test_bound_of_an_epoch_is_that_of_the_held_out_rows",
     ),
+    # Weights.
+    one(
+        "claim against weighted rows that no weight enters",
+        "information/betting.py",
+        "(m if weights is None else m * weights)",
+        "m",
+        WEIGHTS,
+    ),
+    one(
+        "largest weight at hand for that of the population",
+        "information/bound.py",
+        "return float(max_weight)",
+        "return float(weights.max())",
+        WEIGHTS,
+    ),
+    one(
+        "average teacher that no weight enters",
+        "information/statistics.py",
+        "float(weights @ negative_entropies), weights @ T, products",
+        "float(weights @ negative_entropies), T.sum(axis=0), products",
+        WEIGHTS,
+    ),
+    one(
+        "batch divided by the sum of its weights",
+        "training/criterion.py",
+        "return of_rows * weights.view(",
+        "return of_rows / weights.mean() * weights.view(",
+        "tests/training/test_weights.py",
+    ),
+    one(
+        "rows that weigh nothing in a certificate",
+        "certificate/subjects.py",
+        "if len(kept) < len(weights):",
+        "if len(kept) < 0:",
+        "tests/certificate/test_weights.py",
+    ),
     # tau.
     one(
         "tau ignored in the score",
@@ -391,7 +428,7 @@ MUTATIONS = [
     # What was seen in a fit.
     one(
         "held-out rows trained on",
-        "vae/course.py",
+        "vae/held_out.py",
         "return np.setdiff1d(order, held_out), held_out, is_fresh",
         "return np.sort(order), held_out, is_fresh",
         NET + "::test_early_stopping_holds_out_shuffled_rows",

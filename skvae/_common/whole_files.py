@@ -12,7 +12,7 @@ __all__ = ["with_path", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a whole file or none.
+    """Write a whole file or none: beside its place, then renamed.
 
     Parameters
     ----------

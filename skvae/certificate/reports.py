@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from skvae.files.saved import Saved
 
 __all__ = ["CertificateReport", "SimultaneousReport"]
 
@@ -17,7 +19,7 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class CertificateReport:
+class CertificateReport(Saved):
     """What a certificate found on one set of rows; all information in nats.
 
     ``verdict`` is one of three words:
@@ -103,6 +105,8 @@ class CertificateReport:
     arXiv 2605.05813; active units: Burda et al., arXiv 1509.00519; the bound at the
     sample: Barber and Agakov, NIPS 2003.
     """
+
+    _file_kind: ClassVar[str] = "report"
 
     verdict: str
     teacher_information: float
@@ -249,7 +253,7 @@ class CertificateReport:
 
 
 @dataclass(frozen=True)
-class SimultaneousReport:
+class SimultaneousReport(Saved):
     """Certificates of one code by several teachers, whose bounds at each read hold together.
 
     Attributes
@@ -261,6 +265,8 @@ class SimultaneousReport:
         (Bonferroni). Those of both reads err at most twice as often: go by the read that was
         named.
     """
+
+    _file_kind: ClassVar[str] = "report"
 
     reports: tuple[CertificateReport, ...]
     confidence: float

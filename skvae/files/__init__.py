@@ -1,6 +1,8 @@
-"""Files of models, teachers, searches, reports and checkpoints, which run no code when read.
+"""Files of models, teachers, searches and reports, which run no code when they are read.
 
-`archive` is the file: plain values and arrays, checked before anything is taken from it.
+`archive` is the file: plain values and arrays, checked before anything is taken from it;
+`values` makes them of objects, and the way back, `foreign` of estimators that are not ours;
+`saved` gives classes `save` and `load`, and stamps their pickles.
 """
 
 __all__: list[str] = []

@@ -12,12 +12,11 @@ import json
 import math
 import os
 import platform
-import secrets
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,10 +26,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from skvae._common.whole_files import write_whole
 from skvae._version import __version__
 from skvae.exceptions import FileFormatError, OtherVersionWarning
 
-__all__ = ["FORMAT", "read_archive", "same_major", "write_archive"]
+__all__ = [
+    "DAMAGES",
+    "FORMAT",
+    "from_bytes",
+    "read_archive",
+    "same_major",
+    "to_bytes",
+    "write_archive",
+]
 
 # Raised by whoever changes what is in a file; every format up to this one is read.
 FORMAT = 1
@@ -48,20 +56,10 @@ END_OF_ZIP = struct.Struct("<4s4H2LH")
 # Bytes before it that say where a larger directory is.
 LOCATOR = 20
 SCALARS = frozenset(
-    [
-        "bool",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-    ]
+    {
+        *("bool", "float16", "float32", "float64"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    }
 )
 
 
@@ -126,26 +124,29 @@ def write_archive(
             _add(archive, RECORD, text, small=True)
             _add(archive, ARRAYS, packed, small=len(packed) <= SMALL_ARRAYS)
 
-    replace_file(path, write)
+    write_whole(Path(path), write)
 
 
-def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
-    """Write a file beside its place, then rename it: others see the old one or the new one."""
-    path = Path(path)
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with partial.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+def to_bytes(record: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> bytes:
+    """Return plain values and arrays as bytes, as a pickle has them: it has digests of none."""
+    text = json.dumps(_encoded(dict(record), "record"), separators=(",", ":")).encode("ascii")
+    packed = save({name: _plain_array(name, array) for name, array in arrays.items()})
+    content = struct.pack("<Q", len(text)) + text + packed
+    return zlib.compress(content, 9 if len(packed) <= SMALL_ARRAYS else 0)
+
+
+def from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Return what `to_bytes` was given."""
+    content = zlib.decompress(content)
+    start = struct.calcsize("<Q")
+    end = start + struct.unpack("<Q", content[:start])[0]
+    arrays = {name: array.copy() for name, array in load(content[end:]).items()}
+    record: dict[str, Any] = _decoded(json.loads(content[start:end]))
+    return record, arrays
 
 
 def read_archive(
-    path: str | os.PathLike[str], kind: str
+    path: str | os.PathLike[str], kind: str, *, stacklevel: int = 2
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Read what `write_archive` wrote; nothing is run, and nothing of a damaged file is given.
 
@@ -155,6 +156,8 @@ def read_archive(
         Where from.
     kind : str
         What is asked for.
+    stacklevel : int, default=2
+        Of warnings, as in `warnings.warn`.
 
     Returns
     -------
@@ -192,14 +195,14 @@ def read_archive(
             if error.errno not in (None, errno.EINVAL):
                 raise
             raise _explained(path, error) from error
-        except _DAMAGES as error:
+        except DAMAGES as error:
             raise _explained(path, error) from error
     if not same_major(written_by):
         warnings.warn(
             f"{os.fspath(path)} was written by skvae {written_by}, and this is {__version__}: "
             "what it holds may have another meaning here.",
             OtherVersionWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return record, arrays
 
@@ -218,7 +221,7 @@ class _OtherError(ValueError):
 
 
 # Whatever zipfile, json, zlib and safetensors make of bytes that are not theirs.
-_DAMAGES = (
+DAMAGES = (
     ValueError,
     TypeError,
     LookupError,

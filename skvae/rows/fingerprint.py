@@ -92,6 +92,29 @@ class RowFingerprint:
         ]
         return type(self)(_in_parts(distinct[:SAMPLED_ROWS]), sieves[0] | sieves[1])
 
+    def beside(self, other: RowFingerprint) -> tuple[NDArray, NDArray, NDArray]:
+        """Return what makes this one of another, which is few bytes where most rows are both's.
+
+        Which keys of the other are its own, its further keys, and the bits of the sieve that
+        differ, where both have one.
+        """
+        own, others = _joined(self.keys), _joined(other.keys)
+        shared = np.packbits(np.isin(others, own))
+        further = self.keys[~np.isin(own, others)]
+        both = len(self.sieve) and len(other.sieve)
+        return shared, further, self.sieve ^ other.sieve if both else self.sieve
+
+    @classmethod
+    def made_beside(
+        cls, other: RowFingerprint, parts: tuple[NDArray, NDArray, NDArray]
+    ) -> RowFingerprint:
+        """Make the one whose `beside` another these are."""
+        shared, further, sieve = parts
+        is_shared = np.unpackbits(shared, count=len(other.keys)).astype(bool)
+        keys = np.concatenate([_joined(other.keys[is_shared]), _joined(further)])
+        both = len(sieve) and len(other.sieve)
+        return cls(_in_parts(np.sort(keys)), sieve ^ other.sieve if both else sieve)
+
     def tell(self, X: ArrayLike) -> tuple[int, int]:
         """Count the rows of X that can be told, and those of them that are in the set."""
         is_told, is_seen = self._tell_each(_keys_of(as_table(X)))

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.parameters import NumberInterval, fit_context
 from skvae._common.randomness import draw_seed, seed_unset_random_states
+from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import check_spread, fit_scaler
 from skvae.rows.sources import RowsLike
@@ -29,7 +30,7 @@ __all__ = ["GaussianMixtureTeacher"]
 PROJECTED_ROWS = 128
 
 
-class GaussianMixtureTeacher(BaseEstimator):
+class GaussianMixtureTeacher(Saved, BaseEstimator):
     """Posterior of a Gaussian mixture on principal components, tempered and floored.
 
     The columns are standardised, projected on their principal components and
@@ -92,6 +93,8 @@ class GaussianMixtureTeacher(BaseEstimator):
     >>> bool(T.min() >= 0.01 / 3)
     True
     """
+
+    _file_kind: ClassVar[str] = "teacher"
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [NumberInterval(Integral, 1, None, closed="left")],

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from skvae.files.saved import Saved
 from skvae.information.boundary import check_teacher
 
 __all__ = ["PrecomputedTeacher"]
 
 
-class PrecomputedTeacher(BaseEstimator):
+class PrecomputedTeacher(Saved, BaseEstimator):
     """Teacher whose distributions are given with the rows, as their `X_teacher`.
 
     For soft targets that come from elsewhere: an annotation, a language model, a
@@ -35,6 +36,8 @@ class PrecomputedTeacher(BaseEstimator):
     >>> vae.fit(X, X_teacher=T).margin_ > 0
     True
     """
+
+    _file_kind: ClassVar[str] = "teacher"
 
     def fit(self, T: ArrayLike, y: Any = None) -> PrecomputedTeacher:
         """Remember how many components there are.

@@ -28,6 +28,7 @@ from skvae._common.parameters import NumberInterval, fit_context
 from skvae._common.progress import CountedParallel, Progress, say
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
+from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.sources import RowsLike, as_rows
@@ -43,7 +44,7 @@ __all__ = ["TeacherSearch"]
 _SUBSAMPLE = 0.8
 
 
-class TeacherSearch(CallbackSupportMixin, BaseEstimator):
+class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
     """Search over teachers for one that says much, evenly, repeatably and at little cost.
 
     Each candidate is fitted `n_refits` times, to random subsamples of the rows that are
@@ -171,6 +172,7 @@ class TeacherSearch(CallbackSupportMixin, BaseEstimator):
     [1, 2, 3]
     """
 
+    _file_kind: ClassVar[str] = "search"
     # Each refit of a candidate has a seed of its own.
     _seeds_its_parts: ClassVar[bool] = True
 

@@ -14,13 +14,14 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.parameters import NumberInterval, fit_context
+from skvae.files.saved import Saved
 from skvae.information.boundary import check_teacher
 from skvae.rows.fingerprint import fingerprint_if_numbers
 
 __all__ = ["TemperedTeacher", "temper"]
 
 
-class TemperedTeacher(BaseEstimator):
+class TemperedTeacher(Saved, BaseEstimator):
     """Any estimator with predict_proba as a teacher, softened and kept off zero.
 
     With the probabilities ``p_k(x)`` of the inner teacher and its K components the
@@ -72,6 +73,8 @@ class TemperedTeacher(BaseEstimator):
     >>> TemperedTeacher(tree, floor=0.03).fit(X, y).predict_proba(X[:1]).round(2)
     array([[0.98, 0.01, 0.01]])
     """
+
+    _file_kind: ClassVar[str] = "teacher"
 
     _parameter_constraints: ClassVar[dict] = {
         "teacher": [HasMethods(["fit", "predict_proba"])],

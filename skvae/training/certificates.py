@@ -33,6 +33,8 @@ class CertificateCallback(Callback):
         of an estimator that has this callback.
     X_teacher : array-like of n_samples rows, or None, default=None
         Another view of the same rows, where the teacher sees one.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows; None weighs all alike.
     certificate : ConstantCollapseCertificate or None, default=None
         With at most one teacher of its own. None is
         ``ConstantCollapseCertificate(latent="sample")``.
@@ -75,11 +77,13 @@ class CertificateCallback(Callback):
         X: ArrayLike,
         X_teacher: Any = None,
         *,
+        sample_weight: ArrayLike | None = None,
         certificate: ConstantCollapseCertificate | None = None,
         every: int = 5,
     ) -> None:
         self.X = X
         self.X_teacher = X_teacher
+        self.sample_weight = sample_weight
         self.certificate = certificate
         self.every = every
 
@@ -127,7 +131,8 @@ class CertificateCallback(Callback):
 
     def _certify(self, net: Any) -> CertificateReport:
         epoch = net.history[-1, "epoch"] if net.history else 0
-        found = self._certificate().certify(net.model_so_far(), self.X, self.X_teacher)
+        rows = (self.X, self.X_teacher, self.sample_weight)
+        found = self._certificate().certify(net.model_so_far(), *rows)
         report = self.reports_[epoch] = cast(CertificateReport, found)
         return report
 

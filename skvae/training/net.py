@@ -36,7 +36,7 @@ from skvae.training.own_optimizer import (
     weights_of,
 )
 from skvae.training.progress import EpochLog, silent, told
-from skvae.training.records import means_of, plain_records, record_epoch
+from skvae.training.records import OF_SOME_EPOCHS, means_of, plain_records, record_epoch
 from skvae.training.schedules import schedules_of
 from skvae.training.steps import DirectStep, step_for
 from skvae.training.stopping import HeldOutBound, StopOnPlateau, StopTraining
@@ -125,7 +125,10 @@ class VAENet(TellingNet):
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", EpochTimer()), ("print_log", EpochLog())]
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("print_log", EpochLog(keys_ignored=list(OF_SOME_EPOCHS))),
+        ]
 
     def initialize_optimizer(self, *args, **kwargs):
         """Make the optimiser, and note where the learning rates begin."""
@@ -201,7 +204,7 @@ class VAENet(TellingNet):
                 )
         else:
             batches = iter(iterator)
-            n_rows = len(iterator)
+            n_rows = self.n_held_out_ = len(iterator)
             # The same noise in every epoch: what changes is the model.
             noise = torch_generator(self.seed, "validation", device=device)
         # Apple's GPUs have no float64.

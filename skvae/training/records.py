@@ -11,8 +11,10 @@ from torch import Tensor
 from skvae.exceptions import DivergenceError
 from skvae.training.criterion import FURTHER_TERMS, TERMS
 
-__all__ = ["loss_of", "means_of", "plain_records", "record_epoch"]
+__all__ = ["OF_SOME_EPOCHS", "loss_of", "means_of", "plain_records", "record_epoch"]
 
+# Of a certificate: columns that come and go would put a table out of line.
+OF_SOME_EPOCHS = ("certified_margin", "certified_lower_bound", "certified_rate")
 RECORDED = (
     "loss",
     "elbo",
@@ -23,9 +25,7 @@ RECORDED = (
     "beta",
     "lr",
     "mutual_information",
-    "certified_margin",
-    "certified_lower_bound",
-    "certified_rate",
+    *OF_SOME_EPOCHS,
 )
 
 

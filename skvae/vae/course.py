@@ -40,7 +40,7 @@ from skvae.training.net import VAENet, build_net
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.checkpoints import open_checkpoint, what_is_taught
-from skvae.vae.fitted import Fitted
+from skvae.vae.fitted import NOT_OF_NET, Fitted
 from skvae.vae.given import GivenRows, weights_of
 from skvae.vae.held_out import split_rows
 from skvae.vae.outcome import BLOCK_ROWS, Beginning
@@ -168,6 +168,7 @@ def course_of_fit(
         units = Standardization.identity(rows.shape[1])
 
     seen = RowFingerprint.of(rows)
+    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
     if donor is not None and keep_teacher:
         if donor.teacher_sees != teacher_sees:
             raise ValueError(
@@ -192,9 +193,9 @@ def course_of_fit(
             weights[taught] if weights is not None and takes_weights else None,
         )
         if not came_fitted:
-            is_all = seen_by_teacher is rows and isinstance(taught, slice)
-            if is_all:
-                teacher_fingerprint = seen
+            is_all = isinstance(taught, slice) or taught is chosen
+            if seen_by_teacher is rows and is_all:
+                teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:
                 teacher_fingerprint = fingerprint_if_numbers(seen_by_teacher, taught)
@@ -237,9 +238,9 @@ def course_of_fit(
         has_bound=is_fresh,
         checkpoint=checkpoint,
     )
-    trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
     begun = Fitted(
         net=net,
+        settings={name: settings[name] for name in settings if name not in NOT_OF_NET},
         teacher=teacher,
         teacher_sees=teacher_sees,
         teacher_information=information,

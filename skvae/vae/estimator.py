@@ -43,26 +43,25 @@ from skvae.vae.advice import (
     warn_of_weak_alignment,
 )
 from skvae.vae.course import Course, course_of_fit, train
-from skvae.vae.fitted import Fitted, adopt
+from skvae.vae.files import SavedModel
+from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
-from skvae.vae.training_settings import (
-    cloned,
-    needs_no_number_of_steps,
-    shallow_copy,
-    that_can_be_pickled,
-    with_record,
-)
-from skvae.vae.warm_start import resolve_donor, without_ancestors
+from skvae.vae.training_settings import cloned, needs_no_number_of_steps, with_record
+from skvae.vae.warm_start import resolve_donor
 
 __all__ = ["TeacherGuidedVAE"]
 
 
 class TeacherGuidedVAE(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    SavedModel,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
@@ -405,13 +404,23 @@ class TeacherGuidedVAE(
     __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
     __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
+<<<<<<< HEAD
     # Set by `adopt`.
+=======
+    _file_kind: ClassVar[str] = "model"
+
+    # Set in `_adopt`.
+>>>>>>> main
     _fitted: Fitted
     net_: VAENet
     teacher_: Any
     teacher_sees_: str
     teacher_information_: float
+<<<<<<< HEAD
     average_teacher_: NDArray[np.float64]
+=======
+    average_teacher_: NDArray
+>>>>>>> main
     margin_: float
     history_: list[dict[str, float]]
     n_iter_: int
@@ -672,7 +681,9 @@ class TeacherGuidedVAE(
 
     def _adopt(self, fitted: Fitted) -> None:
         """Become the model that a fit found: here alone fitted attributes are set."""
-        adopt(self, fitted)
+        for name in ("feature_names_in_", "design_", "designed_margin_"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(fitted.attributes, _fitted=fitted)
 
     def transform(self, X: RowsLike) -> NDArray[np.float32]:
         """Encode rows: the posterior means, with nothing random.
@@ -931,13 +942,6 @@ class TeacherGuidedVAE(
     def device_(self) -> str:
         return str(self.net_.device)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        callbacks = that_can_be_pickled(state["callbacks"])
-        donor = without_ancestors(state["warm_start"])
-        return {**state, "callbacks": callbacks, "warm_start": donor}
-
-    __copy__ = shallow_copy
     __sklearn_clone__ = cloned
 
     def __sklearn_is_fitted__(self) -> bool:

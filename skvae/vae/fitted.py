@@ -1,18 +1,43 @@
-"""What a fit found: the record that an estimator adopts, lends and continues from."""
+"""What a fit found: the record that an estimator adopts, lends, continues from, and saves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from skvae._common.ambient import undisturbed
+from skvae.files.archive import from_bytes, to_bytes
+from skvae.files.values import Packer, Unpacker
 from skvae.information.design import Design
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import Standardization
+from skvae.training.epochs import packed_epochs, unpacked_epochs
 from skvae.training.net import VAENet
+from skvae.training.records import plain_records
+from skvae.training.saved_net import net_made_of, state_of_net, weigher
 
-__all__ = ["Fitted", "adopt"]
+__all__ = ["NOT_OF_NET", "Fitted", "fitted_of"]
+
+# Parameters that a net is not built by once it is trained, or that its architecture has.
+NOT_OF_NET = (
+    "callbacks",
+    "checkpoint",
+    "checkpoint_every",
+    "decoder",
+    "encoder",
+    "memory",
+    "random_state",
+    "teacher",
+    "warm_start",
+)
+# Fields that are made of others, or of few bytes, when a record is made again.
+MADE_AGAIN = ("net", "history", "units", "design", "fingerprint")
+# Those that a pickle has as they are: others than this record may know them too.
+OBJECTS = ("settings", "teacher", "teacher_fingerprint", "teacher_setting", "trained_on")
 
 
 @dataclass(frozen=True)
@@ -27,6 +52,8 @@ class Fitted:
     net, teacher, teacher_sees, teacher_information, average_teacher, margin, history, \
     fingerprint, teacher_fingerprint, image_shape, n_features_in, feature_names_in
         As fitted attributes; ``feature_names_in`` is None for rows without names.
+    settings : dict
+        Constructor parameters that the net was built by.
     trained_on : RowFingerprint
         Tells the rows that the weights were trained on, those held out not among them.
     units : Standardization
@@ -43,6 +70,7 @@ class Fitted:
     """
 
     net: VAENet
+    settings: dict[str, Any]
     teacher: Any
     teacher_sees: str
     teacher_information: float
@@ -66,28 +94,92 @@ class Fitted:
         """Number of epochs trained, those that the history has forgotten among them."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes of the estimator; some are there only where they mean something."""
+        found = {
+            "net_": self.net,
+            "teacher_": self.teacher,
+            "teacher_sees_": self.teacher_sees,
+            "teacher_information_": self.teacher_information,
+            "average_teacher_": self.average_teacher,
+            "margin_": self.margin,
+            "history_": self.history,
+            "n_iter_": self.n_iter,
+            "fingerprint_": self.fingerprint,
+            "teacher_fingerprint_": self.teacher_fingerprint,
+            "image_shape_": self.image_shape,
+            "n_features_in_": self.n_features_in,
+        }
+        if self.feature_names_in is not None:
+            found["feature_names_in_"] = self.feature_names_in
+        if self.design is not None:
+            found |= {"design_": self.design, "designed_margin_": self.design.margin}
+        return found
 
-def adopt(estimator: Any, fitted: Fitted) -> None:
-    """Set the fitted attributes of an estimator: those of a record, and no others."""
-    estimator._fitted = fitted
-    estimator.net_ = fitted.net
-    estimator.teacher_ = fitted.teacher
-    estimator.teacher_sees_ = fitted.teacher_sees
-    estimator.teacher_information_ = fitted.teacher_information
-    estimator.average_teacher_ = fitted.average_teacher
-    estimator.margin_ = fitted.margin
-    estimator.history_ = fitted.history
-    estimator.n_iter_ = fitted.n_iter
-    estimator.fingerprint_ = fitted.fingerprint
-    estimator.teacher_fingerprint_ = fitted.teacher_fingerprint
-    estimator.image_shape_ = fitted.image_shape
-    estimator.n_features_in_ = fitted.n_features_in
-    # Some attributes are there only where they mean something.
-    estimator.__dict__.pop("feature_names_in_", None)
-    if fitted.feature_names_in is not None:
-        estimator.feature_names_in_ = fitted.feature_names_in
-    estimator.__dict__.pop("design_", None)
-    estimator.__dict__.pop("designed_margin_", None)
-    if fitted.design is not None:
-        estimator.design_ = fitted.design
-        estimator.designed_margin_ = fitted.design.margin
+    def state(self, *, with_modules: bool) -> dict[str, Any]:
+        """Return what it is made of: plain values and arrays, and `OBJECTS`.
+
+        Modules of a user's own are kept as they are, or by their weights alone.
+        """
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        is_same = self.fingerprint is self.trained_on
+        is_shown = plain_records(self.net.history) == self.history
+        return {
+            **{name: value for name, value in own.items() if name not in MADE_AGAIN},
+            "net": state_of_net(self.net, with_modules=with_modules),
+            # Mostly that of the net, in other words.
+            "history": None if is_shown else packed_epochs(self.history, weigher(self.net)),
+            "units": [self.units.center, self.units.scale, self.units.constant],
+            "design": None if self.design is None else list(self.design),
+            "fingerprint": None if is_same else self.fingerprint.beside(self.trained_on),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self.state(with_modules=True)
+        objects = {name: state.pop(name) for name in OBJECTS}
+        net = state["net"] = dict(state["net"])
+        objects["modules"] = net.pop("modules")
+        objects["architecture"] = net.pop("architecture")
+        objects["epochs"] = net["history"].pop("rest")
+        packer = Packer([])
+        record = packer.pack(state, "Fitted")
+        return _unpickled, (to_bytes(record, packer.arrays), objects)
+
+
+def _unpickled(content: bytes, objects: dict[str, Any]) -> Fitted:
+    record, arrays = from_bytes(content)
+    state = Unpacker(arrays, []).unpack(record)
+    net = state["net"]
+    net["history"]["rest"] = objects.pop("epochs")
+    net |= {name: objects.pop(name) for name in ("modules", "architecture")}
+    return fitted_of({**state, **objects})
+
+
+@undisturbed()
+def fitted_of(state: Mapping[str, Any], device: str | None = None) -> Fitted:
+    """Make a record of what `Fitted.state` returned, with the net on a device."""
+    units = Standardization(*state["units"])
+    architecture = state["net"]["architecture"]
+    n_features = architecture["n_features"]
+    image_shape = architecture["image_shape"]
+    lengths = [len(each) for each in state["units"]]
+    if lengths != [n_features] * 3 or np.prod(image_shape or (n_features,)) != n_features:
+        raise ValueError("the units are of other columns than the net")
+    net = net_made_of(state["net"], state["settings"], units, state["seed"], device)
+    history, design, fingerprint = (
+        state[name] for name in ("history", "design", "fingerprint")
+    )
+    trained_on = state["trained_on"]
+    made = {
+        "net": net,
+        "history": plain_records(net.history)
+        if history is None
+        else unpacked_epochs(history, weigher(net)),
+        "units": units,
+        "design": None if design is None else Design(*design),
+        "fingerprint": trained_on
+        if fingerprint is None
+        else RowFingerprint.made_beside(trained_on, fingerprint),
+    }
+    return Fitted(**{**state, **made})

@@ -57,9 +57,7 @@ def without_ancestors(warm_start: Any) -> Any:
     donor = unfrozen(warm_start)
     if isinstance(donor, (bool, np.bool_)):
         return warm_start
-    # Not by `copy`, which would ask it for its own donor first.
-    alone = object.__new__(type(donor))
-    vars(alone).update({**vars(donor), "warm_start": False})
+    alone = copy.copy(donor).set_params(warm_start=False)
     return FrozenEstimator(alone) if isinstance(warm_start, FrozenEstimator) else alone
 
 

@@ -130,3 +130,13 @@ def test_wide_rows_in_pieces_have_the_fingerprint_of_the_whole():
     np.testing.assert_array_equal(union.sieve, whole.sieve)
     assert whole.tell(X) == (SAMPLED_ROWS, SAMPLED_ROWS)
     assert whole.tell(X + 1)[1] == 0
+
+
+@pytest.mark.parametrize("sizes", [(300, 320), (300, 2000), (2000, 2200), (10, 10)])
+def test_a_fingerprint_is_made_of_another_and_what_differs(table, sizes):
+    one, other = (RowFingerprint.of(table[:size]) for size in sizes)
+    for first, second in ((one, other), (other, one), (one, one)):
+        parts = first.beside(second)
+        again = RowFingerprint.made_beside(second, parts)
+        np.testing.assert_array_equal(again.keys, first.keys)
+        np.testing.assert_array_equal(again.sieve, first.sieve)

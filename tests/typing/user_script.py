@@ -64,6 +64,9 @@ def codes_of(X: ArrayLike) -> NDArray[np.float32]:
     )
     assert_type(vae.fit(X), TeacherGuidedVAE)
     assert_type(vae.partial_fit(X), TeacherGuidedVAE)
+    weights = [1.0] * np.shape(X)[0]
+    assert_type(vae.partial_fit(X, sample_weight=weights), TeacherGuidedVAE)
+    assert_type(vae.score(X, sample_weight=weights), float)
     codes = vae.transform(X)
     assert_type(codes, NDArray[np.float32])
     assert_type(vae.inverse_transform(codes), NDArray[np.float64])

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
+from skorch.callbacks import Callback
 
 from skvae import (
     ConstantCollapseCertificate,
@@ -23,6 +24,7 @@ from skvae import (
 from skvae.information import BoundaryStatistics, best_constant_student, teacher_information
 from skvae.model_selection import StackedGridSearchCV
 from skvae.teachers.fits import rows_to_teach
+from skvae.training import CertificateCallback
 
 # Five epochs are too few for some settings to be certified.
 pytestmark = [
@@ -297,3 +299,51 @@ def test_what_takes_no_weights_says_so(small_vae, clusters, weights):
         search.fit(clusters, sample_weight=weights)
     with pytest.raises(TypeError, match="sample_weight"):
         GaussianMixtureTeacher().fit(clusters, sample_weight=weights)
+
+
+# Callbacks and checkpoints
+
+
+class Stop(Callback):
+    """Note the parts of batches, and fail once in the epoch that is named."""
+
+    def __init__(self, epoch=None):
+        self.epoch = epoch
+        self.seen = set()
+
+    def on_grad_computed(self, net, batch=None, **kwargs):
+        self.seen.add(tuple(len(part) == len(batch[0]) for part in batch))
+
+    def on_epoch_begin(self, net, **kwargs):
+        if net.history[-1, "epoch"] == self.epoch:
+            self.epoch = None
+            raise RuntimeError("stopped")
+
+
+def test_callbacks_see_weighted_batches_and_change_nothing(small_vae, clusters, weights):
+    spy = Stop()
+    certifying = CertificateCallback(clusters, sample_weight=weights, every=5)
+    plain, told = (
+        small_vae(callbacks=callbacks).fit(clusters, sample_weight=weights)
+        for callbacks in (None, [spy, certifying])
+    )
+    np.testing.assert_array_equal(plain.transform(clusters), told.transform(clusters))
+    assert spy.seen == {(True, True, True)}
+    expected = ConstantCollapseCertificate(latent="sample").certify(
+        told, clusters, sample_weight=weights
+    )
+    assert certifying.reports_[5] == expected
+
+
+def test_a_checkpoint_is_of_its_weights(small_vae, clusters, weights, tmp_path):
+    whole = small_vae().fit(clusters, sample_weight=weights)
+    vae = small_vae(callbacks=[Stop(3)], checkpoint=tmp_path / "fit", checkpoint_every=1)
+    with pytest.raises(RuntimeError, match="stopped"):
+        vae.fit(clusters, sample_weight=weights)
+    vae.set_params(callbacks=None)
+    # Other rows that weigh nothing are other rows.
+    for others, what in ((weights**2, "sample_weight was"), (None, "X was")):
+        with pytest.raises(ValueError, match=what):
+            vae.fit(clusters, sample_weight=others)
+    vae.fit(clusters, sample_weight=weights)
+    assert_same_model(whole, vae, clusters)
