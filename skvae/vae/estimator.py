@@ -404,23 +404,15 @@ class TeacherGuidedVAE(
     __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
     __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
-<<<<<<< HEAD
-    # Set by `adopt`.
-=======
     _file_kind: ClassVar[str] = "model"
 
-    # Set in `_adopt`.
->>>>>>> main
+    # Set by `adopt`.
     _fitted: Fitted
     net_: VAENet
     teacher_: Any
     teacher_sees_: str
     teacher_information_: float
-<<<<<<< HEAD
     average_teacher_: NDArray[np.float64]
-=======
-    average_teacher_: NDArray
->>>>>>> main
     margin_: float
     history_: list[dict[str, float]]
     n_iter_: int
