@@ -8,7 +8,13 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from skvae.files.saved import STAMP, Saved, load_object, save_object
+from skvae.files.saved import (
+    Saved,
+    load_object,
+    made_of_plain,
+    plain_state,
+    save_object,
+)
 from skvae.files.values import Packer, Unpacker, holds, with_state
 from skvae.training.devices import resolve_device
 from skvae.vae.fitted import Fitted, fitted_of
@@ -160,8 +166,7 @@ class SavedModel(Saved):
 
 def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
-    state = model.__getstate__()
-    del state[STAMP]
+    state = plain_state(model.__getstate__())
     fitted = state.pop("_fitted", None)
     state = {**state, **_without_run(state)}
     given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
@@ -212,7 +217,7 @@ def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
         state["device"] = device
     elif state["device"] == "auto":
         device = "auto"
-    model = with_state(cls, state)
+    model = made_of_plain(cls, state)
     if found is not None:
         net = dict(found["net"])
         own = {name: settings[name] for name in net.pop("own")}
