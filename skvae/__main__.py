@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from tqdm import tqdm
-
 from skvae import datasets, protocol
+from skvae._common.progress import write_line
+from skvae._common.whole_files import write_whole
 from skvae.datasets.files import MAX_BYTES
 from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.displays.pyplot import pyplot
@@ -27,15 +27,11 @@ from skvae.exceptions import (
     DivergenceError,
     InterruptedFitWarning,
 )
-from skvae.protocol.results_folder import write_whole
 from skvae.protocol.tables import csv_table, markdown_table
-from skvae.protocol.teacher_panel import TeacherPanel
 from skvae.training.devices import resolve_device
 
 HELD, BROKEN, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 RUNS = "runs"
-# Seconds before a bar is drawn: what is done by then needs none.
-BAR_DELAY = 1.0
 RESULTS, LINES, CSV, MARKDOWN = "results.json", "results.jsonl", "results.csv", "results.md"
 MARGINS, COMPARISON = "margins.png", "arms.png"
 # What a person can do something about; anything else is a bug, and shows where it is.
@@ -235,6 +231,14 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("skvae-results"), help="folder for results and figures"
     )
     parser.add_argument("--jobs", type=_positive, default=1, help="processes to train in")
+    parser.add_argument(
+        "--verbose",
+        type=int,
+        choices=[0, 1, 2],
+        default=1,
+        help="what is told while it trains: nothing, a line that is rewritten with the time "
+        "left, or a line a run",
+    )
     return parser
 
 
@@ -281,20 +285,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     arms = list(protocol.ARMS)
     if options.baselines:
         arms += [*protocol.TEACHER_GUIDED, *options.baselines.split(",")]
-    total = len(arms) * options.seeds * len(TeacherPanel.of(options.teachers))
-
-    # Data that no teacher can be fitted to is refused before a bar is drawn.
-    with (
-        warnings.catch_warnings(),
-        tqdm(total=total, unit="run", desc="training", delay=BAR_DELAY) as bar,
-    ):
+    with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedResultWarning)
         warnings.showwarning = _show_warning
-
-        def resume(found: int) -> None:
-            # The time left is that of the runs still to be done.
-            bar.initial = bar.n = found
-
         return protocol.run(
             X,
             y,
@@ -307,13 +300,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             setting=setting,
             folder=options.out / RUNS,
             n_jobs=options.jobs,
-            on_progress=bar.update,
-            on_resume=resume,
+            verbose=options.verbose,
         )
 
 
 def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    tqdm.write(f"skvae: warning: {message}", file=sys.stderr)
+    write_line(f"skvae: warning: {message}", sys.stderr)
 
 
 def _table(runs: Sequence[dict[str, Any]]) -> str:

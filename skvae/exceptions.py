@@ -1,5 +1,7 @@
 """Errors and warnings that a user of skvae may want to catch."""
 
+from typing import Any
+
 __all__ = [
     "BrokenBoundError",
     "ConstantTeacherError",
@@ -11,6 +13,7 @@ __all__ = [
     "OtherVersionWarning",
     "SeenRowsWarning",
     "SlowPrecisionWarning",
+    "UncertifiedError",
     "UncertifiedWarning",
     "UnverifiedDataWarning",
     "WeakAlignmentWarning",
@@ -53,8 +56,27 @@ class OtherVersionWarning(UserWarning):
     """A file or a pickle comes from another major version of skvae."""
 
 
+class UncertifiedError(ValueError):
+    """No candidate of a search is certified, and nothing was refitted.
+
+    Parameters
+    ----------
+    message : str
+        With the best bound.
+    cv_results_ : dict of ndarray or None
+        What the search found: it is not lost with the error.
+    """
+
+    def __init__(self, message: str, cv_results_: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.cv_results_ = cv_results_
+
+
 class UncertifiedWarning(UserWarning):
-    """Alignment was asked for, and the margin on the training rows is not positive."""
+    """Alignment was asked for, and the margin on the training rows is not positive.
+
+    Or no candidate of a search is certified, see `skvae.model_selection.best_certified`.
+    """
 
 
 class WeakAlignmentWarning(UserWarning):

@@ -39,6 +39,7 @@ SCORER = "tests/certificate/test_scorer.py"
 CLAIMS = "tests/certificate/test_claims.py"
 PROBES = "tests/certificate/test_probes.py"
 BOUND = "tests/information/test_bound.py"
+WEIGHTS = "tests/information/test_weights.py"
 BOUNDARY = "tests/information/test_boundary.py"
 NET = "tests/training/test_net.py"
 ESTIMATOR = "tests/vae/test_estimator.py"
@@ -87,15 +88,15 @@ MUTATIONS = [
     one(
         "KL of the alignment cost with the student first",
         "information/boundary.py",
-        "return max(float(np.mean(_expectation(T, _log(T) - log_q))), 0.0)",
-        "return max(float(np.mean(_expectation(np.exp(log_q), log_q - _log(T)))), 0.0)",
+        "return max(float(_mean(_expectation(T, _log(T) - log_q), weights)), 0.0)",
+        "return max(float(_mean(_expectation(np.exp(log_q), log_q - _log(T)), weights)), 0.0)",
         BOUNDARY,
     ),
     one(
         "KL of the summed statistics with the student first",
         "information/statistics.py",
-        'np.einsum("ij,ij->i", T, teacher.logarithm - log_q).sum(),',
-        'np.einsum("ij,ij->i", np.exp(log_q), log_q - teacher.logarithm).sum(),',
+        'np.einsum("ij,ij->i", T, teacher.logarithm - log_q)',
+        'np.einsum("ij,ij->i", np.exp(log_q), log_q - teacher.logarithm)',
         "tests/information/test_statistics.py",
     ),
     # One sample for the average, the information and the cost.
@@ -118,9 +119,9 @@ MUTATIONS = [
     ),
     one(
         "margin of a fit: witness and teacher of different rows",
-        "vae/course.py",
-        "block_rows = rows[block] if chosen is None else rows[chosen[block]]",
-        "block_rows = rows[block]",
+        "vae/outcome.py",
+        "self.rows[block if self.chosen is None else self.chosen[block]]",
+        "self.rows[block]",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
@@ -180,7 +181,7 @@ MUTATIONS = [
     ),
     one(
         "margin above the rate that is let pass",
-        "certificate/scorer.py",
+        "certificate/readings.py",
         "if excess > BREACH * error + 1e-6:",
         "if excess > 1e6:",
         SCORER + "::test_margin_above_the_rate_is_an_internal_error",
@@ -273,8 +274,8 @@ MUTATIONS = [
     one(
         "reference of a probe from the rows that are scored",
         "certificate/probes.py",
-        "np.concatenate(scores), T[blocks[0]].mean(axis=0)",
-        "np.concatenate(scores), T.mean(axis=0)",
+        "reference = np.average(T[first], axis=0, weights=of_first)",
+        "reference = T.mean(axis=0)",
         PROBES,
     ),
     one(
@@ -283,6 +284,42 @@ MUTATIONS = [
         "without_zeros(net.module__average_teacher),",
         "without_zeros(dataset_valid.targets.numpy().mean(axis=0)),",
         CLAIMS + "::test_bound_of_an_epoch_is_that_of_the_held_out_rows",
+    ),
+    # Weights.
+    one(
+        "claim against weighted rows that no weight enters",
+        "information/betting.py",
+        "(m if weights is None else m * weights)",
+        "m",
+        WEIGHTS,
+    ),
+    one(
+        "largest weight at hand for that of the population",
+        "information/bound.py",
+        "return float(max_weight)",
+        "return float(weights.max())",
+        WEIGHTS,
+    ),
+    one(
+        "average teacher that no weight enters",
+        "information/statistics.py",
+        "float(weights @ negative_entropies), weights @ T, products",
+        "float(weights @ negative_entropies), T.sum(axis=0), products",
+        WEIGHTS,
+    ),
+    one(
+        "batch divided by the sum of its weights",
+        "training/criterion.py",
+        "return of_rows * weights.view(",
+        "return of_rows / weights.mean() * weights.view(",
+        "tests/training/test_weights.py",
+    ),
+    one(
+        "rows that weigh nothing in a certificate",
+        "certificate/subjects.py",
+        "if len(kept) < len(weights):",
+        "if len(kept) < 0:",
+        "tests/certificate/test_weights.py",
     ),
     # tau.
     one(
@@ -391,7 +428,7 @@ MUTATIONS = [
     # What was seen in a fit.
     one(
         "held-out rows trained on",
-        "vae/course.py",
+        "vae/held_out.py",
         "return np.setdiff1d(order, held_out), held_out, is_fresh",
         "return np.sort(order), held_out, is_fresh",
         NET + "::test_early_stopping_holds_out_shuffled_rows",
@@ -399,14 +436,14 @@ MUTATIONS = [
     one(
         "held-out rows taught",
         "vae/course.py",
-        'taught = _rows_for_teacher(settings["max_teacher_rows"], len(rows), chosen, seed)',
-        'taught = _rows_for_teacher(settings["max_teacher_rows"], len(rows), None, seed)',
+        "taught = rows_to_teach(n_most, len(rows), chosen, seed, by)",
+        "taught = rows_to_teach(n_most, len(rows), None, seed, by)",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
         "held-out rows standardised by",
         "vae/course.py",
-        "units = Standardization.of(rows, chosen)",
+        "units = Standardization.of(rows, chosen, weights_of(weights, chosen))",
         "units = Standardization.of(rows)",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),

@@ -8,11 +8,19 @@ from functools import partial
 
 import torch
 from sklearn.linear_model import LogisticRegression
+from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, TemperedTeacher
 
 __all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "rows_for"]
+
+
+class Clipping(GradientNormClipping):
+    """A callback that is printed alike in every process, as names of tests have to be."""
+
+    def __repr__(self):
+        return f"Clipping({self.gradient_clip_value})"
 
 
 def linear_encoder(shape, latent_dim):
@@ -48,6 +56,9 @@ SETTINGS = {
     "poisson": {"likelihood": "poisson"},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
+    "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
+    "lr schedule": {"lr_schedule": "one-cycle"},
+    "clipping": {"max_grad_norm": 0.5, "lr_schedule": "cosine"},
 }
 
 
@@ -96,6 +107,13 @@ ESTIMATORS = [
     ),
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
+    _briefly(
+        optimizer=torch.optim.RMSprop,
+        lr_schedule="cosine",
+        max_grad_norm=1.0,
+        # One without a state: `fit` uses the callbacks that it is given.
+        callbacks=[Clipping(10.0)],
+    ),
     GaussianMixtureTeacher(),
     TemperedTeacher(GaussianMixtureTeacher(n_components=3, random_state=0)),
     TemperedTeacher(LogisticRegression()),

@@ -58,6 +58,21 @@ def test_no_step_of_an_epoch_waits_for_the_device(
     assert np.isfinite(totals.tolist()).all()
 
 
+@pytest.mark.parametrize("on_device", [True, False])
+def test_weighted_rows_are_trained_on(small_vae, clusters, on_device):
+    weights = np.random.default_rng(0).exponential(size=180)
+    setting = {"mmd_weight": 1.0, "tc_weight": 1.0, "early_stopping": True}
+    here, there = (
+        small_vae(device=device, data_on_device=on_device, **setting).fit(
+            clusters, sample_weight=weights
+        )
+        for device in ("cpu", "cuda")
+    )
+    # What no noise has a part in.
+    assert there.teacher_information_ == pytest.approx(here.teacher_information_, rel=1e-6)
+    assert np.isfinite([record["valid_loss"] for record in there.history_]).all()
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_batches_from_the_host_are_those_of_the_device(clusters, monkeypatch, large):
     resident = source_of(clusters, True).batches(16, "cuda")

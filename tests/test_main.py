@@ -32,8 +32,7 @@ def run(*arguments):
     return command_line.main([str(argument) for argument in arguments])
 
 
-def test_table_figure_and_file(table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command_line, "BAR_DELAY", 0.0)
+def test_table_figure_and_file(table, tmp_path, capsys):
     out = tmp_path / "new" / "results"
     status = run(
         "--data", table, "--epochs", 100, "--seeds", 2, "--device", "cpu", "--out", out
@@ -339,6 +338,15 @@ def test_module_runs_and_helps():
     )
     for option in (
         *("--data", "--max-bytes", "--seeds", "--epochs", "--device", "--out", "--jobs"),
-        *("--baselines", "--teachers", "--architecture", "--set"),
+        *("--baselines", "--teachers", "--architecture", "--set", "--verbose"),
     ):
         assert option in done.stdout
+
+
+@pytest.mark.parametrize("verbose", [0, 2])
+def test_how_much_is_told_can_be_said(table, tmp_path, capsys, verbose):
+    options = ("--seeds", 1, "--epochs", 1, "--device", "cpu", "--out", tmp_path)
+    run("--data", table, *options, "--verbose", verbose)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert ("Protocol, run 3 of 3: " in printed.out) == (verbose == 2)

@@ -2,11 +2,13 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,11 +56,12 @@ def test_every_public_method_documents_its_parameters(method):
             assert f"{parameter} : " in documentation
 
 
-def test_examples_of_the_readme_run():
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.rst"])
+def test_examples_of_a_page_run(page):
     import doctest
 
     found = doctest.testfile(
-        str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS
+        str(ROOT / page), module_relative=False, optionflags=doctest.ELLIPSIS
     )
     assert found.attempted > 0
     assert found.failed == 0
@@ -111,3 +114,100 @@ def test_the_face_of_each_wing_names_its_modules():
         # A wing of a file for each thing that it gives out needs no list.
         if face.parent.name not in ("displays", "model_selection", "objective"):
             assert [name for name in sorted(modules) if f"`{name}`" not in text] == []
+
+
+def callables_of(owner, name):
+    """Yield the functions that a public name stands for: itself, or what its class defines."""
+    public = getattr(owner, name)
+    if inspect.isfunction(public):
+        yield name, public
+    if inspect.isclass(public):
+        for method, of_class in vars(public).items():
+            function = getattr(of_class, "__func__", getattr(of_class, "fget", of_class))
+            spoken = not method.startswith("_") or method in ("__init__", "__call__")
+            if spoken and inspect.isfunction(function):
+                yield f"{name}.{method}", function
+
+
+def test_type_checkers_are_told_the_types_of_all_that_is_public():
+    untyped = []
+    for path, names in given_out().items():
+        # The methods of the net are those of skorch, which has no types.
+        for name in names - {"VAENet"}:
+            for what, function in callables_of(importlib.import_module(path), name):
+                told = {*function.__annotations__, "self", "cls"}
+                wanted = {*inspect.signature(function).parameters, "return"}
+                untyped += [f"{path}.{what}: {each}" for each in sorted(wanted - told)]
+    assert untyped == []
+    assert (Path(skvae.__file__).parent / "py.typed").is_file()
+
+
+USER_SCRIPT = ROOT / "tests" / "typing" / "user_script.py"
+# As it is for a user, who has skvae installed: his own files are checked, by its types.
+MYPY = """
+[mypy]
+strict = true
+[mypy-skvae.*]
+follow_imports = silent
+[mypy-sklearn.*]
+ignore_missing_imports = true
+"""
+
+
+def test_a_script_of_a_user_passes_strict_type_checks(tmp_path, pytestconfig):
+    pytest.importorskip("mypy")
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    # What mypy finds of torch is kept from run to run: that takes most of the time.
+    kept = getattr(pytestconfig, "cache", None)
+    cache = kept.mkdir("mypy") if kept else tmp_path
+    options = ["--config-file", tmp_path / "mypy.ini", "--cache-dir", cache]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, USER_SCRIPT],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )
+    assert done.stdout.startswith("Success: no issues found"), done.stdout + done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
+def test_the_script_of_a_user_runs(capsys):
+    runpy.run_path(str(USER_SCRIPT), run_name="__main__")
+    assert "Constant-collapse certificate" in capsys.readouterr().out
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_oldest_versions_that_are_tried_are_those_that_are_declared():
+    extras = PROJECT["project"]["optional-dependencies"]
+    # What works on the tree itself is used as it is in constraints.txt.
+    wanted = [need for extra in extras.keys() - {"docs", "dev"} for need in extras[extra]]
+    needs = PROJECT["project"]["dependencies"] + wanted
+    declared = dict(need.split(">=") for need in needs if not need.startswith("skvae["))
+    text = (ROOT / ".ci" / "constraints-lowest.txt").read_text(encoding="utf-8")
+    tried = dict(re.findall(r"^([\w-]+)==(\S+)$", text, flags=re.MULTILINE))
+    # Of torch an older one is built with what a GPU takes, several gigabytes.
+    assert tried.keys() == declared.keys()
+    assert {**tried, "torch": declared["torch"]} == declared
+
+
+def test_readme_links_to_files_that_are_there_and_the_page_of_an_index_to_none():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).is_file()] == []
+    hook = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    for each in hook["substitutions"]:
+        text, found = re.subn(each["pattern"], each["replacement"], text)
+        assert found
+    assert "](" not in text
+
+
+def test_citation_is_of_this_version_and_names_the_paper():
+    text = (ROOT / "docs" / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", text, flags=re.MULTILINE) == [skvae.__version__]
+    assert re.findall(r"^license: (.*)$", text, flags=re.MULTILINE) == [
+        PROJECT["project"]["license"]
+    ]
+    assert "value: arXiv:2605.05813" in text

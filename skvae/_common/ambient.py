@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +15,12 @@ import sklearn
 
 from skvae._common.threads import surely, threads_of_caller
 
-__all__ = ["denormals_are_zero", "undisturbed"]
+__all__ = [
+    "denormals_are_zero",
+    "termination_is_interrupt",
+    "unchanged_on_error",
+    "undisturbed",
+]
 
 ACCELERATORS = ("cuda", "mps")
 # Below the least normal float64.
@@ -52,6 +60,60 @@ def undisturbed() -> Iterator[None]:
     except BaseException:
         surely(*restore)
         raise
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Fit an estimator `undisturbed`; where that raises, leave it as it was."""
+    before = vars(estimator).copy()
+
+    def restore() -> None:
+        vars(estimator).update(before)
+        for name in vars(estimator).keys() - before.keys():
+            delattr(estimator, name)
+
+    try:
+        with (
+            termination_is_interrupt(),
+            undisturbed(),
+            sklearn.config_context(array_api_dispatch=False),
+        ):
+            yield
+    except BaseException:
+        surely(restore)
+        raise
+
+
+@contextmanager
+def termination_is_interrupt() -> Iterator[None]:
+    """Take SIGTERM, by which schedulers end a program, as Ctrl-C is taken.
+
+    In the main thread of the main process, where nobody else has a use for it: a worker
+    that its pool ends has to end.
+
+    Examples
+    --------
+    >>> import os, signal
+    >>> from skvae._common.ambient import termination_is_interrupt
+    >>> with termination_is_interrupt():
+    ...     try:
+    ...         os.kill(os.getpid(), signal.SIGTERM)
+    ...     except KeyboardInterrupt:
+    ...         print("interrupted")
+    interrupted
+    """
+    is_main = (
+        threading.current_thread() is threading.main_thread()
+        and multiprocessing.current_process().name == "MainProcess"
+    )
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        yield
+    finally:
+        surely(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def denormals_are_zero() -> bool:

@@ -1,15 +1,30 @@
-"""Parameters of estimators: what is frozen in one, and whether two mean the same."""
+"""Parameters of estimators: their checks, what is frozen in one, whether two mean the same."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from joblib import Memory
+from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import metaestimators
 from sklearn.utils._param_validation import Interval
 
-__all__ = ["NumberInterval", "same_settings", "unfrozen"]
+__all__ = ["NumberInterval", "available_if", "fit_context", "same_settings", "unfrozen"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
+    """Return scikit-learn's decorator of a `fit`, which to a type checker changes nothing."""
+    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]:
+    """Return scikit-learn's decorator of a method that is not always there, in the same way."""
+    return metaestimators.available_if(check)
 
 
 class NumberInterval(Interval):

@@ -45,7 +45,8 @@ class _Process:
     """Who is held to one thread, and what each BLAS had before: it has one for all callers."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # One that its holder may take again: a Ctrl-C may hit the end of a `with`.
+        self.lock = threading.RLock()
         self.stays: dict[object, int] = {}
         self.blas_before: Limits | None = None
         self.is_forked = False
@@ -217,7 +218,7 @@ def _after_fork() -> None:
     """Begin anew in a child: other threads are gone, and the lock may be one of theirs."""
     own = threading.get_ident()
     process = _process
-    process.lock = threading.Lock()
+    process.lock = threading.RLock()
     process.is_forked = True
     for stay, thread in list(process.stays.items()):
         if thread != own:

@@ -76,11 +76,15 @@ class Evidence:
             and hasattr(subject.model, "inverse_transform")
         )
         self.margin_reconstruction: float | None = None
-        self.notes: list[str] = []
+        self.notes = subject.notes
         to_reconstruct = RowSample(subject.random_state, RECONSTRUCTED_ROWS)
         last_rows: Any = None
         self.other_view = BoundaryStatistics()
-        self._kl = self._row_kl_squares = self._code = self._code_squares = 0.0
+        self._kl: Any = 0.0
+        self._code: Any = 0.0
+        self._code_squares: Any = 0.0
+        # With squared weights: of the rate of a row, its square, and one.
+        self._kl_again = self._kl_squares = self._weight_again = 0.0
         self._code_origin: NDArray | None = None
         self._n_components: int | None = None
         self._block: Any = None
@@ -91,7 +95,9 @@ class Evidence:
                     self._block = X
                     T, codes = self._add(number, X, X_teacher, read, latents, whole)
                 if has_reconstruction:
-                    to_reconstruct.update(T, np.asarray(codes.transformed))
+                    weights = self._weights_of(T)
+                    beside = () if weights is None else (weights,)
+                    to_reconstruct.update(T, np.asarray(codes.transformed), *beside)
                     last_rows = X
         if self.n_samples == 0:
             raise ValueError("There are no rows to certify: got an empty stream.")
@@ -107,8 +113,8 @@ class Evidence:
     def rate_standard_error(self) -> float:
         """Standard error of the rate."""
         mean = float(np.sum(self._kl)) / self.n_samples
-        variance = max(float(self._row_kl_squares) / self.n_samples - mean**2, 0.0)
-        return (variance / self.n_samples) ** 0.5
+        spread = self._kl_squares - mean * (2 * self._kl_again - mean * self._weight_again)
+        return max(spread, 0.0) ** 0.5 / self.n_samples
 
     @property
     def kl_per_dimension(self) -> tuple[float, ...] | None:
@@ -191,10 +197,14 @@ class Evidence:
             self._add_codes(number, codes, latents)
         if not whole:
             return T, codes
+        weights = self._weights_of(T)
         if subject.has_rate:
             kl = check_codes(codes.kl, len(T), "posterior_kl(X)")
-            self._kl = self._kl + kl.sum(axis=0)
-            self._row_kl_squares += float(np.square(kl.sum(axis=1)).sum())
+            self._kl = self._kl + _sum(kl, weights)
+            squares = np.ones(len(T)) if weights is None else np.square(weights)
+            self._kl_again += float(squares @ kl.sum(axis=1))
+            self._kl_squares += float(squares @ np.square(kl.sum(axis=1)))
+            self._weight_again += float(squares.sum())
         self._of_model.add(X)
         if self._of_teacher is not self._of_model:
             self._of_teacher.add(X_teacher)
@@ -202,8 +212,13 @@ class Evidence:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
             if readable and _same_columns(X, X_teacher):
-                self.other_view.update(subject.teach(X), codes.log_witness_mean)
+                self.other_view.update(subject.teach(X), codes.log_witness_mean, weights)
         return T, codes
+
+    def _weights_of(self, T: NDArray) -> NDArray | None:
+        """Weights of the rows of the last block, which T is of."""
+        weights = self.subject.weights
+        return None if weights is None else weights[self.n_samples - len(T) : self.n_samples]
 
     def _count_distinct(self, X: Any) -> None:
         if self._distinct is None:
@@ -218,7 +233,7 @@ class Evidence:
             self._hashes.append(hashes)
 
     def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
-        teacher = TeacherBlock.of(T)
+        teacher = TeacherBlock.of(T, self._weights_of(T))
         normalised = getattr(codes, "is_normalised", False)
         for latent in latents:
             at_mean = latent == "mean"
@@ -231,15 +246,16 @@ class Evidence:
     def _add_codes(self, number: int, codes: Any, latents: tuple[str, ...]) -> None:
         n_rows = _num_samples(self._block)
         mean = check_codes(codes.mean, n_rows, "Codes")
+        weights = self._weights_of(mean)
         if self.subject.has_posterior:
             log_variance = check_codes(codes.log_variance, n_rows, "Log variances of codes")
-            self.posterior.update(mean, log_variance)
+            self.posterior.update(mean, log_variance, weights)
         if self._code_origin is None:
             self._code_origin = mean[0]
         with np.errstate(over="ignore"):
             from_origin = mean - self._code_origin
-            self._code = self._code + from_origin.sum(axis=0)
-            self._code_squares = self._code_squares + np.square(from_origin).sum(axis=0)
+            self._code = self._code + _sum(from_origin, weights)
+            self._code_squares = self._code_squares + _sum(np.square(from_origin), weights)
         if not np.isfinite(self._code_squares).all():
             raise ValueError(
                 f"The codes are too far apart, up to {np.abs(mean).max():.3g}: their variance "
@@ -257,7 +273,7 @@ class Evidence:
 
     def _reconstruct(self, sample: RowSample, rows: Any) -> float | None:
         """Return ``I_T`` less the mean divergence of the teacher on the reconstructions."""
-        T, codes = sample.arrays
+        T, codes, *weights = sample.arrays
         model = self.subject.model
         try:
             decoded = model.inverse_transform(codes)
@@ -274,7 +290,11 @@ class Evidence:
         if (of_decoded == 0).any():
             self.notes.append("No reconstruction margin: the teacher rules components out.")
             return None
-        return BoundaryStatistics().update(T, np.log(of_decoded)).margin
+        return BoundaryStatistics().update(T, np.log(of_decoded), *weights).margin
+
+
+def _sum(values: NDArray, weights: NDArray | None) -> NDArray:
+    return values.sum(axis=0) if weights is None else weights @ values
 
 
 def _read_ahead(

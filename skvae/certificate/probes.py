@@ -7,12 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, _fit_context, clone
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    has_fit_parameter,
+)
 
-from skvae._common.parameters import NumberInterval
+from skvae._common.parameters import NumberInterval, fit_context
 from skvae.information.boundary import check_teacher
 from skvae.rows.tables import check_rows
+from skvae.rows.weights import relative_weights
 
 __all__ = ["SoftmaxProbe", "probe_in_turn"]
 
@@ -62,12 +67,14 @@ class SoftmaxProbe(BaseEstimator):
         "max_iter": [NumberInterval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, penalty=1e-3, max_iter=200):
+    def __init__(self, penalty: float = 1e-3, max_iter: int = 200) -> None:
         self.penalty = penalty
         self.max_iter = max_iter
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, codes: ArrayLike, T: ArrayLike) -> SoftmaxProbe:
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, codes: ArrayLike, T: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> SoftmaxProbe:
         """Fit the probe.
 
         Parameters
@@ -76,6 +83,9 @@ class SoftmaxProbe(BaseEstimator):
             Latent codes.
         T : array-like of shape (n_samples, n_components)
             Teacher distributions of the same rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in all averages, at least 0 and not all 0; None weighs all
+            alike.
 
         Returns
         -------
@@ -88,8 +98,11 @@ class SoftmaxProbe(BaseEstimator):
         rows = check_rows(self, codes, dtype=np.float64)
         T = check_teacher(T)
         check_consistent_length(rows, T)
-        self.center_ = rows.mean(axis=0)
-        deviation = rows.std(axis=0)
+        relative = relative_weights(sample_weight, len(T))
+        self.center_, deviation = rows.mean(axis=0), rows.std(axis=0)
+        if relative is not None:
+            self.center_ = relative @ rows / len(T)
+            deviation = np.sqrt(relative @ np.square(rows - self.center_) / len(T))
         self.scale_ = np.where(deviation > 0, deviation, 1.0)
         standardised = (rows - self.center_) / self.scale_
         shape = (rows.shape[1] + 1, T.shape[1])
@@ -98,7 +111,9 @@ class SoftmaxProbe(BaseEstimator):
             weights, bias = _split(flat.reshape(shape))
             log_q = _log_softmax(standardised @ weights + bias)
             residual = (np.exp(log_q) - T) / len(T)
-            value = -np.mean(np.einsum("ij,ij->i", T, log_q))
+            if relative is not None:
+                residual *= relative[:, np.newaxis]
+            value = -np.average(np.einsum("ij,ij->i", T, log_q), weights=relative)
             value += 0.5 * self.penalty * np.sum(weights**2)
             gradient = np.vstack(
                 [standardised.T @ residual + self.penalty * weights, residual.sum(axis=0)]
@@ -106,7 +121,7 @@ class SoftmaxProbe(BaseEstimator):
             return float(value), gradient.ravel()
 
         start = np.zeros(shape)
-        start[-1] = np.log(np.maximum(T.mean(axis=0), 1e-12))
+        start[-1] = np.log(np.maximum(np.average(T, axis=0, weights=relative), 1e-12))
         solution = minimize(
             objective,
             start.ravel(),
@@ -142,6 +157,7 @@ def probe_in_turn(
     random_state: int,
     n_blocks: int = 5,
     groups: ArrayLike | None = None,
+    sample_weight: NDArray | None = None,
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Score rows by probes that were fitted to other rows, drawn earlier.
 
@@ -165,6 +181,8 @@ def probe_in_turn(
     groups : array-like of shape (n_samples,) or None, default=None
         Rows with the same entry, copies of each other, stay in one block where blocks can be
         made so: a probe that has seen a copy of a row has seen the row.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the rows, positive, for a probe whose `fit` takes them.
 
     Returns
     -------
@@ -173,7 +191,7 @@ def probe_in_turn(
     log_q : ndarray of shape (n_scored, n_components)
         Their scores.
     reference : ndarray of shape (n_components,)
-        Average teacher of the first block, which nothing is scored in.
+        Average teacher of the first block, which nothing is scored in; by weights, if any.
     """
     if len(codes) < 2 * n_blocks:
         raise ValueError(
@@ -188,11 +206,16 @@ def probe_in_turn(
         if min(map(len, together)) >= 2:
             blocks = together
     scores = []
+    by_weight = sample_weight if has_fit_parameter(probe, "sample_weight") else None
     for number in range(1, n_blocks):
         before = np.concatenate(blocks[:number])
-        fitted = clone(probe).fit(codes[before], T[before])
+        weights = {} if by_weight is None else {"sample_weight": by_weight[before]}
+        fitted = clone(probe).fit(codes[before], T[before], **weights)
         scores.append(fitted.predict_log_proba(codes[blocks[number]]))
-    return np.concatenate(blocks[1:]), np.concatenate(scores), T[blocks[0]].mean(axis=0)
+    first = blocks[0]
+    of_first = None if sample_weight is None else sample_weight[first]
+    reference = np.average(T[first], axis=0, weights=of_first)
+    return np.concatenate(blocks[1:]), np.concatenate(scores), reference
 
 
 def _together(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,17 @@ from numpy.typing import NDArray
 from skvae.certificate.evidence import Evidence
 from skvae.certificate.probes import probe_in_turn
 from skvae.certificate.subjects import Subject
+from skvae.exceptions import BrokenBoundError
 from skvae.information import BoundaryStatistics, MarginBound
 from skvae.information.bound import bound_of_checked
 from skvae.information.boundary import check_student, require_information, without_zeros
 
-__all__ = ["Reading", "read"]
+__all__ = ["Reading", "check_chain", "read"]
+
+# Standard errors by which a margin may exceed the rate before it is a bug, and the rows
+# from which on a standard error can be relied on for that.
+BREACH = 6.0
+CHAIN_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,18 @@ class Reading:
         The sample quantities of each draw.
     reference : ndarray of shape (n_components,)
         A distribution without zeros, fixed before the rows were seen.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows, as they came.
+    max_weight : float or None
+        What no weight exceeds, as it was known beforehand.
     """
 
     T: NDArray[np.float64]
     log_q: list[NDArray[np.float64]]
     statistics: list[BoundaryStatistics]
     reference: NDArray[np.float64]
+    sample_weight: NDArray[np.float64] | None
+    max_weight: float | None
 
     @property
     def n_samples(self) -> int:
@@ -64,9 +75,12 @@ class Reading:
         """Standard error of a margin, as if the draws of a row were one."""
         return max(draw.margin_standard_error for draw in self.statistics)
 
-    def bound(self, confidence: float, method: Literal["e-value", "normal"]) -> MarginBound:
+    def bound(self, confidence: float, method: str) -> MarginBound:
         """Lower confidence bound on the margin of the population."""
-        return bound_of_checked(self.T, self.log_q, self.reference, confidence, method)
+        weights = (self.sample_weight, self.max_weight)
+        return bound_of_checked(
+            self.T, self.log_q, self.reference, confidence, method, *weights
+        )
 
 
 def read(subject: Subject, latent: str, evidence: Evidence) -> Reading:
@@ -78,17 +92,44 @@ def read(subject: Subject, latent: str, evidence: Evidence) -> Reading:
         reference = getattr(subject.model, "average_teacher_", uniform)
         log_q = [draw.rows() for draw in evidence.log_q[latent]]
         statistics = evidence.statistics[latent]
+        sample_weight = subject.sample_weight
     else:
+        relative = subject.weights
         probed = [
             probe_in_turn(
-                subject.probe, codes.rows(), T, subject.random_state, groups=evidence.groups
+                subject.probe,
+                codes.rows(),
+                T,
+                subject.random_state,
+                groups=evidence.groups,
+                sample_weight=relative,
             )
             for codes in evidence.codes[latent]
         ]
         rows, _, reference = probed[0]
         T = T[rows]
         log_q = [check_student(scores, T.shape) for _, scores, _ in probed]
-        statistics = [BoundaryStatistics().update(T, scores) for scores in log_q]
+        scored = None if relative is None else relative[rows]
+        statistics = [BoundaryStatistics().update(T, scores, scored) for scores in log_q]
+        sample_weight = subject.sample_weight
+        sample_weight = None if sample_weight is None else sample_weight[rows]
     information = statistics[0].teacher_information
     require_information(information, *T.shape)
-    return Reading(T, log_q, statistics, without_zeros(reference))
+    weights = (sample_weight, subject.max_weight)
+    return Reading(T, log_q, statistics, without_zeros(reference), *weights)
+
+
+def check_chain(at_sample: Reading, evidence: Evidence) -> None:
+    """Refuse a margin at the sample that exceeds the rate by more than their errors."""
+    if at_sample.n_samples < CHAIN_ROWS:
+        return
+    rate = evidence.rate or 0.0
+    excess = at_sample.margin - rate
+    error = at_sample.margin_standard_error + evidence.rate_standard_error
+    if excess > BREACH * error + 1e-6:
+        raise BrokenBoundError(
+            f"The margin at the sample, {at_sample.margin:.4g} nats, exceeds the rate, "
+            f"{rate:.4g}, by more than {BREACH:g} standard errors. That cannot be: the witness "
+            "sees more than the code, or posterior_kl is not that of the posterior that "
+            "witness_log_proba draws from. Please report it."
+        )

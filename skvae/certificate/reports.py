@@ -97,7 +97,8 @@ class CertificateReport(Saved):
     probe : CertificateReport or None
         The certificate by probe, where it was asked for beside the model's own.
     notes : tuple of str
-        Why a quantity is missing.
+        Why a quantity is missing, and, where rows had weights, what population the bounds are
+        then for; all averages over rows are weighted.
 
     References
     ----------

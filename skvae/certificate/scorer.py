@@ -31,13 +31,12 @@ from skvae._common.parameters import NumberInterval
 from skvae._common.threads import is_small_table, n_threads, one_thread_if, side_by_side
 from skvae.certificate.evidence import Evidence
 from skvae.certificate.probes import SoftmaxProbe
-from skvae.certificate.readings import Reading, read
+from skvae.certificate.readings import check_chain, read
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.subjects import Subject
-from skvae.exceptions import BrokenBoundError
 from skvae.information import SequentialMargin
 from skvae.information.betting import check_share
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 
 __all__ = ["ConstantCollapseCertificate"]
 
@@ -45,10 +44,6 @@ __all__ = ["ConstantCollapseCertificate"]
 INFORMATIVE_RATE = 0.01
 # Confidence of the bounds in a report where none was asked for.
 REPORT_CONFIDENCE = 0.95
-# Standard errors by which a margin may exceed the rate before it is a bug, and the rows
-# from which on a standard error can be relied on for that.
-BREACH = 6.0
-CHAIN_ROWS = 30
 
 
 class ConstantCollapseCertificate(BaseEstimator):
@@ -76,6 +71,10 @@ class ConstantCollapseCertificate(BaseEstimator):
     method : {"e-value", "normal"}, default="e-value"
         Of the bound: valid at every number of rows, or approximate; see
         `skvae.information.margin_lower_bound`.
+    max_weight : float or None, default=None
+        A number that no weight of a row exceeds, known before the rows were drawn: with it the
+        bound of weighted rows is one for the population, reweighted; without it, for the rows'
+        weights as they are, see `skvae.information.margin_lower_bound`. A probe needs it.
     n_draws : int, default=4
         Draws of the code that are averaged at the sample read. Rows remain the unit of
         the bound.
@@ -123,6 +122,7 @@ class ConstantCollapseCertificate(BaseEstimator):
         "latent": [StrOptions({"mean", "sample"})],
         "confidence": [NumberInterval(Real, 0, 1, closed="neither"), None],
         "method": [StrOptions({"e-value", "normal"})],
+        "max_weight": [NumberInterval(Real, 0, None, closed="neither"), None],
         "n_draws": [NumberInterval(Integral, 1, None, closed="left")],
         "teacher": [HasMethods(["predict_proba"]), list, tuple, None],
         "witness": [HasMethods(["fit", "predict_log_proba"]), None],
@@ -132,21 +132,23 @@ class ConstantCollapseCertificate(BaseEstimator):
 
     def __init__(
         self,
-        tau=0.0,
-        latent="mean",
+        tau: float = 0.0,
+        latent: str = "mean",
         *,
-        confidence=None,
-        method="e-value",
-        n_draws=4,
-        teacher=None,
-        witness=None,
-        probe=False,
-        random_state=0,
-    ):
+        confidence: float | None = None,
+        method: str = "e-value",
+        max_weight: float | None = None,
+        n_draws: int = 4,
+        teacher: Any = None,
+        witness: Any = None,
+        probe: bool = False,
+        random_state: int = 0,
+    ) -> None:
         self.tau = tau
         self.latent = latent
         self.confidence = confidence
         self.method = method
+        self.max_weight = max_weight
         self.n_draws = n_draws
         self.teacher = teacher
         self.witness = witness
@@ -160,14 +162,17 @@ class ConstantCollapseCertificate(BaseEstimator):
     # The estimator that is scored is no metadata to be routed.
     __metadata_request__score: ClassVar[dict] = {"estimator": UNUSED}
 
-    def __call__(
-        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
-    ) -> float:
+    def __call__(self, *args: Any, **metadata: Any) -> float:
         """Score, as scikit-learn calls a scorer; see `score`."""
-        return self.score(estimator, X, y, X_teacher)
+        return self.score(*args, **metadata)
 
     def score(
-        self, estimator: Any, X: ArrayLike, y: Any = None, X_teacher: Any = None
+        self,
+        estimator: Any,
+        X: RowsLike,
+        y: Any = None,
+        X_teacher: Any = None,
+        sample_weight: ArrayLike | None = None,
     ) -> float:
         """Margin of the estimator on these rows, or its lower bound, less tau.
 
@@ -184,14 +189,16 @@ class ConstantCollapseCertificate(BaseEstimator):
             Ignored; there for consistency with scikit-learn.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in every average, at least 0 and not all 0; only their ratios
+            count, but for `max_weight`. None weighs all alike. Not with an iterator.
 
         Returns
         -------
         margin : float
             ``G_tau`` of the witness on these rows or, with a `confidence`, the lower bound on
             the population margin of the mixed witness, less tau, in nats; at most ``I_T -
-            tau``. The worst of
-            them where several teachers were given.
+            tau``. The worst of them where several teachers were given.
 
         Raises
         ------
@@ -204,9 +211,11 @@ class ConstantCollapseCertificate(BaseEstimator):
         X = as_rows(X)
         if isinstance(self.teacher, (list, tuple)):
             family = self._one_by_one(self.confidence, X, X_teacher)
-            return min(each.score(estimator, X, y, X_teacher) for each in family)
+            return min(each(estimator, X, y, X_teacher, sample_weight) for each in family)
         with undisturbed(), one_thread_if(is_small_table(X)):
-            subject = self._subject(estimator, X, X_teacher)
+            subject = self._subject(estimator, X, X_teacher, sample_weight)
+            if self.confidence is not None:
+                subject.check_bound(by_probe=not subject.has_witness)
             evidence = Evidence(subject, (self.latent,), whole=False)
             reading = read(subject, self.latent, evidence)
             if self.confidence is None:
@@ -214,7 +223,11 @@ class ConstantCollapseCertificate(BaseEstimator):
             return reading.bound(self.confidence, self.method).lower_bound - self.tau
 
     def certify(
-        self, estimator: Any, X: ArrayLike, X_teacher: Any = None
+        self,
+        estimator: Any,
+        X: RowsLike,
+        X_teacher: Any = None,
+        sample_weight: ArrayLike | None = None,
     ) -> CertificateReport | SimultaneousReport:
         """Report of the estimator on these rows.
 
@@ -223,11 +236,11 @@ class ConstantCollapseCertificate(BaseEstimator):
         estimator : fitted estimator, a Pipeline or a search that ends in one, or codes
             As in `score`.
         X : array-like of shape (n_samples, n_features), or iterator of batches of rows
-            Rows, best ones that were not in `fit`. Memory maps and streams are read once,
-            block by block, and not held in memory; a probe holds the codes, though, and
-            several teachers need an array. A data set is read by `skvae.rows.as_rows`.
+            As in `score`.
         X_teacher : array-like of n_samples rows, or None, default=None
-            Another view of the same rows, for the teacher to see in place of X.
+            As in `score`.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in `score`.
 
         Returns
         -------
@@ -249,17 +262,19 @@ class ConstantCollapseCertificate(BaseEstimator):
         if isinstance(self.teacher, (list, tuple)):
             confidence = self._report_confidence()
             reports = [
-                cast(CertificateReport, each.certify(estimator, X, X_teacher))
+                cast(CertificateReport, each.certify(estimator, X, X_teacher, sample_weight))
                 for each in self._one_by_one(confidence, X, X_teacher)
             ]
             return SimultaneousReport(tuple(reports), confidence)
         with undisturbed(), one_thread_if(is_small_table(X)):
-            return self._report_of(estimator, X, X_teacher)
+            subject = self._subject(estimator, X, X_teacher, sample_weight)
+            subject.check_bound(by_probe=subject.keep_codes)
+            return self._report_of(subject)
 
     def update(
-        self, monitor: SequentialMargin, estimator: Any, X: ArrayLike, X_teacher: Any = None
+        self, monitor: SequentialMargin, estimator: Any, X: RowsLike, X_teacher: Any = None
     ) -> SequentialMargin:
-        """Add a batch of fresh rows to a monitor, each read with draws of its own.
+        """Add a batch of fresh rows, unweighted, to a monitor, each read with its own draws.
 
         What `witness_log_proba` returns without a seed repeats its noise at every call, and
         evidence from rows that share their noise is none.
@@ -320,8 +335,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             draws = [draw.rows() for draw in evidence.log_q[self.latent]]
             return monitor.update(evidence.T.rows(), np.stack(draws))
 
-    def _report_of(self, estimator: Any, X: Any, X_teacher: Any) -> CertificateReport:
-        subject = self._subject(estimator, X, X_teacher)
+    def _report_of(self, subject: Subject) -> CertificateReport:
         evidence = Evidence(subject, subject.latents, whole=True)
         by_probe = None
         if self.probe and subject.has_witness:
@@ -341,7 +355,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             mutual_information = call(evidence.posterior.mutual_information)
             bounds = {latent: bound() for latent, bound in waiting.items()}
         if "sample" in readings and evidence.rate is not None:
-            _check_chain(readings["sample"], evidence)
+            check_chain(readings["sample"], evidence)
         at_mean = readings["mean"]
 
         def at_sample(found: dict[str, Any], name: str) -> Any:
@@ -415,7 +429,9 @@ class ConstantCollapseCertificate(BaseEstimator):
             for teacher in self.teacher
         ]
 
-    def _subject(self, estimator: Any, X: Any, X_teacher: Any) -> Subject:
+    def _subject(
+        self, estimator: Any, X: Any, X_teacher: Any, sample_weight: Any = None
+    ) -> Subject:
         witness = SoftmaxProbe() if self.witness is None else self.witness
         subject = Subject.of(
             estimator,
@@ -426,22 +442,8 @@ class ConstantCollapseCertificate(BaseEstimator):
             keep_codes=self.probe,
             n_draws=self.n_draws,
             random_state=self.random_state,
+            sample_weight=sample_weight,
+            max_weight=self.max_weight,
         )
         subject.check_read(self.latent)
         return subject
-
-
-def _check_chain(at_sample: Reading, evidence: Evidence) -> None:
-    """Refuse a margin at the sample that exceeds the rate by more than their errors."""
-    if at_sample.n_samples < CHAIN_ROWS:
-        return
-    rate = evidence.rate or 0.0
-    excess = at_sample.margin - rate
-    error = at_sample.margin_standard_error + evidence.rate_standard_error
-    if excess > BREACH * error + 1e-6:
-        raise BrokenBoundError(
-            f"The margin at the sample, {at_sample.margin:.4g} nats, exceeds the rate, "
-            f"{rate:.4g}, by more than {BREACH:g} standard errors. That cannot be: the witness "
-            "sees more than the code, or posterior_kl is not that of the posterior that "
-            "witness_log_proba draws from. Please report it."
-        )

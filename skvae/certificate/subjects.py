@@ -17,10 +17,12 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skvae._common.parameters import unfrozen
+from skvae.information.bound import largest_weight
 from skvae.information.boundary import check_taught
 from skvae.rows.frames import is_frame, joined_frames
 from skvae.rows.sources import as_rows
 from skvae.rows.tables import check_table
+from skvae.rows.weights import check_weights, relative_weights
 
 __all__ = ["Subject"]
 
@@ -51,6 +53,15 @@ class Subject:
         Whether the probe will judge codes beside a witness of the model's own.
     n_draws, random_state : int
         Draws of the code at the sample read, and the seed of all that is drawn.
+    sample_weight : array-like of shape (n_samples,) or None
+        Weights of the rows. Rows that weigh nothing are left out.
+    max_weight : float or None
+        What none of them exceeds, as it was known beforehand.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_kept,) or None
+        Weights of the rows that are left, one on average; None where all are alike.
     """
 
     def __init__(
@@ -65,6 +76,8 @@ class Subject:
         keep_codes,
         n_draws,
         random_state,
+        sample_weight=None,
+        max_weight=None,
     ):
         self.model = model
         self.preprocess = preprocess
@@ -84,6 +97,10 @@ class Subject:
                 "posterior."
             )
         self.has_rate = hasattr(model, "posterior_kl")
+        self.kept = self.sample_weight = self.weights = None
+        self.max_weight = max_weight
+        if sample_weight is not None:
+            self._weigh(sample_weight)
         other_view = getattr(model, "teacher_sees_", "X") == "X_teacher"
         if self.has_witness and other_view and X_teacher is None:
             raise ValueError(
@@ -146,6 +163,40 @@ class Subject:
             )
         return cls(model, preprocess, X, X_teacher, teacher=None, **settings)
 
+    def _weigh(self, sample_weight: Any) -> None:
+        if _is_stream(self.X) or _is_stream(self.X_teacher):
+            raise ValueError(
+                "sample_weight has an entry for each row, and how many an iterator will yield "
+                "is not known: pass the rows as an array or a memory map."
+            )
+        weights = check_weights(sample_weight, _num_samples(self.X))
+        kept = np.flatnonzero(weights)
+        self.sample_weight = weights[kept]
+        self.weights = relative_weights(self.sample_weight, len(kept))
+        if len(kept) < len(weights):
+            self.kept = kept
+
+    @property
+    def notes(self) -> list[str]:
+        """What a report says of weights; where all are alike, only below a maximum."""
+        weights, largest = self.sample_weight, self.max_weight
+        if weights is None or (self.weights is None and largest in (None, weights.max())):
+            return []
+        if largest is None:
+            return ["Rows have weights, which the bound takes for given."]
+        return [f"Rows have weights, which in the population are at most {largest:g}."]
+
+    def check_bound(self, by_probe: bool) -> None:
+        """Refuse weights for which no bound is proved."""
+        if self.max_weight is not None and self.sample_weight is not None:
+            largest_weight(self.sample_weight, self.max_weight)
+        if by_probe and self.weights is not None and self.max_weight is None:
+            raise ValueError(
+                "The bound of a probe on weighted rows is proved only where it was known, "
+                "before the rows were drawn, what no weight exceeds: pass that number, as in "
+                "ConstantCollapseCertificate(max_weight=...)."
+            )
+
     def by_probe(self) -> Subject:
         """Return the same model and rows, already read, for the probe to judge."""
         other = copy.copy(self)
@@ -173,18 +224,22 @@ class Subject:
     def blocks(self) -> Iterator[tuple[Any, Any]]:
         """Yield the rows as the model sees them, and as the teacher does."""
         start = 0
-        for X, X_teacher in _paired(self.X, self.X_teacher):
+        codes = self.model
+        if isinstance(codes, np.ndarray) and self.kept is not None:
+            _check_as_many(codes, _num_samples(self.X))
+            codes = codes[self.kept]
+        for X, X_teacher in _paired(self.X, self.X_teacher, self.kept):
             n_rows = _num_samples(X)
-            if isinstance(self.model, np.ndarray):
-                X = self.model[start : start + n_rows]
+            if isinstance(codes, np.ndarray):
+                X = codes[start : start + n_rows]
             for step in self.preprocess:
                 X = step.transform(X)
             start += n_rows
             # A teacher that is given sees the rows as they came; a model's own, as it does.
             as_model = self.X_teacher is None and self.teacher is None
             yield X, X if as_model else X_teacher
-        if isinstance(self.model, np.ndarray):
-            _check_as_many(self.model, start)
+        if isinstance(codes, np.ndarray):
+            _check_as_many(codes, start)
 
     @property
     def teacher_fingerprint(self) -> Any:
@@ -257,12 +312,12 @@ def _can_be_read(model: Any) -> bool:
     )
 
 
-def _paired(X: Any, X_teacher: Any) -> Iterator[tuple[Any, Any]]:
+def _paired(X: Any, X_teacher: Any, kept: NDArray | None) -> Iterator[tuple[Any, Any]]:
     """Yield blocks of rows beside what the teacher sees of them."""
     if X_teacher is None:
-        yield from ((block, block) for block in _blocks(X))
+        yield from ((block, block) for block in _blocks(X, kept))
         return
-    for block, view in zip_longest(_blocks(X), _blocks(X_teacher)):
+    for block, view in zip_longest(_blocks(X, kept), _blocks(X_teacher, kept)):
         if block is None or view is None or _num_samples(block) != _num_samples(view):
             raise ValueError(
                 "X and X_teacher must hold the same rows, and one of them ended before the "
@@ -271,8 +326,15 @@ def _paired(X: Any, X_teacher: Any) -> Iterator[tuple[Any, Any]]:
         yield block, view
 
 
-def _blocks(X: Any) -> Iterator[Any]:
-    """Cut rows, or a stream of batches of any size, into blocks of one size."""
+def _blocks(X: Any, kept: NDArray | None) -> Iterator[Any]:
+    """Cut rows, or a stream of batches of any size, into blocks of one size.
+
+    Of rows that are no stream those with the indices `kept`, where these are given.
+    """
+    if kept is not None:
+        for start in range(0, len(kept), BLOCK_ROWS):
+            yield _safe_indexing(X, kept[start : start + BLOCK_ROWS])
+        return
     if not _is_stream(X):
         n_samples = _num_samples(X)
         for start in range(0, n_samples, BLOCK_ROWS):

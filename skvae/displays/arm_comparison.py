@@ -49,7 +49,7 @@ class ArmComparisonDisplay:
         self,
         points: Sequence[Mapping[str, Any]],
         teacher_information: float | Sequence[float] | None = None,
-    ):
+    ) -> None:
         self.points = points
         self.teacher_information = teacher_information
 

@@ -45,7 +45,7 @@ class MarginHistoryDisplay:
 
     def __init__(
         self, curves: Sequence[Mapping[str, Any]], teacher_information: float | None = None
-    ):
+    ) -> None:
         self.curves = curves
         self.teacher_information = teacher_information
 

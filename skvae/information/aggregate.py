@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
 from skvae.rows.numbers import as_array
+from skvae.rows.weights import relative_weights
 
 __all__ = ["PosteriorSample", "RowSample", "mutual_information"]
 
@@ -19,7 +20,12 @@ BLOCK_ROWS = 64
 MAX_REACH = 1e9
 
 
-def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int = 0) -> float:
+def mutual_information(
+    mean: NDArray,
+    log_variance: NDArray,
+    random_state: int = 0,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Information that a draw of the code has of the row it came from.
 
     The aggregated posterior is the mixture of the posteriors of these rows; the
@@ -32,6 +38,9 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
         Posterior means and natural-log variances.
     random_state : int, default=0
         Seed of the draws.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows, at least 0 and not all 0, in the mixture and in the mean; None
+        weighs all alike.
 
     Returns
     -------
@@ -59,6 +68,11 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
         as_array(values, name).astype(np.float64)
         for values, name in ((mean, "mean"), (log_variance, "log_variance"))
     )
+    weights = relative_weights(sample_weight, len(mean))
+    if weights is not None:
+        kept = weights > 0
+        mean, log_variance, weights = mean[kept], log_variance[kept], weights[kept]
+        weights /= weights.sum()
     generator = np.random.default_rng([random_state, *b"aggregate"])
     draws = mean + np.exp(0.5 * log_variance) * generator.standard_normal(mean.shape)
     log_densities = _LogDensities(mean, log_variance)
@@ -66,14 +80,16 @@ def mutual_information(mean: NDArray, log_variance: NDArray, random_state: int =
     for block in gen_batches(len(mean), BLOCK_ROWS):
         log_density = log_densities(draws[block])
         own = np.diagonal(log_density, block.start).copy()
+        if weights is not None:
+            log_density += np.log(weights * len(mean))
         peak = log_density.max(axis=1)
         log_density -= peak[:, None]
         # What float32 loses of numbers up to one is lost in the digits of their logarithm
         # that a sample of rows says nothing of; it takes a fraction of the time.
         relative = np.exp(log_density.astype(np.float32)).mean(axis=1, dtype=np.float64)
-        aggregated = peak + np.log(relative)
-        total += float(np.sum(own - aggregated))
-    return total / len(mean)
+        gains = own - (peak + np.log(relative))
+        total += float(np.sum(gains) if weights is None else weights[block] @ gains)
+    return total / len(mean) if weights is None else total
 
 
 class _LogDensities:
@@ -202,12 +218,16 @@ class PosteriorSample:
         """Natural-log variances of the posteriors kept; None before the first."""
         return self._sample.arrays[1] if self._sample.arrays else None
 
-    def update(self, mean: NDArray, log_variance: NDArray) -> None:
-        """Offer the posteriors of more rows."""
-        self._sample.update(mean, log_variance)
+    def update(
+        self, mean: NDArray, log_variance: NDArray, weights: NDArray | None = None
+    ) -> None:
+        """Offer the posteriors of more rows, with weights at every call or at none."""
+        parts = (mean, log_variance) if weights is None else (mean, log_variance, weights)
+        self._sample.update(*parts)
 
     def mutual_information(self) -> float | None:
         """Estimate of `mutual_information` from the rows kept; None before the first."""
         if self.mean is None or self.log_variance is None:
             return None
-        return mutual_information(self.mean, self.log_variance, self.random_state)
+        weights = self._sample.arrays[2] if len(self._sample.arrays) > 2 else None
+        return mutual_information(self.mean, self.log_variance, self.random_state, weights)

@@ -35,8 +35,9 @@ MULTIPLIED = 16
 # As for the rows of a teacher: a float32 average strays from one by about 1e-6.
 _SUM_TOLERANCE = 1e-5
 
-# The log score of each row by the mixed witness, and the teacher.
-Block = tuple[NDArray[np.float64], NDArray[np.float64]]
+# The log score of each row by the mixed witness, and the teacher, both times the row's weight,
+# and that: a share of the largest weight there can be, or None where all rows have that one.
+Block = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]
 
 
 class Mixture:
@@ -70,7 +71,8 @@ class Payoff(NamedTuple):
     """The log e-value at one average, and what its gradient there says of the least one.
 
     ``rows_left`` is the number of rows for each bet, each row divided by what it returned:
-    with it the derivative of the log e-value in a bet's size is known.
+    with it the derivative of the log e-value in a bet's size is known. Rows count in it by
+    their weights; ``idle`` is the same by what these fall short of one.
     """
 
     average: NDArray[np.float64]
@@ -81,6 +83,7 @@ class Payoff(NamedTuple):
     rounding: float
     capital: NDArray[np.float64]
     rows_left: NDArray[np.float64]
+    idle: NDArray[np.float64]
 
     @property
     def certified(self) -> float:
@@ -142,16 +145,20 @@ def _payoff(
     used = average > 0
     average = np.where(used, np.clip(average, np.finfo(np.float64).tiny, 1.0), 0.0)
     log_average = np.log(average, out=np.zeros_like(average), where=used)
-    log_returns, rows_left = np.zeros((2, len(sizes)))
+    log_returns, rows_left, idle = np.zeros((3, len(sizes)))
     teacher_left = np.zeros((len(sizes), len(average)))
     n_samples = n_blocks = 0
     furthest = 0.0
-    for score, T in blocks:
-        beyond = score - T @ log_average - m
+    for score, T, weights in blocks:
+        beyond = score - T @ log_average - (m if weights is None else m * weights)
         returns = 1 + sizes * beyond
         log_returns += _log_products(returns)
         left = 1 / returns
-        rows_left += left.sum(axis=1)
+        if weights is None:
+            rows_left += left.sum(axis=1)
+        else:
+            rows_left += left @ weights
+            idle += left @ (1 - weights)
         teacher_left += left @ T
         n_samples += len(score)
         n_blocks += 1
@@ -178,6 +185,7 @@ def _payoff(
         rounding=float(np.finfo(np.float64).eps * units),
         capital=capital,
         rows_left=rows_left,
+        idle=idle,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,8 +30,15 @@ from skvae.information.betting import (
 )
 from skvae.information.statistics import BLOCK_ROWS, checked_blocks, plain_blocks
 from skvae.rows.numbers import as_array
+from skvae.rows.weights import check_weights
 
-__all__ = ["MarginBound", "ScoredRows", "bound_of_checked", "margin_lower_bound"]
+__all__ = [
+    "MarginBound",
+    "ScoredRows",
+    "bound_of_checked",
+    "largest_weight",
+    "margin_lower_bound",
+]
 
 # A bet is best where its spread is the standard deviation of the rows' margins, which is
 # not known beforehand: the capital is spread over these, most of it where it mostly lies.
@@ -71,7 +78,9 @@ def margin_lower_bound(
     reference: ArrayLike,
     confidence: float = 0.95,
     mixing: float = MIXING,
-    method: Literal["e-value", "normal"] = "e-value",
+    method: str = "e-value",
+    sample_weight: ArrayLike | None = None,
+    max_weight: float | None = None,
 ) -> MarginBound:
     """Lower confidence bound on the margin of a student in the population.
 
@@ -107,6 +116,16 @@ def margin_lower_bound(
         The e-value is valid at every number of rows. The normal approximation (delta
         method) is tighter and errs more often than it says where few rows decide; for
         one row it says nothing.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows, at least 0 and not all 0; None weighs all alike. The bound is then
+        for a population in which a row is as often as its weight says, and which one that is
+        depends on `max_weight`. A row counts as one observation, whatever its weight.
+    max_weight : float or None, default=None
+        A number that no weight in the population exceeds, known before the rows were drawn.
+        With it the weights may be any function of the row (a ratio of densities, say), and the
+        population is that of the rows, reweighted. None takes the weights for given, as those
+        of strata are, or of rows that are fixed: the population is the mixture of what each row
+        was drawn from, in the proportions of the weights at hand. Without weights no effect.
 
     Returns
     -------
@@ -117,8 +136,8 @@ def margin_lower_bound(
     ------
     ValueError
         If ``T`` or ``log_q`` is refused by `alignment_cost`, the reference is no
-        distribution over the same components or has zeros, or another parameter is out
-        of its range.
+        distribution over the same components or has zeros, a weight is refused or above
+        `max_weight`, or another parameter is out of its range.
 
     Notes
     -----
@@ -148,7 +167,8 @@ def margin_lower_bound(
     >>> bound.lower_bound < 0, bound.log_e_value <= 0
     (True, True)
     """
-    return _bound(T, log_q, reference, confidence, mixing, method, checked=False)
+    settings = (confidence, mixing, method)
+    return _bound(T, log_q, reference, *settings, sample_weight, max_weight, checked=False)
 
 
 def bound_of_checked(
@@ -156,10 +176,13 @@ def bound_of_checked(
     log_q: list[NDArray[np.float64]],
     reference: ArrayLike,
     confidence: float,
-    method: Literal["e-value", "normal"],
+    method: str,
+    weights: NDArray[np.float64] | None = None,
+    max_weight: float | None = None,
 ) -> MarginBound:
     """`margin_lower_bound` of rows as `skvae.information.boundary.check_pair` returns them."""
-    return _bound(T, log_q, reference, confidence, MIXING, method, checked=True)
+    settings = (confidence, MIXING, method)
+    return _bound(T, log_q, reference, *settings, weights, max_weight, checked=True)
 
 
 def _bound(
@@ -168,14 +191,16 @@ def _bound(
     reference: ArrayLike,
     confidence: float,
     mixing: float,
-    method: Literal["e-value", "normal"],
+    method: str,
+    sample_weight: ArrayLike | None,
+    max_weight: float | None,
     checked: bool,
 ) -> MarginBound:
     check_share(confidence, "confidence")
     if method not in ("e-value", "normal"):
         raise ValueError(f'method must be "e-value" or "normal", got {method!r}.')
     mixture = Mixture(reference, mixing)
-    rows = ScoredRows(T, log_q, mixture, checked)
+    rows = ScoredRows(T, log_q, mixture, checked, sample_weight, max_weight)
     if method == "normal":
         return _normal_bound(rows, confidence, mixture.floor)
     return _e_value_bound(rows, confidence, mixture.floor)
@@ -185,7 +210,13 @@ class ScoredRows:
     """Rows as blocks that can be read again and again; of each row only the score is kept."""
 
     def __init__(
-        self, T: ArrayLike, log_q: ArrayLike, mixture: Mixture, checked: bool = False
+        self,
+        T: ArrayLike,
+        log_q: ArrayLike,
+        mixture: Mixture,
+        checked: bool = False,
+        sample_weight: ArrayLike | None = None,
+        max_weight: float | None = None,
     ) -> None:
         self._T = as_array(T, "T")
         self._checked = checked
@@ -200,18 +231,46 @@ class ScoredRows:
         scores = [[mixture.score(*pair) for pair in blocks(self._T, draw)] for draw in draws]
         self._scores = [np.mean(block, axis=0) for block in zip(*scores, strict=True)]
         self.n_samples = len(self._T)
+        # As many rows of the largest weight have the same sum of squares.
+        self.n_effective = float(self.n_samples)
+        self._weights: NDArray[np.float64] | None = None
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, self.n_samples)
+            largest = largest_weight(weights, max_weight)
+            if (weights != largest).any():
+                self._weights = weights / largest
+                # Weights that are random are not known when the bets are set.
+                if max_weight is None:
+                    self.n_effective = float(self._weights @ self._weights)
 
     def __iter__(self) -> Iterator[Block]:
         for index, score in enumerate(self._scores):
-            start = index * BLOCK_ROWS
-            T = np.asarray(self._T[start : start + BLOCK_ROWS], dtype=np.float64)
-            yield score, T if self._checked else T / T.sum(axis=1, keepdims=True)
+            rows = slice(index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS)
+            T = np.asarray(self._T[rows], dtype=np.float64)
+            T = T if self._checked else T / T.sum(axis=1, keepdims=True)
+            if self._weights is None:
+                yield score, T, None
+            else:
+                weights = self._weights[rows]
+                yield weights * score, weights[:, np.newaxis] * T, weights
+
+
+def largest_weight(weights: NDArray[np.float64], max_weight: float | None) -> float:
+    """Return what weights are a share of, or refuse one that is above it."""
+    if max_weight is None:
+        return float(weights.max())
+    if not (np.isfinite(max_weight) and max_weight >= weights.max()):
+        raise ValueError(
+            f"max_weight={max_weight!r} must be finite and no less than any weight in the "
+            f"population, and the largest of these rows is {weights.max():g}."
+        )
+    return float(max_weight)
 
 
 def _normal_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginBound:
     if rows.n_samples == 1:
         return MarginBound(floor, None)
-    margin, spread = _margin_and_spread(rows, average_of(T for _, T in rows))
+    margin, spread = _margin_and_spread(rows, average_of(T for _, T, _ in rows))
     slack = NormalDist().inv_cdf(confidence) * spread / np.sqrt(rows.n_samples - 1)
     return MarginBound(max(floor, float(margin - slack)), None)
 
@@ -220,8 +279,8 @@ def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginB
     """Find the largest margin that is rejected; all below it are, as returns fall with it."""
     n_samples = rows.n_samples
     threshold = float(np.log(1 / (1 - confidence)))
-    wanted = np.sqrt(2 * threshold / n_samples) / _BET_SPREADS
-    average = average_of(T for _, T in rows)
+    wanted = np.sqrt(2 * threshold / rows.n_effective) / _BET_SPREADS
+    average = average_of(T for _, T, _ in rows)
     margin, spread = _margin_and_spread(rows, average)
     rejected, accepted = -np.inf, margin
     tolerance = TOLERANCE
@@ -239,7 +298,7 @@ def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginB
         lowest = max(rejected, floor)
         if 0 <= excess <= tolerance or accepted - lowest <= 1e-12:
             break
-        fall = np.where(wanted < largest, least.rows_left, n_samples)
+        fall = np.where(wanted < largest, least.rows_left, n_samples - least.idle)
         slope = float(least.capital @ (bets.sizes * fall))
         # The more rows, the steeper: a log e-value to five digits would be a bound to ten.
         tolerance = max(TOLERANCE, PRECISION * slope)
@@ -264,13 +323,23 @@ def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginB
 def _margin_and_spread(
     rows: Iterable[Block], average: NDArray[np.float64]
 ) -> tuple[float, float]:
+    """Weighted margin, and what over the root of the number of rows is its error."""
     log_average = np.log(average, out=np.zeros_like(average), where=average > 0)
     n_samples = 0
-    total = squares = 0.0
-    for score, T in rows:
+    # Of the rows' margins and of one: sums by the weights, and by their squares.
+    total = squares = total_again = weight = weight_again = 0.0
+    for score, T, weights in rows:
         row_margins = score - T @ log_average
         total += float(row_margins.sum())
         squares += float(row_margins @ row_margins)
         n_samples += len(score)
-    margin = total / n_samples
-    return margin, max(squares / n_samples - margin**2, 0.0) ** 0.5
+        if weights is not None:
+            total_again += float(row_margins @ weights)
+            weight += float(weights.sum())
+            weight_again += float(weights @ weights)
+    if not weight:
+        margin = total / n_samples
+        return margin, max(squares / n_samples - margin**2, 0.0) ** 0.5
+    margin = total / weight
+    variance = squares - 2 * margin * total_again + margin**2 * weight_again
+    return margin, max(n_samples * variance, 0.0) ** 0.5 / weight

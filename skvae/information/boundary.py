@@ -8,7 +8,8 @@ average teacher, the teacher information and the cost, because the identity
 
     mean_i KL(T_i || c) = I_T + KL(Tbar || c)      for every constant c
 
-holds for one set of rows only.
+holds for one set of rows only. Where rows have weights every mean is the weighted one, and
+the identity is the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skvae.exceptions import ConstantTeacherError
 from skvae.rows.numbers import as_array
+from skvae.rows.weights import relative_weights
 
 __all__ = ["alignment_cost", "best_constant_student", "margin", "teacher_information"]
 
@@ -35,7 +37,7 @@ _REFERENCE_FLOOR = 1e-3
 MINIMAL_TEACHER_INFORMATION = 1e-8
 
 
-def teacher_information(T: ArrayLike) -> float:
+def teacher_information(T: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Teacher information: what the best constant student costs.
 
     Parameters
@@ -43,6 +45,9 @@ def teacher_information(T: ArrayLike) -> float:
     T : array-like of shape (n_samples, n_components)
         Teacher distributions, one row each on the simplex. Exact zeros are
         allowed (``0 log 0 = 0``).
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows, at least 0 and not all 0: a row of weight 2 counts as two. None
+        weighs all alike.
 
     Returns
     -------
@@ -53,8 +58,8 @@ def teacher_information(T: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If ``T`` is not two-dimensional, or a row (which is named) is not a
-        probability distribution.
+        If ``T`` is not two-dimensional, a row (which is named) is not a probability
+        distribution, or the weights are refused.
 
     References
     ----------
@@ -72,21 +77,26 @@ def teacher_information(T: ArrayLike) -> float:
     0.0
     """
     T = as_array(T, "T")
-    blocks = _teacher_blocks(T)
-    log_average = _log(best_constant_student(T))
+    log_average = _log(best_constant_student(T, sample_weight))
     total = sum(
-        float(np.sum(_expectation(block, _log(block) - log_average))) for block in blocks
+        float(_sum(_expectation(block, _log(block) - log_average), weights))
+        for block, weights in _teacher_blocks(T, sample_weight)
     )
     return max(total / len(T), 0.0)
 
 
-def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
+def best_constant_student(
+    T: ArrayLike, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Best constant student: the average of the teacher over the rows.
 
     Parameters
     ----------
     T : array-like of shape (n_samples, n_components)
         Teacher distributions, one row each on the simplex.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows, at least 0 and not all 0: a row of weight 2 counts as two. None
+        weighs all alike.
 
     Returns
     -------
@@ -97,8 +107,8 @@ def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If ``T`` is not two-dimensional, or a row (which is named) is not a
-        probability distribution.
+        If ``T`` is not two-dimensional, a row (which is named) is not a probability
+        distribution, or the weights are refused.
 
     References
     ----------
@@ -111,11 +121,13 @@ def best_constant_student(T: ArrayLike) -> NDArray[np.float64]:
     array([0.75, 0.25])
     """
     T = as_array(T, "T")
-    total = sum(block.sum(axis=0) for block in _teacher_blocks(T))
+    total = sum(_sum(block, weights) for block, weights in _teacher_blocks(T, sample_weight))
     return np.asarray(total / len(T))
 
 
-def alignment_cost(T: ArrayLike, log_q: ArrayLike) -> float:
+def alignment_cost(
+    T: ArrayLike, log_q: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
     """Alignment cost of a student: the mean divergence from the teacher, teacher first.
 
     Parameters
@@ -124,6 +136,9 @@ def alignment_cost(T: ArrayLike, log_q: ArrayLike) -> float:
         Teacher distributions, one row each on the simplex.
     log_q : array-like of shape (n_samples, n_components)
         Natural-log probabilities of the student for the same rows.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows, at least 0 and not all 0: a row of weight 2 counts as two. None
+        weighs all alike.
 
     Returns
     -------
@@ -151,10 +166,11 @@ def alignment_cost(T: ArrayLike, log_q: ArrayLike) -> float:
     0.0
     """
     T, log_q = check_pair(T, log_q)
-    return max(float(np.mean(_expectation(T, _log(T) - log_q))), 0.0)
+    weights = relative_weights(sample_weight, len(T))
+    return max(float(_mean(_expectation(T, _log(T) - log_q), weights)), 0.0)
 
 
-def margin(T: ArrayLike, log_q: ArrayLike) -> float:
+def margin(T: ArrayLike, log_q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Margin of a student: the teacher information less its alignment cost.
 
     A positive margin proves that the student is not constant over the rows, and
@@ -167,6 +183,9 @@ def margin(T: ArrayLike, log_q: ArrayLike) -> float:
         Teacher distributions, one row each on the simplex.
     log_q : array-like of shape (n_samples, n_components)
         Natural-log probabilities of the student for the same rows.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows, at least 0 and not all 0: a row of weight 2 counts as two. None
+        weighs all alike.
 
     Returns
     -------
@@ -199,7 +218,8 @@ def margin(T: ArrayLike, log_q: ArrayLike) -> float:
     True
     """
     T, log_q = check_pair(T, log_q)
-    return float(np.mean(_expectation(T, log_q - _log(T.mean(axis=0)))))
+    weights = relative_weights(sample_weight, len(T))
+    return float(_mean(_expectation(T, log_q - _log(_mean(T, weights))), weights))
 
 
 def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
@@ -245,16 +265,20 @@ def check_taught(
     return checked
 
 
-def _teacher_blocks(T: ArrayLike) -> Iterator[NDArray[np.float64]]:
-    """Yield the rows in float64, checked; those of a large table block by block."""
+def _teacher_blocks(
+    T: ArrayLike, sample_weight: ArrayLike | None
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64] | None]]:
+    """Yield the rows in float64, checked, and weights; those of a large table in blocks."""
     T = as_array(T, "T")
     if T.ndim != 2 or len(T) <= _BLOCK_ROWS:
-        yield check_teacher(T)
+        yield check_teacher(T), relative_weights(sample_weight, len(T))
         return
+    weights = relative_weights(sample_weight, len(T))
     for start in range(0, len(T), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
         with rows_counted_from(start):
-            block = check_teacher(T[start : start + _BLOCK_ROWS])
-        yield block
+            block = check_teacher(T[rows])
+        yield block, None if weights is None else weights[rows]
 
 
 @contextmanager
@@ -268,9 +292,9 @@ def rows_counted_from(start: int) -> Iterator[None]:
         raise ValueError(f"Counting rows from row {start}: {error}") from error
 
 
-def check_informative(T: NDArray) -> float:
+def check_informative(T: NDArray, sample_weight: NDArray | None = None) -> float:
     """Return the teacher information of T, or refuse a constant teacher."""
-    information = teacher_information(T)
+    information = teacher_information(T, sample_weight)
     require_information(information, *T.shape)
     return information
 
@@ -368,6 +392,14 @@ def _log(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _expectation(T: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.einsum("ij,ij->i", T, values)
+
+
+def _sum(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Any:
+    return values.sum(axis=0) if weights is None else weights @ values
+
+
+def _mean(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Any:
+    return values.mean(axis=0) if weights is None else weights @ values / len(values)
 
 
 def log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:

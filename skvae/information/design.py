@@ -17,6 +17,7 @@ from skvae.information.simplex import (
     log_odds_of,
     log_softmax,
 )
+from skvae.rows.weights import relative_weights
 
 __all__ = ["Design", "design_alpha"]
 
@@ -64,6 +65,7 @@ def design_alpha(
     alignment_weight: float = 10.0,
     average_teacher: ArrayLike | None = None,
     latent: str = "mean",
+    sample_weight: ArrayLike | None = None,
 ) -> Design:
     """Shrink the analytic code to where alignment and divergence from the prior balance.
 
@@ -98,6 +100,8 @@ def design_alpha(
         What the witness answers to the code 0; None is the uniform distribution.
     latent : {"mean", "sample"}, default="mean"
         Whether the witness reads the posterior mean or a draw.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows in all averages, at least 0 and not all 0; None weighs all alike.
 
     Returns
     -------
@@ -145,11 +149,12 @@ def design_alpha(
     beta, alignment_weight = beta / larger, alignment_weight / larger
     log_odds = log_odds_of(T, average_teacher)
     log_b = log_average_of(average_teacher, T.shape[1])
-    energy = code_energy(log_odds, scale)
+    weights = relative_weights(sample_weight, len(T))
+    energy = code_energy(log_odds, scale, weights)
 
     def slope(alpha: float) -> float:
         q = np.exp(log_softmax(log_b + alpha * log_odds))
-        cost_slope = float(np.mean(((q - T) * log_odds).sum(axis=1)))
+        cost_slope = float(np.average(((q - T) * log_odds).sum(axis=1), weights=weights))
         return alignment_weight * cost_slope + 2 * beta * alpha * energy
 
     # Convex: the slope rises from at most 0 at 0 to at least 0 at 1.
@@ -159,7 +164,7 @@ def design_alpha(
         alpha = 0.0
     else:
         alpha = float(brentq(slope, 0.0, 1.0, xtol=1e-12))
-    designed = margin(T, log_softmax(log_b + alpha * log_odds))
+    designed = margin(T, log_softmax(log_b + alpha * log_odds), weights)
     rate = alpha**2 * energy
     variance = 1.0
     if latent == "sample":

@@ -116,24 +116,24 @@ class SequentialMargin:
         ValueError
             As for `margin_lower_bound`. No row is added then.
         """
-        for score, teacher in ScoredRows(T, log_q, self._mixture):
+        for score, teacher, _ in ScoredRows(T, log_q, self._mixture):
             # Batches of a few rows are joined, or a pass over many would be all overhead.
             while self._blocks and len(self._blocks[-1][0]) <= len(score) <= BLOCK_ROWS // 2:
-                earlier_score, earlier_teacher = self._blocks.pop()
+                earlier_score, earlier_teacher, _ = self._blocks.pop()
                 score = np.concatenate([earlier_score, score])
                 teacher = np.concatenate([earlier_teacher, teacher])
-            self._blocks.append((score, teacher))
+            self._blocks.append((score, teacher, None))
         self._log_e_value = None
         return self
 
     @property
     def n_samples(self) -> int:
-        return sum(len(score) for score, _ in self._blocks)
+        return sum(len(score) for score, _, _ in self._blocks)
 
     @property
     def log_e_value(self) -> float:
         if self._log_e_value is None:
-            average = average_of(teacher for _, teacher in self._blocks)
+            average = average_of(teacher for _, teacher, _ in self._blocks)
             least = least_log_e_value(self._blocks, self._bets, self._null_margin, average)
             self._log_e_value = least.certified
         return self._log_e_value

@@ -285,10 +285,13 @@ def log_odds_of(
     return log_ratio - log_ratio.mean(axis=1, keepdims=True)
 
 
-def code_energy(log_odds: NDArray[np.float64], scale: float) -> float:
+def code_energy(
+    log_odds: NDArray[np.float64], scale: float, weights: NDArray[np.float64] | None = None
+) -> float:
     """``mean ||analytic_code||^2 / 2``, in nats."""
     K = log_odds.shape[1]
-    return float((K - 1) / (2 * K * scale**2) * np.mean(np.square(log_odds).sum(axis=1)))
+    energy = np.average(np.square(log_odds).sum(axis=1), weights=weights)
+    return float((K - 1) / (2 * K * scale**2) * energy)
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

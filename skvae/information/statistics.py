@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skvae.information.boundary import check_pair, rows_counted_from
 from skvae.rows.numbers import as_array
+from skvae.rows.weights import check_weights
 
 __all__ = ["BoundaryStatistics", "TeacherBlock"]
 
@@ -31,6 +32,8 @@ class TeacherBlock(NamedTuple):
         Sum of the rows.
     products : ndarray of shape (n_components ** 2,)
         Sums of the products of any two columns.
+    weights : ndarray of shape (n_samples,) or None
+        What the rows count in these sums, and the square of it in the products; None is one.
     """
 
     T: NDArray[np.float64]
@@ -38,13 +41,23 @@ class TeacherBlock(NamedTuple):
     negative_entropy: float
     total: NDArray[np.float64]
     products: NDArray[np.float64]
+    weights: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, T: NDArray[np.float64]) -> TeacherBlock:
+    def of(
+        cls, T: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+    ) -> TeacherBlock:
         """Sum up rows as `skvae.information.boundary.check_teacher` returns them."""
         log_T = _log_or_zero(T)
-        negative_entropy = float(np.einsum("ij,ij->i", T, log_T).sum())
-        return cls(T, log_T, negative_entropy, T.sum(axis=0), (T.T @ T).ravel())
+        negative_entropies = np.einsum("ij,ij->i", T, log_T)
+        if weights is None:
+            negative_entropy = float(negative_entropies.sum())
+            return cls(T, log_T, negative_entropy, T.sum(axis=0), (T.T @ T).ravel(), None)
+        weighted = weights[:, np.newaxis] * T
+        products = (weighted.T @ weighted).ravel()
+        return cls(
+            T, log_T, float(weights @ negative_entropies), weights @ T, products, weights
+        )
 
 
 class BoundaryStatistics:
@@ -54,7 +67,8 @@ class BoundaryStatistics:
     any size and order, or be summed by several processes and merged: the quantities are
     those of all rows as one sample, to within 1e-12. (The average of the margins of
     batches is another quantity: each batch has its own best constant student.) The sums
-    are compensated, and take ``n_components ** 2`` numbers however many rows there are.
+    are compensated, and take ``n_components ** 2`` numbers however many rows there are. Rows
+    may have weights; a row without one has weight 1.
 
     Attributes
     ----------
@@ -90,7 +104,9 @@ class BoundaryStatistics:
         self._total: NDArray[np.float64] = np.zeros(0)
         self._carry: NDArray[np.float64] = np.zeros(0)
 
-    def update(self, T: ArrayLike, log_q: ArrayLike) -> Self:
+    def update(
+        self, T: ArrayLike, log_q: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Add rows.
 
         Parameters
@@ -99,6 +115,10 @@ class BoundaryStatistics:
             Teacher distributions, one row each on the simplex.
         log_q : array-like of shape (n_samples, n_components)
             Natural-log probabilities of the student for the same rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, at least 0 and not all 0, on one scale for all batches: a row
+            of weight 2 counts as two, which the standard error takes for one observation all
+            the same. None is a weight of 1 each.
 
         Returns
         -------
@@ -112,8 +132,13 @@ class BoundaryStatistics:
             rows before. The statistics are then what they were.
         """
         added = BoundaryStatistics()
+        weights = None
         for T_block, log_q_block in checked_blocks(T, log_q):
-            added.add_checked(TeacherBlock.of(T_block), log_q_block)
+            if sample_weight is not None and weights is None:
+                weights = check_weights(sample_weight, len(as_array(T, "T")))
+            start = added.n_samples
+            of_block = None if weights is None else weights[start : start + len(T_block)]
+            added.add_checked(TeacherBlock.of(T_block, of_block), log_q_block)
         return self.merge(added)
 
     def add_checked(self, teacher: TeacherBlock, log_q: NDArray[np.float64]) -> Self:
@@ -175,21 +200,22 @@ class BoundaryStatistics:
 
     @property
     def best_constant_student(self) -> NDArray[np.float64]:
-        return self._moments()[1]
+        return self._moments().average
 
     @property
     def teacher_information(self) -> float:
-        (_, negative_entropy, _, _), average, _, _ = self._moments()
-        return max(float(negative_entropy - average @ _log_or_zero(average)), 0.0)
+        moments = self._moments()
+        average = moments.average
+        return max(float(moments.negative_entropy - average @ _log_or_zero(average)), 0.0)
 
     @property
     def alignment_cost(self) -> float:
-        (cost, _, _, _), _, _, _ = self._moments()
-        return max(float(cost), 0.0)
+        return max(float(self._moments().cost), 0.0)
 
     @property
     def margin(self) -> float:
-        (_, _, score, _), average, _, _ = self._moments()
+        moments = self._moments()
+        score, average = moments.score, moments.average
         return float(score - average @ _log_or_zero(average))
 
     @property
@@ -198,27 +224,56 @@ class BoundaryStatistics:
 
         By the delta method, the error in the average teacher counts at first order just
         as it does in ``mean_i phi_i``, ``phi_i = sum_k T_ik (log q_ik - log Tbar_k)``, with
-        ``Tbar`` held fixed: so this is the standard error of that mean.
+        ``Tbar`` held fixed: so this is the standard error of that mean, which for weighted rows
+        is a ratio of two sums.
         """
-        (_, _, score, score_squared), average, score_teacher, teacher_teacher = self._moments()
+        at = self._moments()
         if self._n_samples < 2:
             return float("nan")
-        log_average = _log_or_zero(average)
+        log_average = _log_or_zero(at.average)
+        margin = at.score - at.average @ log_average
         square = (
-            score_squared
-            - 2 * score_teacher @ log_average
-            + log_average @ teacher_teacher @ log_average
+            at.score_squared
+            - 2 * at.score_teacher @ log_average
+            + log_average @ at.teacher_teacher @ log_average
         )
-        variance = max(float(square - (score - average @ log_average) ** 2), 0.0)
-        return float(np.sqrt(variance / (self._n_samples - 1)))
+        # With no weights both are what they are of one row: the margin, and one.
+        mean = at.score_again - at.average_again @ log_average
+        variance = max(float(square - margin * (2 * mean - margin * at.weight_again)), 0.0)
+        return float(np.sqrt(variance / (at.weight * (self._n_samples - 1) / self._n_samples)))
 
-    def _moments(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    def _moments(self) -> _Moments:
         if not self._n_samples:
             raise ValueError("There are no rows yet: call update with at least one row first.")
-        mean = (self._total + self._carry) / self._n_samples
         K = self._n_components
-        scalars, average, score_teacher, teacher_teacher = np.split(mean, [4, 4 + K, 4 + 2 * K])
-        return scalars, average, score_teacher, teacher_teacher.reshape(K, K)
+        sums = self._total + self._carry
+        weight = float(sums[-1])
+        scalars, average, score_teacher, teacher_teacher, again, average_again, _ = np.split(
+            sums / weight, np.cumsum([4, K, K, K * K, 2, K])
+        )
+        products = teacher_teacher.reshape(K, K)
+        of_one = (score_teacher, products, again[0], again[1], average_again, weight)
+        return _Moments(scalars[0], scalars[1], scalars[2], scalars[3], average, *of_one)
+
+
+class _Moments(NamedTuple):
+    """Sums over rows, over the sum of their weights.
+
+    Of what is squared or multiplied by another the sums are of squared weights, and `again` the
+    plain quantities with squared weights: what the spread of the rows takes.
+    """
+
+    cost: float
+    negative_entropy: float
+    score: float
+    score_squared: float
+    average: NDArray[np.float64]
+    score_teacher: NDArray[np.float64]
+    teacher_teacher: NDArray[np.float64]
+    score_again: float
+    weight_again: float
+    average_again: NDArray[np.float64]
+    weight: float
 
 
 def checked_blocks(
@@ -248,15 +303,19 @@ def plain_blocks(
 
 
 def _sums(teacher: TeacherBlock, log_q: NDArray[np.float64]) -> NDArray[np.float64]:
-    T = teacher.T
+    T, weights = teacher.T, teacher.weights
     score = np.einsum("ij,ij->i", T, log_q)
-    scalars = [
-        np.einsum("ij,ij->i", T, teacher.logarithm - log_q).sum(),
-        teacher.negative_entropy,
-        score.sum(),
-        score @ score,
-    ]
-    return np.concatenate([scalars, teacher.total, score @ T, teacher.products])
+    cost = np.einsum("ij,ij->i", T, teacher.logarithm - log_q)
+    if weights is None:
+        scalars = [cost.sum(), teacher.negative_entropy, score.sum(), score @ score]
+        sums = [scalars, teacher.total, score @ T, teacher.products]
+        return np.concatenate([*sums, [scalars[2], len(T)], teacher.total, [len(T)]])
+    squares = weights * weights
+    weighted = weights * score
+    scalars = [weights @ cost, teacher.negative_entropy, weighted.sum(), weighted @ weighted]
+    sums = [scalars, teacher.total, (squares * score) @ T, teacher.products]
+    again = [squares @ score, squares.sum()]
+    return np.concatenate([*sums, again, squares @ T, [weights.sum()]])
 
 
 def _two_sum(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray, NDArray]:

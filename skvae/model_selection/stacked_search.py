@@ -12,12 +12,15 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing, indexable
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 
 from skvae._common.ambient import undisturbed
+from skvae._common.fit_callbacks import fitting, lent, numbered_tasks, task
+from skvae._common.parameters import fit_context
+from skvae._common.progress import CountedParallel, Progress
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.training.stacked import stackable, train_together
@@ -78,8 +81,11 @@ class StackedGridSearchCV(GridSearchCV):
         As in `GridSearchCV`.
     n_jobs : int or None, default=None
         Folds that are trained at a time.
-    verbose : int, default=0
-        As in `GridSearchCV`; while a stack trains nothing is printed.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, a step for each fold that is
+        trained; 2 a line on stdout for each of them, and then those of `GridSearchCV`, whose
+        times are of the scores alone. The `verbose` of the estimator tells of the epochs of
+        a stack.
     pre_dispatch : int or str, default="2*n_jobs"
         As in `GridSearchCV`, of folds.
 
@@ -104,8 +110,12 @@ class StackedGridSearchCV(GridSearchCV):
     Notes
     -----
     All candidates of a fold are in memory at the same time, each with the rows of the fold.
+    `fit` takes no `sample_weight`: search with `GridSearchCV`.
     Where `memory` is None, equal teachers (with an integer `random_state`: all of a fold)
     are fitted once a fold all the same.
+
+    Where scikit-learn has callbacks, those of `set_callbacks` are told of each fold, and of
+    scores and refit. Skorch's are refused: a stack has no events of its own.
 
     It pays where a step is short and a stack is large: small nets, small batches, six
     candidates or more, on the CPU. The benchmarks in the documentation have the figures.
@@ -138,7 +148,7 @@ class StackedGridSearchCV(GridSearchCV):
         """Number of columns seen in `fit`."""
         return super().n_features_in_
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None) -> StackedGridSearchCV:
         """Train and score all candidates, and fit the best one to all rows.
 
@@ -161,7 +171,8 @@ class StackedGridSearchCV(GridSearchCV):
         TypeError
             If `estimator` is no `TeacherGuidedVAE`.
         ValueError
-            If a candidate has a setting that cannot be trained in a stack; nothing is fitted.
+            If a candidate has a setting that cannot be trained in a stack, or the estimator
+            callbacks of its own; nothing is fitted.
 
         Warns
         -----
@@ -172,35 +183,47 @@ class StackedGridSearchCV(GridSearchCV):
         _check_stackable(self.estimator, candidates)
         X, y = indexable(X, y)
         splits = list(check_cv(self.cv, y).split(X, y, groups))
-        folds = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
-            delayed(_fit_fold)(
-                self.estimator,
-                candidates,
-                _safe_indexing(X, train),
-                None if y is None else _safe_indexing(y, train),
+        with fitting(self, X, y, 2) as context:
+            with (
+                task(context, self, "train", len(splits), sequential=False) as training,
+                Progress(self.verbose, len(splits), "Stacked search", "fold") as progress,
+            ):
+                calls = numbered_tasks(training, self, "fold", len(splits))
+                folds = CountedParallel(
+                    progress, n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch
+                )(
+                    delayed(call)(
+                        _fit_fold,
+                        self.estimator,
+                        candidates,
+                        _safe_indexing(X, train),
+                        None if y is None else _safe_indexing(y, train),
+                    )
+                    for call, (train, _) in zip(calls, splits, strict=True)
+                )
+            seconds = np.array([[outcome.seconds for outcome in fold] for fold in folds])
+            base = _Candidate(**clone(self.estimator).get_params(deep=False))
+            # In the order of the search: candidate by candidate, each on all folds.
+            base._outcomes = deque(
+                fold[number] for number in range(len(candidates)) for fold in folds
             )
-            for train, _ in splits
-        )
-        seconds = np.array([[outcome.seconds for outcome in fold] for fold in folds])
-        base = _Candidate(**clone(self.estimator).get_params(deep=False))
-        # In the order of the search: candidate by candidate, each on all folds.
-        base._outcomes = deque(
-            fold[number] for number in range(len(candidates)) for fold in folds
-        )
-        # A model that was scored is kept no longer.
-        del folds
-        parameters = {
-            **self.get_params(deep=False),
-            "estimator": base,
-            "cv": splits,
-            "n_jobs": None,
-        }
-        search = GridSearchCV(**parameters).fit(X, y)
-        search.cv_results_["mean_fit_time"] = seconds.mean(axis=0)
-        search.cv_results_["std_fit_time"] = seconds.std(axis=0)
-        self.__dict__.update(
-            {name: value for name, value in vars(search).items() if name.endswith("_")}
-        )
+            # A model that was scored is kept no longer.
+            del folds
+            parameters = {
+                **self.get_params(deep=False),
+                "estimator": base,
+                "cv": splits,
+                "n_jobs": None,
+                # What takes time was told: at 1 there would be a line when it is over.
+                "verbose": self.verbose if self.verbose > 1 else 0,
+            }
+            search = GridSearchCV(**parameters)
+            with lent(context, self, "score-and-refit", search):
+                search.fit(X, y)
+            search.cv_results_["mean_fit_time"] = seconds.mean(axis=0)
+            search.cv_results_["std_fit_time"] = seconds.std(axis=0)
+            found = {name: value for name, value in vars(search).items() if name.endswith("_")}
+            self.__dict__.update(found)
         return self
 
 
@@ -221,12 +244,12 @@ class _Candidate(TeacherGuidedVAE):
         twin._outcomes = self._outcomes
         return twin
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None, *views: Any, **weights: Any) -> TeacherGuidedVAE:
         outcomes = self.__dict__.pop("_outcomes")
         # From here on it is an ordinary estimator, for scorers and for whoever keeps it.
         self.__class__ = TeacherGuidedVAE
         if not outcomes:
-            return self.fit(X, y)
+            return self.fit(X, y, *views, **weights)
         result = outcomes.popleft().result
         if isinstance(result, Exception):
             raise result
@@ -272,7 +295,7 @@ class _Fit:
         if not remembers:
             estimator.memory = memory
         try:
-            self._course = estimator._course(X, y, None)
+            self._course = estimator._course(X, y, None, {})
             self.net, self.rows = next(self._course)
         finally:
             if not remembers:
@@ -306,6 +329,11 @@ def _check_stackable(estimator: Any, candidates: Sequence[dict[str, Any]]) -> No
         raise TypeError(
             "StackedGridSearchCV trains TeacherGuidedVAE and nothing else, got "
             f"{type(estimator).__name__}: search with GridSearchCV."
+        )
+    if getattr(estimator, "_skl_callbacks", []):
+        raise ValueError(
+            "Callbacks that are set on the estimator would not be told of the epochs of a "
+            "stack: set them on the search, or search with GridSearchCV."
         )
     defaults = TeacherGuidedVAE().get_params(deep=False)
     for candidate in candidates:

@@ -57,7 +57,7 @@ class ModuleEncoder(nn.Module):
 
         With `overwrite` the rows need not be what they were afterwards.
         """
-        n_rows = len(x)
+        n_rows = x.shape[0]
         made = self.layers(self.seen(x, out=x if overwrite else None))
         mean, log_variance = made if isinstance(made, tuple) else made.chunk(2, dim=1)
         # A module of someone else may do in use what it did not do when it was tried.
@@ -128,7 +128,7 @@ class ModuleDecoder(nn.Module):
         Only an autoregressive decoder looks at the rows `x`.
         """
         made = self.layers(latent).flatten(1)
-        check_made("decoder", len(latent), made)
+        check_made("decoder", latent.shape[0], made)
         return made
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
@@ -217,14 +217,18 @@ class AutoregressiveDecoder(ModuleDecoder):
 
     def draw(self, latent: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows given their codes, each column given the draws before it; on the CPU."""
-        return self._in_turn(latent, lambda made: self.likelihood.draw(made, generator)).cpu()
+        with torch.no_grad():
+            drawn = self._in_turn(latent, lambda made: self.likelihood.draw(made, generator))
+        return drawn.cpu()
 
-    @torch.no_grad()
     def _in_turn(self, latent: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
         columns = self.layers.order
-        rows = torch.zeros(len(latent), len(columns), device=latent.device)
+        rows = latent.new_zeros(latent.shape[0], len(columns))
         for column in columns:
-            rows[:, column] = choose(self(latent, rows))[:, column].to(rows.device)
+            chosen = choose(self(latent, rows))[:, column].to(rows.device)
+            # Autograd still needs the rows that the column was made of.
+            rows = rows.clone() if chosen.requires_grad else rows
+            rows[:, column] = chosen
         return rows
 
 

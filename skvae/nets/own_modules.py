@@ -123,7 +123,7 @@ def is_same_part(one: Any, other: Any) -> bool:
 def check_made(name: str, n_rows: int, *made: Tensor) -> None:
     """Refuse what a module made that has not a row for each that it was given."""
     for part in made:
-        if len(part) != n_rows or part.shape != made[0].shape:
+        if part.shape[0] != n_rows or part.shape != made[0].shape:
             shapes = " and ".join(str(tuple(each.shape)) for each in made)
             raise ValueError(
                 f"{name} must return a row for each that it is given, all of one width: it was "

@@ -74,7 +74,9 @@ def capacity_gap(rate: Tensor, capacity: float) -> Tensor:
     return (rate - capacity).abs()
 
 
-def is_aligned(T: Tensor, alignment: Tensor, target: float) -> Tensor:
+def is_aligned(
+    T: Tensor, alignment: Tensor, target: float, weights: Tensor | None = None
+) -> Tensor:
     """Whether the margin of a batch is at or above a share of its teacher information.
 
     Parameters
@@ -85,6 +87,8 @@ def is_aligned(T: Tensor, alignment: Tensor, target: float) -> Tensor:
         What the witness costs on each row, in nats.
     target : float
         The share, in (0, 1).
+    weights : Tensor of shape (n_samples,) or None, default=None
+        Positive weights of the rows in every mean; None weighs all alike.
 
     Returns
     -------
@@ -106,12 +110,21 @@ def is_aligned(T: Tensor, alignment: Tensor, target: float) -> Tensor:
     >>> is_aligned(torch.eye(2), cost, 0.8), is_aligned(torch.eye(2), cost, 0.9)
     (tensor(True), tensor(False))
     """
-    average = T.mean(dim=0)
-    information = torch.xlogy(T, T).sum() / len(T) - torch.xlogy(average, average).sum()
-    return alignment.mean() <= (1 - target) * information
+    if weights is None:
+        average = T.mean(dim=0)
+        negative_entropy = torch.xlogy(T, T).sum() / len(T)
+        cost = alignment.mean()
+    else:
+        # Of the batch itself: the identity asks for one set of rows and one of weights.
+        shares = weights / weights.sum()
+        average = shares @ T
+        negative_entropy = shares @ torch.xlogy(T, T).sum(dim=1)
+        cost = shares @ alignment
+    information = negative_entropy - torch.xlogy(average, average).sum()
+    return cost <= (1 - target) * information
 
 
-def mmd(latent: Tensor) -> Tensor:
+def mmd(latent: Tensor, weights: Tensor | None = None) -> Tensor:
     """Squared maximum mean discrepancy between draws of the code and the prior.
 
     The kernel is ``exp(-|z - z'|^2 / (2 latent_dim))``. Its expectations under the
@@ -121,11 +134,15 @@ def mmd(latent: Tensor) -> Tensor:
     ----------
     latent : Tensor of shape (n_samples, latent_dim)
         One draw of the code of each row.
+    weights : Tensor of shape (n_samples,) or None, default=None
+        Positive weights of the rows in the aggregated posterior; None weighs all alike. A pair
+        has the product of two, over the sum of such products.
 
     Returns
     -------
     mmd : Tensor of shape ()
-        Unbiased estimate (the pairs of a row with itself are left out) of the squared
+        Unbiased estimate (the pairs of a row with itself are left out; with weights unbiased
+        but for the ratio of sums) of the squared
         discrepancy between the aggregated posterior and the prior: it falls a little below 0
         now and then. Fewer than two rows have no pair, and give 0.
 
@@ -148,16 +165,26 @@ def mmd(latent: Tensor) -> Tensor:
     squares = latent.square().sum(dim=1)
     distances = squares[:, None] + squares - 2 * latent @ latent.T
     kernel = torch.exp(-distances.clamp(min=0.0) / (2 * latent_dim))
-    among_codes = (kernel.sum() - kernel.diagonal().sum()) / (n_rows * (n_rows - 1))
     # Gaussian integrals of a kernel of variance latent_dim.
     shrinkage = (latent_dim / (latent_dim + 1)) ** (latent_dim / 2)
-    across = shrinkage * torch.exp(-squares / (2 * (latent_dim + 1))).mean()
+    with_prior = torch.exp(-squares / (2 * (latent_dim + 1)))
+    if weights is None:
+        among_codes = (kernel.sum() - kernel.diagonal().sum()) / (n_rows * (n_rows - 1))
+        across = shrinkage * with_prior.mean()
+    else:
+        pairs = torch.outer(weights, weights).fill_diagonal_(0.0)
+        among_codes = (pairs * kernel).sum() / pairs.sum()
+        across = shrinkage * (weights @ with_prior) / weights.sum()
     among_prior = (latent_dim / (latent_dim + 2)) ** (latent_dim / 2)
     return among_codes - 2 * across + among_prior
 
 
 def total_correlation(
-    latent: Tensor, mean: Tensor, log_variance: Tensor, n_rows: int
+    latent: Tensor,
+    mean: Tensor,
+    log_variance: Tensor,
+    n_rows: int,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Dependence between the dimensions of the aggregated posterior, from one batch.
 
@@ -169,6 +196,8 @@ def total_correlation(
         Means and log variances of the posterior ``q(z|x)``.
     n_rows : int
         Rows that the aggregated posterior is made of, of which the batch is a sample.
+    weights : Tensor of shape (n_samples,) or None, default=None
+        Positive weights of the rows, one on average over all `n_rows`; None is one each.
 
     Returns
     -------
@@ -200,10 +229,19 @@ def total_correlation(
     log_density = -0.5 * (
         (latent[:, None] - mean).square() * torch.exp(-log_variance) + log_variance
     )
-    n_rows = max(n_rows, n_batch)
-    others = math.log((n_rows - 1) / (n_rows * (n_batch - 1)))
-    own = -math.log(n_rows) - others
-    log_weights = others + own * torch.eye(n_batch, dtype=latent.dtype, device=latent.device)
+    if weights is None:
+        n_rows = max(n_rows, n_batch)
+        others = math.log((n_rows - 1) / (n_rows * (n_batch - 1)))
+        own = -math.log(n_rows) - others
+        log_weights = others + own * torch.eye(
+            n_batch, dtype=latent.dtype, device=latent.device
+        )
+    else:
+        share = weights / weights.sum().clamp(min=n_rows)
+        beside = weights.repeat(n_batch, 1).fill_diagonal_(0.0)
+        beside = beside / beside.sum(dim=1, keepdim=True)
+        log_weights = torch.log((1 - share)[:, None] * beside + torch.diag(share))
     joint = torch.logsumexp(log_weights + log_density.sum(dim=2), dim=1)
     marginals = torch.logsumexp(log_weights[:, :, None] + log_density, dim=1)
-    return (joint - marginals.sum(dim=1)).mean()
+    dependence = joint - marginals.sum(dim=1)
+    return dependence.mean() if weights is None else (weights * dependence).mean()

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.protocol.baselines import BASELINES
 from skvae.protocol.notes import noted
 from skvae.protocol.splits import Split, table_of
 from skvae.rows.images import flatten_images, resolve_image_shape
+from skvae.rows.sources import RowsLike
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.settings import check_number_of_steps, check_settings, check_support
 
@@ -56,7 +57,7 @@ INFORMATIVE_RATIO = 0.2
 COVARIANCE_ROWS = 20_000
 
 
-def collapse_prone_variance(X: ArrayLike) -> float:
+def collapse_prone_variance(X: RowsLike) -> float:
     """Return a decoder variance at which a code buys no likelihood.
 
     Parameters
@@ -98,7 +99,7 @@ def collapse_prone_variance(X: ArrayLike) -> float:
     return VARIANCE_RATIO * largest
 
 
-def informative_variance(X: ArrayLike) -> float:
+def informative_variance(X: RowsLike) -> float:
     """Return a decoder variance at which reconstruction pays for a code.
 
     A linear decoder uses each direction of the data whose eigenvalue exceeds its variance.

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from itertools import groupby
 from numbers import Integral, Real
@@ -26,6 +27,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 
 from skvae._common.parameters import NumberInterval
+from skvae._common.progress import Progress
 from skvae.protocol.arms import (
     ARMS,
     SETTING,
@@ -47,6 +49,7 @@ from skvae.protocol.runs import Run, needs_teacher, train_group
 from skvae.protocol.splits import Part, Split, parts_of, split_of
 from skvae.protocol.teacher_panel import TeacherPanel
 from skvae.rows.frames import columns_of, is_frame, types_of
+from skvae.rows.sources import RowsLike
 from skvae.training.devices import resolve_device
 
 __all__ = ["run", "versions"]
@@ -63,6 +66,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
         NumberInterval(Integral, None, -1, closed="right"),
         None,
     ],
+    "verbose": ["verbose"],
     "on_progress": [callable],
     "on_resume": [callable],
 }
@@ -72,7 +76,7 @@ LIBRARIES = ("skvae", "torch", "scikit-learn", "skorch", "numpy")
 
 
 def run(
-    data: ArrayLike | tuple[ArrayLike, ArrayLike],
+    data: RowsLike | tuple[RowsLike, RowsLike],
     y: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
     arms: Sequence[str] | Mapping[str, Mapping[str, Any]] = tuple(ARMS),
@@ -84,6 +88,7 @@ def run(
     setting: Mapping[str, Any] | None = None,
     folder: str | os.PathLike[str] | None = None,
     n_jobs: int | None = 1,
+    verbose: int | bool = 0,
     on_progress: Callable[[int], Any] = lambda finished: None,
     on_resume: Callable[[int], Any] = lambda found: None,
 ) -> dict[str, Any]:
@@ -133,6 +138,9 @@ def run(
     n_jobs : int or None, default=1
         Processes to train in, as in joblib. Each run has one thread, so the result is the
         same to the bit for any number on one machine's CPU.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten as runs are finished, with the time
+        left; 2 a line on stdout for each run. Both also through the logger "skvae".
     on_progress : callable
         Called with the number of runs just finished. If it raises, that ends the call, and
         what is in the folder stays.
@@ -186,6 +194,7 @@ def run(
         "setting": setting,
         "folder": folder,
         "n_jobs": n_jobs,
+        "verbose": verbose,
         "on_progress": on_progress,
         "on_resume": on_resume,
     }
@@ -233,9 +242,14 @@ def run(
             for group in _groups(missing)
         ]
         parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-        with _stopping(parallel(tasks)) as finished:
+        # An error before the first run is done stands by itself.
+        progress = Progress(verbose, len(planned), "Protocol", "run", at_once=False)
+        with progress, _stopping(parallel(tasks)) as finished:
+            progress.begin_at(len(records))
             for pairs in finished:
                 records.update(pairs)
+                for _, record in pairs:
+                    progress.advance(partial(_in_words, record))
                 on_progress(len(pairs))
     names = {each.name for each in planned}
     return {
@@ -326,6 +340,15 @@ def _train_named(
     with noted(f"{group[0].arm} with seed {group[0].seed}"):
         records = train_group(group, teachers, split, store)
     return [(each.name, record) for each, record in zip(group, records, strict=True)]
+
+
+def _in_words(record: Mapping[str, Any]) -> str:
+    report = record["report"]
+    return (
+        f"{record['arm']}, seed {record['seed']}, teacher {record['teacher']}, "
+        f"{report['verdict']}, bound {report['lower_bound_sample']:.3f}, "
+        f"ELBO {record['elbo']:.3f}"
+    )
 
 
 @contextmanager

@@ -8,15 +8,16 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skvae._common.whole_files import with_path, write_whole
 from skvae.exceptions import DamagedResultWarning
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "content_hash",
     "identity_of",
     "plain",
-    "write_whole",
 ]
 
 # Bytes of an array hashed at a time.
@@ -93,7 +93,7 @@ class ResultsFolder:
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, ValueError) as error:
-            raise _with_path(
+            raise with_path(
                 error, f"{self.path} must be a folder that can be written to", "name another"
             ) from error
         finally:
@@ -236,45 +236,6 @@ def check_names(value: Any) -> None:
         If one is a lambda, or defined in a function: others may have the same name.
     """
     json.dumps(value, default=_as_own_name)
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a whole file or none.
-
-    Parameters
-    ----------
-    path : Path
-        The file; one that is there is replaced.
-    write : callable
-        Writes to the open file that it is given.
-
-    Raises
-    ------
-    OSError
-        If the disk is full, say. It has the path, and no part of the file is left.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            # Else a power cut may keep the new name and lose what it names.
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        remedy = "make room, or name another place; what is written already stays"
-        raise _with_path(error, f"{path} could not be written", remedy) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-
-
-def _with_path(error: OSError | ValueError, what: str, remedy: str) -> OSError:
-    """Return an error of the same kind that says what it is about, and what to do."""
-    number = getattr(error, "errno", None)
-    reason = f"{what} ({getattr(error, 'strerror', None) or error}): {remedy}."
-    # With a number Python makes it a PermissionError, or whatever it is.
-    return OSError(reason) if number is None else OSError(number, reason)
 
 
 def _serialise(name: str, record: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
@@ -18,7 +18,7 @@ from skvae._common.ambient import undisturbed
 from skvae.protocol.notes import noted
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.tables import check_rows
 from skvae.vae.estimator import TeacherGuidedVAE
 
@@ -139,7 +139,7 @@ def split_of(
 
 
 @undisturbed()
-def table_of(X: ArrayLike) -> NDArray:
+def table_of(X: RowsLike) -> NDArray:
     """Return rows as a matrix of floats, or raise what `fit` would raise.
 
     Parameters

@@ -2,7 +2,7 @@
 
 `tables` is the door: `sources` reads data sets, `frames` and `numbers` tell what holds numbers,
 `images` makes rows of them, `scaling` finds their units, `finite` looks for NaN, `fingerprint`
-tells rows that were seen from others.
+tells rows that were seen from others, and `weights` says how much each counts.
 """
 
 from skvae.rows.fingerprint import RowFingerprint

@@ -273,7 +273,9 @@ def _word_blocks(
         padded = buffer[: len(chosen)]
         padded[:, X.shape[1] :] = 0
         # Adding zero makes the negative zero positive.
-        np.add(chosen, 0, out=padded[:, : X.shape[1]], dtype=np.float32, casting="same_kind")
+        kept = padded[:, : X.shape[1]]
+        with np.errstate(over="ignore"):
+            np.add(chosen, 0, out=kept, dtype=np.float32, casting="same_kind")
         yield block, padded.view(np.uint64)
 
 

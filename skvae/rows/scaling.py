@@ -39,13 +39,18 @@ class Standardization:
     constant: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, X: NDArray, chosen: NDArray[np.intp] | None = None) -> Standardization:
+    def of(
+        cls,
+        X: NDArray,
+        chosen: NDArray[np.intp] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Standardization:
         """Mean and standard deviation of each column; a scale of one where it is constant.
 
-        Of the rows with the indices `chosen`, where these are given.
+        Of the rows with the indices `chosen`, and with weights, where these are given.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler = fit_scaler(StandardScaler(), X, chosen)
+            scaler = fit_scaler(StandardScaler(), X, chosen, weights)
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
@@ -92,7 +97,7 @@ class Standardization:
     def apply(self, X: NDArray, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return X standardised, a block of rows at a time, in `out` where it is given."""
         standardised = np.empty(X.shape, dtype=np.float32) if out is None else out
-        if X.dtype == np.float32 and self._suits_float32:
+        if X.dtype == np.float32 and self.suits_float32:
             self._apply_in_float32(X, standardised)
             return standardised
         # In float64: float32 cannot tell 1e6 from 1e6 + 0.01. It cannot tell a quotient from
@@ -129,7 +134,8 @@ class Standardization:
             torch.addcmul(made_good, scaled, factor, out=scaled)
 
     @cached_property
-    def _suits_float32(self) -> bool:
+    def suits_float32(self) -> bool:
+        """Whether float32 has centres and scales without overflow and without loss."""
         least, greatest = FLOAT32_SCALES
         return bool(
             np.all(np.abs(self.center) < FLOAT32_CENTER)
@@ -155,9 +161,13 @@ def check_spread(scaler: StandardScaler) -> None:
 
 
 def fit_scaler(
-    scaler: StandardScaler, X: NDArray, chosen: NDArray[np.intp] | None = None
+    scaler: StandardScaler,
+    X: NDArray,
+    chosen: NDArray[np.intp] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> StandardScaler:
-    """Fit a scaler to a table, or to the rows of it with the indices `chosen`."""
+    """Fit a scaler to a table, or to the rows of it with the indices `chosen`, by weights."""
     for block in gen_batches(len(X) if chosen is None else len(chosen), MOMENT_ROWS):
-        scaler.partial_fit(X[block] if chosen is None else X[chosen[block]])
+        rows = X[block] if chosen is None else X[chosen[block]]
+        scaler.partial_fit(rows, sample_weight=None if weights is None else weights[block])
     return scaler

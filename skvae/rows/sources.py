@@ -11,15 +11,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.numbers import to_numpy
 
-__all__ = ["as_rows"]
+__all__ = ["RowsLike", "as_rows"]
 
 # Bytes of rows that are held in memory; beyond, they lie in a temporary file.
 MAX_BYTES = 2**30
@@ -30,7 +30,15 @@ MAX_ITEMS = 4096
 ARRAY_FORMATS = ("numpy", "torch", "custom")
 
 
-def as_rows(data: Any, column: str | int | None = None) -> Any:
+class _Indexed(Protocol):
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+# What `as_rows` takes, to a type checker: arrays, data sets with and without an index, frames.
+RowsLike = ArrayLike | Iterable[Any] | _Indexed
+
+
+def as_rows(data: RowsLike, column: str | int | None = None) -> Any:
     """Return the rows of a data set as one array of numbers, and arrays and frames as they are.
 
     `TeacherGuidedVAE` and `ConstantCollapseCertificate` do this with the X they are given. Do

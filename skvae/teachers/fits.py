@@ -7,29 +7,78 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing, gen_batches
-from sklearn.utils.validation import check_memory
+from sklearn.utils.validation import check_memory, has_fit_parameter
 
-from skvae._common.randomness import seed_unset_random_states
+from skvae._common.randomness import derive_seed, seed_unset_random_states
 from skvae._common.threads import is_small_table, one_thread_if
 from skvae._version import __version__
 from skvae.information.boundary import check_taught, rows_counted_from
 from skvae.teachers.mixture import GaussianMixtureTeacher
 
-__all__ = ["fit_teacher", "teacher_distributions"]
+__all__ = ["can_be_weighed", "fit_teacher", "rows_to_teach", "teacher_distributions"]
 
 # Rows that a teacher is asked about at a time.
 BLOCK_ROWS = 2**16
 
 
-def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int, memory: Any = None) -> Any:
+def can_be_weighed(teacher: Any) -> bool:
+    """Whether the `fit` of a teacher takes weights of the rows."""
+    return has_fit_parameter(teacher, "sample_weight")
+
+
+def rows_to_teach(
+    n_most: int,
+    n_samples: int,
+    chosen: NDArray | None,
+    seed: int,
+    weights: NDArray | None = None,
+) -> NDArray | slice:
+    """Draw the indices of the rows that a teacher is fitted to.
+
+    Parameters
+    ----------
+    n_most, n_samples : int
+        Rows to be drawn at the most, and rows that there are.
+    chosen : ndarray of int, or None
+        Indices of the rows to be drawn among; None is all.
+    seed : int
+        Seed of the fit.
+    weights : ndarray of shape (n_samples,) or None
+        Where given, rows are drawn in proportion to them, and may come several times: one of
+        weight w, in units of the mean of those it is drawn with, comes w times, but for
+        rounding up or down.
+    """
+    n_there = n_samples if chosen is None else len(chosen)
+    if weights is None and n_there <= n_most:
+        return slice(None) if chosen is None else chosen
+    generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
+    if weights is None:
+        among = n_samples if chosen is None else chosen
+        return np.sort(generator.choice(among, n_most, replace=False))
+    among = np.arange(n_samples) if chosen is None else chosen
+    # Points at equal distances along all weights laid end to end, from a random start on.
+    ends = np.cumsum(weights[among])
+    n_drawn = min(n_most, n_there)
+    points = (np.arange(n_drawn) + generator.random()) * (ends[-1] / n_drawn)
+    return among[np.minimum(np.searchsorted(ends, points, side="right"), n_there - 1)]
+
+
+def fit_teacher(
+    teacher: Any,
+    X: Any,
+    y: Any,
+    seed: int,
+    memory: Any = None,
+    sample_weight: NDArray | None = None,
+) -> Any:
     """Clone `teacher` and fit it; a frozen one is used as it is, None is the default one.
 
     With a `memory`, as in `sklearn.pipeline.Pipeline`, the same teacher is fitted to the
-    same rows once and loaded from then on.
+    same rows once and loaded from then on. Weights are for one that `can_be_weighed`.
     """
     unfitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
     if isinstance(unfitted, FrozenEstimator):
@@ -39,12 +88,13 @@ def fit_teacher(teacher: Any, X: ArrayLike, y: Any, seed: int, memory: Any = Non
         memory = os.fspath(memory)
     fit = check_memory(memory).cache(_fit)
     with one_thread_if(is_small_table(X)):
-        return fit(unfitted, X, y, (__version__, sklearn.__version__))
+        weights = () if sample_weight is None else (sample_weight,)
+        return fit(unfitted, X, y, (__version__, sklearn.__version__), *weights)
 
 
-def _fit(teacher: Any, X: ArrayLike, y: Any, versions: tuple[str, ...]) -> Any:
+def _fit(teacher: Any, X: Any, y: Any, versions: tuple[str, ...], *weights: NDArray) -> Any:
     # The versions keep a cache from outliving the code that filled it.
-    return teacher.fit(X, y)
+    return teacher.fit(X, y, sample_weight=weights[0]) if weights else teacher.fit(X, y)
 
 
 def teacher_distributions(

@@ -6,20 +6,21 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skvae._common.parameters import NumberInterval
+from skvae._common.parameters import NumberInterval, fit_context
 from skvae._common.randomness import draw_seed, seed_unset_random_states
 from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import check_spread, fit_scaler
+from skvae.rows.sources import RowsLike
 from skvae.rows.tables import check_rows
 from skvae.teachers.tempered import temper
 
@@ -113,16 +114,16 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     def __init__(
         self,
         *,
-        n_components=10,
-        pca_components=16,
-        covariance_type="spherical",
-        temperature=1.0,
-        floor=0.01,
-        reg_covar=1e-3,
-        n_init=1,
-        max_iter=100,
-        random_state=None,
-    ):
+        n_components: int = 10,
+        pca_components: int = 16,
+        covariance_type: str = "spherical",
+        temperature: float = 1.0,
+        floor: float = 0.01,
+        reg_covar: float = 1e-3,
+        n_init: int = 1,
+        max_iter: int = 100,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_components = n_components
         self.pca_components = pca_components
         self.covariance_type = covariance_type
@@ -133,8 +134,8 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> GaussianMixtureTeacher:
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: RowsLike, y: Any = None) -> GaussianMixtureTeacher:
         """Fit the scaler, the projection and the mixture.
 
         Parameters
@@ -199,7 +200,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         # Whatever the user wants transformers to return elsewhere.
         return pipeline.set_output(transform="default")
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Teacher distributions.
 
         Parameters

@@ -11,26 +11,27 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     validate_data,
 )
 
-from skvae._common.ambient import undisturbed
-from skvae._common.parameters import NumberInterval
+from skvae._common.fit_callbacks import CallbackSupportMixin, fitting, numbered_tasks, task
+from skvae._common.parameters import NumberInterval, fit_context
+from skvae._common.progress import CountedParallel, Progress, say
 from skvae._common.randomness import derive_seed, draw_seed
 from skvae._common.threads import one_thread_if
 from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
-from skvae.rows.sources import as_rows
+from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.tables import check_rows, check_table
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
 from skvae.teachers.choice import give_scores, scorer, warn_of_failures, winner
@@ -43,7 +44,7 @@ __all__ = ["TeacherSearch"]
 _SUBSAMPLE = 0.8
 
 
-class TeacherSearch(Saved, BaseEstimator):
+class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
     """Search over teachers for one that says much, evenly, repeatably and at little cost.
 
     Each candidate is fitted `n_refits` times, to random subsamples of the rows that are
@@ -83,8 +84,10 @@ class TeacherSearch(Saved, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Drives the rows and every `random_state` of a candidate that is None. The global
         NumPy state is neither read nor changed.
-    verbose : int, default=0
-        Passed to joblib.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left; 2 a line on
+        stdout for each fit that candidates share, and for each winner. Both also through the
+        logger "skvae".
 
     Attributes
     ----------
@@ -150,6 +153,9 @@ class TeacherSearch(Saved, BaseEstimator):
     needs ``latent_dim >= n_components - 1``: with one give grids of your own, or 19
     dimensions.
 
+    Where scikit-learn has callbacks (from 1.9 on), those of `set_callbacks` are told of each
+    fit of the search, and of the winners.
+
     References
     ----------
     arXiv 2605.18224 (energy of a teacher, design of a margin).
@@ -185,18 +191,18 @@ class TeacherSearch(Saved, BaseEstimator):
 
     def __init__(
         self,
-        candidates=None,
+        candidates: Any = None,
         *,
-        scoring=None,
-        n_refits=3,
-        validation_fraction=0.25,
-        n_teachers=1,
-        max_rows=10_000,
-        n_jobs=None,
-        memory=None,
-        random_state=None,
-        verbose=0,
-    ):
+        scoring: str | Callable[[dict[str, Any]], float] | None = None,
+        n_refits: int = 3,
+        validation_fraction: float = 0.25,
+        n_teachers: int = 1,
+        max_rows: int | None = 10_000,
+        n_jobs: int | None = None,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.candidates = candidates
         self.scoring = scoring
         self.n_refits = n_refits
@@ -208,8 +214,8 @@ class TeacherSearch(Saved, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None) -> TeacherSearch:
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: RowsLike, y: Any = None) -> TeacherSearch:
         """Search, and fit the best candidate to all rows.
 
         Parameters
@@ -238,7 +244,7 @@ class TeacherSearch(Saved, BaseEstimator):
         FitFailedWarning
             If some of the candidates cannot be fitted.
         """
-        with undisturbed(), config_context(array_api_dispatch=False):
+        with fitting(self, X, y, n_tasks=2) as context:
             X = as_rows(X)
             floats = [np.float64, np.float32]
             rows = check_table(X, "X", dtype=floats, ensure_min_samples=4, estimator=self)
@@ -255,28 +261,36 @@ class TeacherSearch(Saved, BaseEstimator):
             candidates = list_candidates(self.candidates, n_fitted, rows.shape[1])
             check_labels(candidates, y)
             fit = functools.partial(fit_teacher, memory=self.memory)
-            table = self._measure(fit, candidates, plans, seen, y)
+            table = self._measure(fit, candidates, plans, seen, y, context)
             winners = [winner(search) for search in table]
             everything = list(itertools.chain(*table))
             warn_of_failures(everything)
-            teachers = [
-                candidates[winner].finish(
-                    fit(candidates[winner].stripped, seen, y, plan.final_seed)
+            for search, best in zip(table, winners, strict=True):
+                row = search[best]
+                say(
+                    f"Teacher search {row['search']} chose candidate {best}, {row['teacher']}, "
+                    f"with a score of {row['score']:.4g}.",
+                    self.verbose,
                 )
-                for winner, plan in zip(winners, plans, strict=True)
+            with task(context, self, "fit-winners"):
+                teachers = [
+                    candidates[winner].finish(
+                        fit(candidates[winner].stripped, seen, y, plan.final_seed)
+                    )
+                    for winner, plan in zip(winners, plans, strict=True)
+                ]
+            validate_data(self, X, skip_check_array=True)
+            scores = [
+                search[winner]["score"] for search, winner in zip(table, winners, strict=True)
             ]
-        validate_data(self, X, skip_check_array=True)
-        scores = [
-            search[winner]["score"] for search, winner in zip(table, winners, strict=True)
-        ]
-        best = int(np.argmax(scores))
-        self.results_ = {name: [row[name] for row in everything] for name in everything[0]}
-        self.teachers_ = teachers
-        self.fingerprint_ = RowFingerprint.of(rows)
-        self.best_teacher_ = teachers[best]
-        self.best_index_ = best * len(candidates) + winners[best]
-        self.best_score_ = scores[best]
-        self.best_params_ = candidates[winners[best]].params
+            best = int(np.argmax(scores))
+            self.results_ = {name: [row[name] for row in everything] for name in everything[0]}
+            self.teachers_ = teachers
+            self.fingerprint_ = RowFingerprint.of(rows)
+            self.best_teacher_ = teachers[best]
+            self.best_index_ = best * len(candidates) + winners[best]
+            self.best_score_ = scores[best]
+            self.best_params_ = candidates[winners[best]].params
         return self
 
     def _plan(self, n_samples: int, seed: int) -> _Plan:
@@ -304,17 +318,30 @@ class TeacherSearch(Saved, BaseEstimator):
         )
 
     def _measure(
-        self, fit: Callable, candidates: list[Candidate], plans: list[_Plan], X: Any, y: Any
+        self,
+        fit: Callable,
+        candidates: list[Candidate],
+        plans: list[_Plan],
+        X: Any,
+        y: Any,
+        context: Any,
     ) -> list[list[dict[str, Any]]]:
         """Rows of `results_`, for each search and each candidate."""
         groups = shared_fits(candidates)
-        outcomes = iter(
-            Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-                delayed(_measure_together)(fit, [candidates[i] for i in group], plan, X, y)
-                for plan in plans
-                for group in groups
+        jobs = [(plan, group) for plan in plans for group in groups]
+        with (
+            task(context, self, "search", len(jobs), sequential=False) as searching,
+            Progress(self.verbose, len(jobs), "Teacher search", "fit") as progress,
+        ):
+            calls = numbered_tasks(searching, self, "measure-candidates", len(jobs))
+            outcomes = iter(
+                CountedParallel(progress, n_jobs=self.n_jobs)(
+                    delayed(call)(
+                        _measure_together, fit, [candidates[i] for i in group], plan, X, y
+                    )
+                    for call, (plan, group) in zip(calls, jobs, strict=True)
+                )
             )
-        )
         table = []
         for number in range(len(plans)):
             measures: dict[int, dict[str, Any]] = {}
@@ -334,7 +361,7 @@ class TeacherSearch(Saved, BaseEstimator):
             table.append(rows)
         return table
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Ask the best teacher.
 
         Parameters

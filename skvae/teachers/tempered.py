@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from skvae._common.parameters import NumberInterval
+from skvae._common.parameters import NumberInterval, fit_context
 from skvae.files.saved import Saved
 from skvae.information.boundary import check_teacher
 from skvae.rows.fingerprint import fingerprint_if_numbers
@@ -83,12 +83,12 @@ class TemperedTeacher(Saved, BaseEstimator):
     }
     _applied_after_fit: ClassVar[dict[str, float]] = {"temperature": 1.0, "floor": 0.0}
 
-    def __init__(self, teacher, *, temperature=1.0, floor=0.01):
+    def __init__(self, teacher: Any, *, temperature: float = 1.0, floor: float = 0.01) -> None:
         self.teacher = teacher
         self.temperature = temperature
         self.floor = floor
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None) -> TemperedTeacher:
         """Fit a clone of the inner teacher.
 

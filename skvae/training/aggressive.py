@@ -82,6 +82,7 @@ def rows_information(net: Any, rows: TrainingRows) -> float:
     picked = np.arange(0, len(rows), max(1, len(rows) // INFORMATION_ROWS))
     chosen = picked if rows.chosen is None else rows.chosen[picked]
     some = TrainingRows(rows.rows, rows.targets.numpy()[picked], rows.units, chosen)
+    weights = None if rows.weights is None else rows.weights.numpy()[picked]
     encoder = net.module_.encoder
     encoder.eval()
     with torch.inference_mode():
@@ -90,24 +91,24 @@ def rows_information(net: Any, rows: TrainingRows) -> float:
         ]
     mean, log_variance = torch.cat(posteriors).chunk(2, dim=1)
     return mutual_information(
-        mean.numpy(force=True), log_variance.numpy(force=True), random_state=net.seed
+        mean.numpy(force=True), log_variance.numpy(force=True), net.seed, weights
     )
 
 
 def with_encoder_steps(
     net: Any,
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Iterator[tuple[Tensor, ...]],
     rows: InMemoryBatches | StreamedBatches,
     n_steps: int,
     epoch: int,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, ...]]:
     """Take encoder-only steps before each batch is handed on.
 
     Parameters
     ----------
     net : VAENet
         Its encoder is changed, and nothing else.
-    batches : iterator of (Tensor, Tensor)
+    batches : iterator of tuples of Tensor
         Batches of the epoch.
     rows : InMemoryBatches or StreamedBatches
         Where the batches of the further steps come from, in an order of their own.
@@ -127,6 +128,6 @@ def with_encoder_steps(
 
 def endless(
     net: Any, rows: InMemoryBatches | StreamedBatches, order: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, ...]]:
     while True:
         yield from net.shuffled(rows, order)

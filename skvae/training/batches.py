@@ -33,6 +33,8 @@ BLOCK_BYTES = 2**26
 # Share of a device's free memory that rows and targets may take unasked: the rest is for
 # weights, their moments and activations, and for others on the device.
 RESIDENT_SHARE = 0.5
+# Least weight of a row, where one on average is usual.
+LEAST_WEIGHT = 1e-12
 
 
 def is_large(rows: NDArray) -> bool:
@@ -52,8 +54,8 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def copied_ahead(
-    batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+    batches: Iterable[tuple[Tensor, ...]], device: torch.device
+) -> Iterator[tuple[Tensor, ...]]:
     """Yield batches on a device, each copied there while the one before it is worked on.
 
     On CUDA nothing waits but the device: the copy is from pinned memory, on a stream of its
@@ -75,7 +77,7 @@ def copied_ahead(
 
 
 def filled_up(
-    batches: Iterable[tuple[Tensor, Tensor]], batch_size: int
+    batches: Iterable[tuple[Tensor, ...]], batch_size: int
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield batches that all have `batch_size` rows, a short one filled from the first.
 
@@ -96,7 +98,7 @@ def filled_up(
 
 
 def without_single_row(
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, ...]],
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield batches, a last one of a single row joined to the one before it."""
     before: tuple[Tensor, ...] | None = None
@@ -112,13 +114,12 @@ def without_single_row(
 
 
 def _copy(
-    batch: tuple[Tensor, Tensor], device: torch.device, stream: torch.cuda.Stream | None
-) -> tuple[tuple[Tensor, Tensor], torch.cuda.Event | None]:
+    batch: tuple[Tensor, ...], device: torch.device, stream: torch.cuda.Stream | None
+) -> tuple[tuple[Tensor, ...], torch.cuda.Event | None]:
     """Begin to copy a batch; also return what tells that it has arrived."""
-    rows, targets = batch
     # No stream is no change of stream.
     with torch.cuda.stream(stream):
-        moved = _sent(rows, device), _sent(targets, device)
+        moved = tuple(_sent(part, device) for part in batch)
         return moved, None if stream is None else stream.record_event()
 
 
@@ -142,11 +143,15 @@ class InMemoryBatches:
         Rows in a batch; the last one may be smaller.
     device : torch.device or None, default=None
         Where each batch is copied to, one ahead. None is where the rows are.
+    weights : Tensor of shape (n_samples,) or None, default=None
+        What the rows count, beside them: the third part of a batch where they are given.
     """
 
-    def __init__(self, rows, targets, batch_size, device=None):
+    def __init__(self, rows, targets, batch_size, device=None, weights=None):
         self.rows = rows
         self.targets = targets
+        self.weights = weights
+        self._parts = (rows, targets) if weights is None else (rows, targets, weights)
         self.batch_size = batch_size
         self.device = rows.device if device is None else device
         self._copies = device is not None
@@ -157,21 +162,19 @@ class InMemoryBatches:
     @cached_property
     def teacher_information(self) -> float:
         """Information of the teacher whose distributions are the targets."""
-        return teacher_information(self.targets.numpy(force=True))
+        return _information(self.targets, self.weights)
 
-    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Yield all rows once, in the order of a permutation drawn from `generator`."""
         order = torch.randperm(len(self.rows), generator=generator)
         batches = (
-            (self.rows.index_select(0, chosen), self.targets.index_select(0, chosen))
+            tuple([part.index_select(0, chosen) for part in self._parts])
             for chosen in _sent(order, self.rows.device).split(self.batch_size)
         )
         return copied_ahead(batches, self.device) if self._copies else batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = zip(
-            self.rows.split(self.batch_size), self.targets.split(self.batch_size), strict=True
-        )
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        batches = zip(*(part.split(self.batch_size) for part in self._parts), strict=True)
         return copied_ahead(batches, self.device) if self._copies else batches
 
 
@@ -197,6 +200,8 @@ class TrainingRows(Dataset):
         Whether rows are resident on an accelerator. "auto" is if they and their targets take
         no more than half of its free memory when first asked for, or no more than 1 GiB
         where that is not known.
+    weights : ndarray of shape (n_samples,) or None, default=None
+        What the chosen rows count, one on average; None is one each.
     """
 
     def __init__(
@@ -206,9 +211,11 @@ class TrainingRows(Dataset):
         units: Standardization,
         chosen: NDArray[np.intp] | None = None,
         on_device: bool | str = "auto",
+        weights: NDArray[np.float64] | None = None,
     ):
         self.rows = rows
         self.targets = torch.from_numpy(np.asarray(targets, dtype=np.float32))
+        self.weights = None if weights is None else torch.from_numpy(weights.astype(np.float32))
         self.units = units
         # In their order on disk.
         self.chosen = chosen
@@ -251,11 +258,14 @@ class TrainingRows(Dataset):
         device = torch.device(device)
         if self._resident is None:
             self._resident = self._is_resident(device)
+        weights = self.weights
         if self._resident:
-            return InMemoryBatches(self._rows_on(device), targets.to(device), batch_size)
+            weights = None if weights is None else weights.to(device)
+            rows = self._rows_on(device)
+            return InMemoryBatches(rows, targets.to(device), batch_size, None, weights)
         if is_large(self.rows):
             return StreamedBatches(self, targets, batch_size, device)
-        return InMemoryBatches(self._standardised, targets, batch_size, device)
+        return InMemoryBatches(self._standardised, targets, batch_size, device, weights)
 
     def _is_resident(self, device: torch.device) -> bool:
         if device.type == "cpu":
@@ -314,25 +324,30 @@ class StreamedBatches:
     @cached_property
     def teacher_information(self) -> float:
         """Information of the teacher whose distributions are the targets."""
-        return teacher_information(self.targets.numpy())
+        return _information(self.targets, self.source.weights)
 
-    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Yield all rows once, in an order drawn from `generator`."""
         starts = range(0, len(self), self.block_rows)
         for number in torch.randperm(len(starts), generator=generator).tolist():
-            rows, targets = self._read(starts[number])
-            order = torch.randperm(len(rows), generator=generator)
+            parts = self._read(starts[number])
+            order = torch.randperm(len(parts[0]), generator=generator)
             for chosen in _sent(order, self.device).split(self.batch_size):
-                yield rows.index_select(0, chosen), targets.index_select(0, chosen)
+                yield tuple([part.index_select(0, chosen) for part in parts])
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for start in range(0, len(self), self.block_rows):
-            rows, targets = self._read(start)
-            yield from zip(
-                rows.split(self.batch_size), targets.split(self.batch_size), strict=True
-            )
+            parts = self._read(start)
+            yield from zip(*(part.split(self.batch_size) for part in parts), strict=True)
 
-    def _read(self, start: int) -> tuple[Tensor, Tensor]:
+    def _read(self, start: int) -> list[Tensor]:
         stop = min(start + self.block_rows, len(self))
-        rows, targets = self.source.block(start, stop), self.targets[start:stop]
-        return _sent(rows, self.device), _sent(targets, self.device)
+        parts = [self.source.block(start, stop), self.targets[start:stop]]
+        if self.source.weights is not None:
+            parts.append(self.source.weights[start:stop])
+        return [_sent(part, self.device) for part in parts]
+
+
+def _information(targets: Tensor, weights: Tensor | None) -> float:
+    in_numpy = None if weights is None else weights.numpy(force=True)
+    return teacher_information(targets.numpy(force=True), in_numpy)

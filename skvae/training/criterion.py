@@ -111,36 +111,61 @@ class Criterion(nn.Module):
         return self.total(self.sums(x, T, outputs, module), len(x))
 
     def sums(
-        self, x: Tensor, T: Tensor, outputs: Outputs, module: VariationalAutoencoder
+        self,
+        x: Tensor,
+        T: Tensor,
+        outputs: Outputs,
+        module: VariationalAutoencoder,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return sums over a batch, on which no weight that a schedule moves acts."""
+        """Return sums over a batch, on which no weight that a schedule moves acts.
+
+        Where rows have weights, which are one on average over all rows, each enters the sums
+        by its own. They are divided by the number of rows all the same: so the mean of a
+        batch, and its gradient, is on average the weighted mean over all rows.
+        """
         decoder = module.decoder
         mean, log_variance = outputs.mean, outputs.log_variance
         sums = {}
+
+        def weighed(of_rows: Tensor) -> Tensor:
+            if weights is None:
+                return of_rows
+            return of_rows * weights.view(-1, *[1] * (of_rows.ndim - 1))
+
         if self.divergence == "importance_bound":
             draws = x.repeat(self.n_importance_samples, 1)
             reconstruction = decoder.reconstruction(draws, outputs.parameters)
             reconstruction = reconstruction.view(self.n_importance_samples, len(x))
             bound = importance_bound(reconstruction, outputs.latent, mean, log_variance)
-            sums["reconstruction"] = reconstruction.mean(dim=0).sum()
-            sums["importance_bound"] = bound.sum()
+            sums["reconstruction"] = weighed(reconstruction.mean(dim=0)).sum()
+            sums["importance_bound"] = weighed(bound).sum()
         else:
-            sums["reconstruction"] = decoder.reconstruction(x, outputs.parameters).sum()
+            reconstruction = decoder.reconstruction(x, outputs.parameters)
+            sums["reconstruction"] = weighed(reconstruction).sum()
         if self.divergence == "floored_rate":
-            by_dimension = kl_per_dimension(mean, log_variance)
+            by_dimension = weighed(kl_per_dimension(mean, log_variance))
             sums["rate"] = by_dimension.sum()
             sums["floored_rate"] = len(x) * floored_rate(by_dimension, self.free_bits)
         else:
-            sums["rate"] = kl(mean, log_variance).sum()
-        sums["alignment"] = self._alignment(T, outputs, module).sum()
+            sums["rate"] = weighed(kl(mean, log_variance)).sum()
+        sums["alignment"] = weighed(self._alignment(T, outputs, module, weights)).sum()
         if "mmd" in self.further_weights:
-            sums["mmd"] = len(x) * mmd(outputs.latent)
+            sums["mmd"] = len(x) * mmd(outputs.latent, weights)
         if "total_correlation" in self.further_weights:
-            dependence = total_correlation(outputs.latent, mean, log_variance, self.n_rows)
+            dependence = total_correlation(
+                outputs.latent, mean, log_variance, self.n_rows, weights
+            )
             sums["total_correlation"] = len(x) * dependence
         return sums
 
-    def _alignment(self, T: Tensor, outputs: Outputs, module: VariationalAutoencoder) -> Tensor:
+    def _alignment(
+        self,
+        T: Tensor,
+        outputs: Outputs,
+        module: VariationalAutoencoder,
+        weights: Tensor | None,
+    ) -> Tensor:
         """Cost of the witness; once on target, with a gradient for the witness alone."""
         cost = alignment(T, outputs.log_witness)
         if self.alignment_target is None or not self.alignment_weight > 0:
@@ -149,7 +174,7 @@ class Criterion(nn.Module):
         read = module.shown(outputs.mean, first).detach()
         # The values are the same. A choice by `if` would wait for the device in every step.
         apart = alignment(T, module.witness(read))
-        return torch.where(is_aligned(T, cost, self.alignment_target), apart, cost)
+        return torch.where(is_aligned(T, cost, self.alignment_target, weights), apart, cost)
 
     def total(self, sums: dict[str, Tensor], n_rows: int) -> tuple[Tensor, Tensor]:
         """Mean objective that these sums over `n_rows` rows make, and each of `terms`."""

@@ -1,4 +1,4 @@
-"""The records of epochs: as a person reads them, and as few bytes, back to the bit.
+"""The records of epochs as few bytes, and back to the bit.
 
 What follows from other columns is predicted from them, a column from its own last value
 otherwise, and what is kept are the differences, which are mostly nothing or small.
@@ -14,23 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skvae.training.criterion import FURTHER_TERMS, TERMS
-
-__all__ = ["packed_epochs", "plain_records", "unpacked_epochs"]
+__all__ = ["packed_epochs", "unpacked_epochs"]
 
 Columns = Mapping[str, NDArray[np.float64]]
 # From the columns of one kind of rows, and their weight of the divergence, to the loss.
 Weigh = Callable[[dict[str, Any], Any], Any]
-RECORDED = (
-    "loss",
-    "elbo",
-    *TERMS,
-    *FURTHER_TERMS,
-    "margin",
-    "lower_bound",
-    "beta",
-    "mutual_information",
-)
 PREFIXES = ("", "valid_")
 # Predicted from others, which come before them.
 DERIVED = ("elbo", "margin", "loss")
@@ -38,18 +26,6 @@ DERIVED = ("elbo", "margin", "loss")
 MOST_DIGITS = 44
 # zlib makes no more of a byte.
 MOST_INFLATED = 1100
-
-
-def plain_records(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Return records of skorch as a person reads them, of numbers alone."""
-    return [
-        {
-            "epoch": record["epoch"],
-            **{key: record[key] for key in record if key.removeprefix("valid_") in RECORDED},
-            "seconds": record["dur"],
-        }
-        for record in history
-    ]
 
 
 def packed_epochs(

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EpochTimer
 from skorch.helper import predefined_split
 from skorch.history import History
 from torch import Tensor
@@ -17,20 +16,28 @@ from torch.amp import GradScaler
 
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import one_thread_if
-from skvae.exceptions import DivergenceError
 from skvae.nets.likelihoods import starting_variances
 from skvae.nets.networks import VariationalAutoencoder, standard_normal
 from skvae.nets.own_modules import normalises_batches, single_row_explained
 from skvae.rows.scaling import Standardization
 from skvae.training.aggressive import AggressivePhase, with_encoder_steps
 from skvae.training.batches import TrainingRows, filled_up, without_single_row
+from skvae.training.checkpoints import Checkpoint
 from skvae.training.criterion import Criterion
 from skvae.training.denormals import without_denormals
-from skvae.training.devices import has_fused_optimizer, memory_explained, resolve_device
-from skvae.training.epochs import plain_records
+from skvae.training.devices import memory_explained, resolve_device
+from skvae.training.events import TellingNet, named_callbacks
 from skvae.training.guard import Guard
 from skvae.training.optimizer import FlatAdamW
-from skvae.training.schedules import KLSchedule
+from skvae.training.own_optimizer import (
+    PlainWeights,
+    clip_gradients,
+    optimizer_settings,
+    weights_of,
+)
+from skvae.training.progress import EpochLog, silent, told
+from skvae.training.records import OF_SOME_EPOCHS, means_of, plain_records, record_epoch
+from skvae.training.schedules import schedules_of
 from skvae.training.steps import DirectStep, step_for
 from skvae.training.stopping import HeldOutBound, StopOnPlateau, StopTraining
 
@@ -39,8 +46,6 @@ __all__ = [
     "build_net",
 ]
 
-# A log variance has a long way to go at the learning rate of the weights.
-VARIANCE_LR_FACTOR = 10
 # Of the gradients of float16, where a longer training ends up of itself.
 INITIAL_SCALE = 2.0**10
 # Modes of `torch.compile` by what is asked for.
@@ -61,15 +66,7 @@ CRITERION_SETTINGS = (
 SMALL_STEP = 2**25
 
 
-class EpochLog(PrintLog):
-    """skorch's line an epoch, made where it is printed: it costs as much as a small step."""
-
-    def on_epoch_end(self, net, **kwargs):
-        if net.verbose:
-            super().on_epoch_end(net, **kwargs)
-
-
-class VAENet(NeuralNet):
+class VAENet(TellingNet):
     """skorch net that trains from memory and reads its losses off the device once an epoch.
 
     Parameters
@@ -83,6 +80,10 @@ class VAENet(NeuralNet):
         takes a log density of standardised rows back to the units of the data.
     kl_schedule : KLSchedule or None
         Share of the KL weight in each step; None leaves it as it is.
+    lr_schedule : LRSchedule or None
+        Factor on the learning rates in each step; None leaves them as they are.
+    max_grad_norm : float or None
+        Norm that the gradients of a step are scaled down to; None leaves them as they are.
     aggressive_steps : int
         Encoder-only steps before each step of an aggressive phase.
     compile_mode : str or None
@@ -93,9 +94,13 @@ class VAENet(NeuralNet):
     # Of a net that it goes on from: epochs at the front of the history, and before those.
     n_epochs_resumed_ = 0
     n_epochs_forgotten_ = 0
+    # Of a training that was killed and goes on.
+    n_epochs_done_ = 0
+    n_steps_done_ = 0
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
+    _progress: Any = None
 
     def __init__(
         self,
@@ -103,6 +108,8 @@ class VAENet(NeuralNet):
         seed=0,
         log_scale_sum=0.0,
         kl_schedule=None,
+        lr_schedule=None,
+        max_grad_norm=None,
         aggressive_steps=0,
         compile_mode=None,
         **kwargs,
@@ -110,13 +117,26 @@ class VAENet(NeuralNet):
         self.seed = seed
         self.log_scale_sum = log_scale_sum
         self.kl_schedule = kl_schedule
+        self.lr_schedule = lr_schedule
+        self.max_grad_norm = max_grad_norm
         self.aggressive_steps = aggressive_steps
         self.compile_mode = compile_mode
         super().__init__(*args, **kwargs)
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", EpochTimer()), ("print_log", EpochLog())]
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("print_log", EpochLog(keys_ignored=list(OF_SOME_EPOCHS))),
+        ]
+
+    def initialize_optimizer(self, *args, **kwargs):
+        """Make the optimiser, and note where the learning rates begin."""
+        super().initialize_optimizer(*args, **kwargs)
+        if self.lr_schedule is not None:
+            for group in self.optimizer_.param_groups:
+                group["initial_lr"] = group["lr"]
+        return self
 
     def get_iterator(self, dataset, training=False):
         """Return batches that are cut from whole blocks of rows."""
@@ -136,11 +156,14 @@ class VAENet(NeuralNet):
         # A call of partial_fit may be a single step: it goes on with the factor that was found.
         if earlier is not None and earlier.is_enabled() and self.scaler_.is_enabled():
             self.scaler_.load_state_dict(earlier.state_dict())
-        self.n_steps_ = 0
+        self.n_steps_ = self.n_steps_done_
+        epochs = (self.max_epochs if epochs is None else epochs) - self.n_epochs_done_
+        self.n_epochs_done_ = self.n_steps_done_ = 0
+        self.listen()
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
-        else:
+        elif X.weights is None:
             self._direct_step = step_for(self.module_, self.criterion_)
         with one_thread_if(self.is_small()):
             try:
@@ -148,17 +171,16 @@ class VAENet(NeuralNet):
                     memory_explained(self.batch_size, self.device),
                     single_row_explained(),
                     without_denormals(),
+                    told(self, X, epochs),
                 ):
                     return super().fit_loop(X, y, epochs, **fit_params)
-            except StopTraining:
-                pass
-            except KeyboardInterrupt:
-                self.interrupted_ = True
+            except KeyboardInterrupt as end:
+                self.interrupted_ = not isinstance(end, StopTraining)
                 # An epoch counts once its time has been taken, after all its passes.
                 if self.history and "dur" not in self.history[-1]:
                     self.history.pop()
             finally:
-                self.optimizer_.release()
+                self._weights.release()
                 self._compiled = self._direct_step = None
         return self
 
@@ -187,16 +209,13 @@ class VAENet(NeuralNet):
             noise = torch_generator(self.seed, "validation", device=device)
         # Apple's GPUs have no float64.
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        names = self.criterion_.terms
-        totals = torch.zeros(len(names), dtype=dtype, device=device)
+        totals = torch.zeros(len(self.criterion_.terms), dtype=dtype, device=device)
+        if self.tells_batches_:
+            step_fn = self.announced(step_fn, training, prefix)
         for batch in batches:
             totals += step_fn(batch, generator=noise)
-        means = [total / n_rows for total in totals.tolist()]
-        terms = dict(zip(names, means, strict=True))
-        terms["reconstruction"] += self.log_scale_sum
-        if "importance_bound" in terms:
-            terms["importance_bound"] -= self.log_scale_sum
-        self._record(terms, iterator.teacher_information, training)
+        terms = means_of(self, totals, n_rows)
+        record_epoch(self, terms, iterator.teacher_information, training)
 
     def shuffled(self, iterator, generator):
         """Yield all rows once in batches, each of which the net can be trained on."""
@@ -205,14 +224,15 @@ class VAENet(NeuralNet):
 
     def train_step(self, batch, generator):
         """Take one step of the optimiser; return the sums of the terms, on the device."""
-        if self.kl_schedule is not None:
-            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+        if self.kl_schedule is not None or self.lr_schedule is not None:
+            self._follow_schedules()
             self.n_steps_ += 1
         step = self._direct_step
-        if step is None or step.adds_to_gradients:
+        # What a callback has done to gradients that are not written over is undone.
+        if step is None or step.adds_to_gradients or self.tells_gradients_:
             self.optimizer_.zero_grad()
         else:
-            self.optimizer_.ready_gradients()
+            self._weights.ready_gradients()
         # The scaler leaves all as it is unless the products are in float16.
         if step is None:
             loss, terms = self._evaluate(batch, generator)
@@ -220,22 +240,42 @@ class VAENet(NeuralNet):
         else:
             x, T = batch
             terms = step.take(x, T, self._noise(x, generator), self.scaler_.scale)
+        if self.tells_gradients_ or self.max_grad_norm is not None:
+            self._revise_gradients(batch)
         if self.scaler_.is_enabled():
             self.scaler_.step(self.optimizer_)
             self.scaler_.update()
         else:
-            self.optimizer_.update()
+            self._weights.update()
         return terms
+
+    def _follow_schedules(self) -> None:
+        if self.kl_schedule is not None:
+            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+        if self.lr_schedule is not None:
+            factor = self.lr_schedule.factor(self.n_steps_)
+            for group in self.optimizer_.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def _revise_gradients(self, batch: Any = None) -> None:
+        """Let callbacks see the gradients of a batch, if it is given; then clip them."""
+        self.scaler_.unscale_(self.optimizer_)
+        if self.tells_gradients_ and batch is not None:
+            self.tell_gradients(batch)
+            self._weights.collect_gradients()
+        if self.max_grad_norm is not None:
+            clip_gradients(self.optimizer_, self.max_grad_norm)
 
     def encoder_step(self, batch, generator):
         """Take one step of the optimiser that changes the encoder alone."""
-        if self.kl_schedule is not None:
-            self.criterion_.kl_fraction = self.kl_schedule.fraction(self.n_steps_)
+        self._follow_schedules()
         weights = [each for each in self.module_.encoder.parameters() if each.requires_grad]
         self.optimizer_.zero_grad()
         loss, _ = self._evaluate(batch, generator)
         self.scaler_.scale(loss).backward(inputs=weights)
-        self.optimizer_.leave_out_others(weights)
+        self._weights.leave_out_others(weights)
+        if self.max_grad_norm is not None:
+            self._revise_gradients()
         self.scaler_.step(self.optimizer_)
         self.scaler_.update()
 
@@ -245,9 +285,9 @@ class VAENet(NeuralNet):
         return self._evaluate(batch, generator)[1]
 
     def _evaluate(self, batch, generator):
-        x, T = batch
+        x, T, *weights = batch
         sums = self._compiled if self.module_.training and self._compiled else batch_sums
-        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator))
+        found = sums(self.module_, self.criterion_, x, T, self._noise(x, generator), *weights)
         return self.criterion_.total(found, len(x))
 
     def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -256,30 +296,9 @@ class VAENet(NeuralNet):
         noise = standard_normal(shape if n_draws == 1 else (n_draws, *shape), generator)
         return noise.to(x.device)
 
-    def _record(self, terms: dict[str, float], information: float, training: bool) -> None:
-        epoch = self.history[-1, "epoch"]
-        for name, value in terms.items():
-            if not math.isfinite(value):
-                raise DivergenceError(
-                    f"Training diverged in epoch {epoch}: the {name} term of the "
-                    f"{'training' if training else 'validation'} loss is {value}. Try a "
-                    f"smaller lr (now {self.lr:g}), a larger decoder_variance, or look for "
-                    "extreme values in X."
-                )
-        criterion = self.criterion_
-        # Held-out losses are compared between epochs: all at the same beta.
-        beta = criterion.effective_beta if training else criterion.beta
-        record = {
-            "loss": criterion.weigh(terms, beta),
-            "elbo": -(terms["reconstruction"] + terms["rate"]),
-            **terms,
-            "margin": information - terms["alignment"],
-        }
-        if training:
-            record["beta"] = beta
-        prefix = "" if training else "valid_"
-        for name, value in record.items():
-            self.history.record(prefix + name, value)
+    @property
+    def _weights(self) -> FlatAdamW | PlainWeights:
+        return weights_of(self.optimizer_)
 
     def is_small(self) -> bool:
         """Whether a batch is too little work for a second thread."""
@@ -289,6 +308,11 @@ class VAENet(NeuralNet):
         """Begin a record, numbered from the first epoch of all."""
         super().on_epoch_begin(net, **kwargs)
         self.history.record("epoch", self.n_epochs_forgotten_ + len(self.history))
+
+    def _initialize_optimizer(self, reason=None):
+        # Every fit ends with it, and skorch would print each time that it was done before.
+        with silent(self):
+            super()._initialize_optimizer(reason)
 
     def resume_from(self, earlier: VAENet, most_epochs: int | None = None) -> None:
         """Take over another net's history and the state of its optimiser, not its settings.
@@ -305,17 +329,17 @@ class VAENet(NeuralNet):
             self.scaler_ = earlier.scaler_
         # By name: a variance that is learned in one net and fixed in the other has moments
         # in one of them only.
-        moments = earlier.optimizer_.moments()
+        moments = weights_of(earlier.optimizer_).moments()
         before = {
-            name: moments[parameter]
+            (name, parameter.shape): moments[parameter]
             for name, parameter in earlier.module_.named_parameters()
-            if parameter in moments
+            if parameter in moments and type(earlier.optimizer_) is type(self.optimizer_)
         }
-        self.optimizer_.adopt(
+        weights_of(self.optimizer_).adopt(
             {
-                parameter: before[name]
+                parameter: before[name, parameter.shape]
                 for name, parameter in self.module_.named_parameters()
-                if name in before and before[name]["exp_avg"].shape == parameter.shape
+                if (name, parameter.shape) in before
             }
         )
 
@@ -324,10 +348,10 @@ class VAENet(NeuralNet):
         return plain_records(self.history[self.n_epochs_resumed_ :])
 
 
-def batch_sums(module, criterion, x, T, noise):
+def batch_sums(module, criterion, x, T, noise, weights=None):
     """Return sums of the terms of a batch: all of a step forward worth compiling."""
     outputs = module(x, noise, criterion.n_importance_samples)
-    return criterion.sums(x, T, outputs, module)
+    return criterion.sums(x, T, outputs, module, weights)
 
 
 def build_net(
@@ -341,6 +365,7 @@ def build_net(
     max_epochs: int,
     held_out: TrainingRows | None = None,
     has_bound: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
 
@@ -363,32 +388,31 @@ def build_net(
     has_bound : bool
         Whether a lower bound on the margin is recorded of them, as of rows that nothing has
         seen.
+    checkpoint : Checkpoint or None
+        What keeps the state of the training.
     """
     device = resolve_device(settings["device"])
     guard = settings["guard"]
     callbacks: list[tuple[str, Callback]] = []
+    guests = named_callbacks(settings["callbacks"])
     if held_out is not None:
         stop = StopOnPlateau(settings["n_iter_no_change"], settings["tol"], guard)
         callbacks += [("bound", HeldOutBound())] if has_bound else []
-        callbacks += [("stop", stop)]
+        callbacks += [*guests, ("stop", stop)]
+    else:
+        callbacks += guests
     if guard is not None:
         callbacks.insert(0, ("guard", Guard(guard)))
     aggressive_steps = settings["aggressive_steps"]
     if aggressive_steps:
         callbacks.insert(0, ("aggressive", AggressivePhase()))
-    kl_schedule = None
-    if settings["kl_warmup"] > 0:
-        n_steps = max_epochs * math.ceil(n_rows / settings["batch_size"])
-        kl_schedule = KLSchedule(n_steps, settings["kl_warmup"], settings["kl_cycles"])
-
-    def undecayed(names: str) -> list[tuple[str, dict[str, float]]]:
-        # Each group costs a step as much as some products: none for nothing.
-        return [(names, {"weight_decay": 0.0})] if settings["weight_decay"] else []
-
+    if checkpoint is not None:
+        # The last: what the others found in an epoch belongs to its state.
+        callbacks.append(("checkpoint", checkpoint))
     log_variance, log_variance_floor = starting_variances(
         settings["likelihood"], settings["decoder_variance"], units
     )
-    return VAENet(
+    net = VAENet(
         module=VariationalAutoencoder,
         **{f"module__{name}": value for name, value in architecture.items()},
         module__log_variance=log_variance,
@@ -403,19 +427,7 @@ def build_net(
         criterion=Criterion,
         **{f"criterion__{name}": settings[name] for name in CRITERION_SETTINGS},
         criterion__n_rows=n_rows,
-        optimizer=FlatAdamW,
-        optimizer__fused=has_fused_optimizer(device),
-        optimizer__weight_decay=settings["weight_decay"],
-        optimizer__param_groups=[
-            (
-                "decoder.likelihood.excess_log_variance",
-                {"lr": VARIANCE_LR_FACTOR * settings["lr"], "weight_decay": 0.0},
-            ),
-            # A step of the encoder alone wants its weights in groups of their own.
-            *(undecayed("encoder.*.bias") if aggressive_steps else []),
-            *([("encoder.*", {})] if aggressive_steps else []),
-            *undecayed("*.bias"),
-        ],
+        **optimizer_settings(settings, device),
         lr=settings["lr"],
         max_epochs=max_epochs,
         batch_size=settings["batch_size"],
@@ -425,7 +437,10 @@ def build_net(
         verbose=settings["verbose"],
         seed=seed,
         log_scale_sum=units.log_scale_sum,
-        kl_schedule=kl_schedule,
+        **schedules_of(settings, max_epochs * math.ceil(n_rows / settings["batch_size"])),
         compile_mode=COMPILE_MODES.get(settings["compile"], settings["compile"]),
         aggressive_steps=aggressive_steps,
+        max_grad_norm=settings["max_grad_norm"],
     )
+    net.guests_ = tuple(name for name, _ in guests)
+    return net

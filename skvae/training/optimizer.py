@@ -64,6 +64,11 @@ class FlatAdamW(torch.optim.AdamW):
         for weight in self._alone:
             weight.grad = None
 
+    def collect_gradients(self) -> None:
+        """Take over gradients that were put in the place of those that lie together."""
+        for flat in self._flats:
+            flat.collect_gradients()
+
     @torch.no_grad()
     def update(self) -> None:
         """Take a step, as `step` does but without its hooks.
@@ -188,6 +193,14 @@ class Flat:
             if member.grad is not gradient:
                 member.grad = gradient
         self.whole.grad = self.gradient
+
+    def collect_gradients(self) -> None:
+        """Copy gradients that others have put in place of ours; a weight without has zeros."""
+        for (member, _), gradient in zip(self.members, self.gradients, strict=True):
+            if member.grad is None:
+                gradient.zero_()
+            elif member.grad is not gradient:
+                gradient.copy_(member.grad)
 
     def _join(self) -> None:
         with torch.no_grad():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from skvae._common.progress import Progress
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import one_thread_if
 from skvae.exceptions import DivergenceError
@@ -59,7 +61,12 @@ def prefit_encoder(
             f"prefit_epochs={n_epochs} trains the encoder, and all weights of this one are "
             "frozen: pass prefit_epochs=0, or set requires_grad of some of them."
         )
-    with one_thread_if(net.is_small()), single_row_explained(), torch.enable_grad():
+    with (
+        one_thread_if(net.is_small()),
+        single_row_explained(),
+        torch.enable_grad(),
+        Progress(net.verbose, n_epochs, "Prefit", "epoch") as progress,
+    ):
         n_spare = net.module_.latent_dim - codes.shape[1]
         targets = functional.pad(torch.as_tensor(codes, dtype=torch.float32), (0, n_spare))
         log_variance = torch.zeros(net.module_.latent_dim, device=net.device)
@@ -76,17 +83,20 @@ def prefit_encoder(
         for epoch in range(1, n_epochs + 1):
             total = torch.zeros((), device=net.device)
             order = torch_generator(net.seed, "prefit", epoch)
-            for x, code in net.shuffled(batches, order):
+            for x, code, *weights in net.shuffled(batches, order):
                 optimizer.zero_grad(set_to_none=True)
                 mean, spread = encoder(x)
                 # The divergence of two Gaussians is that from the prior in the units of the
                 # second.
-                divergence = kl((mean - code) / deviation, spread - log_variance).sum()
+                divergences = kl((mean - code) / deviation, spread - log_variance)
+                divergence = (divergences * weights[0] if weights else divergences).sum()
                 (divergence / len(x)).backward()
                 optimizer.step()
                 total += divergence.detach()
-            if not math.isfinite(total.item()):
+            mean_divergence = total.item() / len(codes)
+            if not math.isfinite(mean_divergence):
                 raise DivergenceError(
                     f"The prefit diverged in epoch {epoch}: try a smaller lr (now {net.lr:g}), "
                     "or look for extreme values in X."
                 )
+            progress.advance(partial("divergence {:.3f}".format, mean_divergence))

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch.history import History
@@ -22,6 +23,7 @@ from skvae.nets.witnesses import HIDDEN_UNITS
 from skvae.rows.scaling import Standardization
 from skvae.training.epochs import packed_epochs, unpacked_epochs
 from skvae.training.net import VAENet, build_net
+from skvae.training.own_optimizer import weights_of
 
 __all__ = ["net_made_of", "state_of_net", "weigher"]
 
@@ -127,7 +129,7 @@ def net_made_of(
         device = str(get_map_location(state["device"]))
     own = state["modules"]
     net = build_net(
-        {**settings, "device": device},
+        {**settings, "device": device, "callbacks": None},
         {**architecture, **own},
         units,
         state["average_teacher"],
@@ -191,35 +193,41 @@ def weigher(net: VAENet) -> Any:
     return weigh
 
 
-def _moments(net: VAENet) -> dict[str, dict[str, NDArray]]:
+def _moments(net: VAENet) -> dict[str, dict[str, Any]]:
     """Moments of the optimiser by the names of the weights: after `fit` there are none."""
-    moments = net.optimizer_.moments()
+    moments = weights_of(net.optimizer_).moments()
     return {
-        name: {key: _plain(key, value) for key, value in moments[weight].items()}
+        name: {
+            # An optimiser of a user's own may count in numbers of Python.
+            key: _plain(key, value) if isinstance(value, Tensor) else value
+            for key, value in moments[weight].items()
+        }
         for name, weight in net.module_.named_parameters()
         if weight in moments
     }
 
 
-def _adopt_moments(net: VAENet, moments: Mapping[str, Mapping[str, NDArray]]) -> None:
+def _adopt_moments(net: VAENet, moments: Mapping[str, Mapping[str, Any]]) -> None:
     if not moments:
         return
-    adopted: dict[Any, dict[str, Tensor]] = {}
+    adopted: dict[Any, dict[str, Any]] = {}
     for name, weight in net.module_.named_parameters():
         if name not in moments:
             continue
         state = adopted[weight] = {}
         for key, value in moments[name].items():
+            if not isinstance(value, np.ndarray):
+                state[key] = value
+                continue
             # A count of steps is where the kernel looks for it.
-            where = (
-                weight.device
-                if value.ndim or getattr(net, "optimizer__fused", False)
-                else "cpu"
+            is_fused = getattr(net, "optimizer__fused", False)
+            tensor = torch.tensor(
+                value, device=weight.device if value.ndim or is_fused else None
             )
-            tensor = torch.tensor(value, device=where)
             # In the layout of the weight, as it was.
-            state[key] = torch.empty_like(weight).copy_(tensor) if value.ndim else tensor
-    net.optimizer_.adopt(adopted)
+            is_alike = tensor.shape == weight.shape and value.ndim
+            state[key] = torch.empty_like(weight).copy_(tensor) if is_alike else tensor
+    weights_of(net.optimizer_).adopt(adopted)
 
 
 def _scaler_state(net: VAENet) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from skvae._common.progress import Progress
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import one_thread_if
 from skvae.exceptions import DivergenceError
@@ -17,6 +18,7 @@ from skvae.nets.networks import standard_normal
 from skvae.training.batches import TrainingRows
 from skvae.training.denormals import without_denormals
 from skvae.training.net import VAENet
+from skvae.training.progress import epochs_in_words
 
 __all__ = ["stackable", "train_together"]
 
@@ -57,7 +59,7 @@ def train_together(
 
     Each draws the order of its rows and its noise from streams of its own, as it would by
     itself, and ends with the weights and the history that it would have, up to rounding.
-    Callbacks are not called.
+    Callbacks are not called; what is told of the training is of all of them.
 
     Parameters
     ----------
@@ -72,12 +74,21 @@ def train_together(
         Why the training of a net failed; the others are not disturbed by it.
     """
     errors: list[DivergenceError | None] = [None] * len(nets)
-    with one_thread_if(nets[0].is_small()), without_denormals(), torch.enable_grad():
+    first = nets[0]
+    progress = Progress(
+        first.verbose, first.max_epochs, f"Training {len(nets)} models", "epoch"
+    )
+    with (
+        one_thread_if(first.is_small()),
+        without_denormals(),
+        torch.enable_grad(),
+        progress,
+    ):
         batches = [
             net.get_iterator(own, training=True) for net, own in zip(nets, rows, strict=True)
         ]
         stack = _Stack(nets)
-        for _ in range(nets[0].max_epochs):
+        for _ in range(first.max_epochs):
             start = time.perf_counter()
             for net in nets:
                 net.history.new_epoch()
@@ -87,6 +98,15 @@ def train_together(
             for number, (net, own) in enumerate(zip(nets, batches, strict=True)):
                 if errors[number] is None:
                     errors[number] = _record(net, own, sums[number], seconds)
+            progress.advance(
+                lambda: epochs_in_words(
+                    [
+                        net.history[-1]
+                        for net, error in zip(nets, errors, strict=True)
+                        if error is None
+                    ]
+                )
+            )
         stack.copy_weights()
     for net in nets:
         net.interrupted_ = False

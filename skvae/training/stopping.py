@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from skvae._common.progress import say
 from skvae._common.randomness import torch_generator
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.nets.networks import draw_latent
 
 __all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining"]
+
+# What `StopOnPlateau` keeps from one epoch to the next, beside the best weights.
+STATE = ("misses_", "dynamic_threshold_", "best_epoch_", "handed_back_")
 
 
 class StopTraining(KeyboardInterrupt):
@@ -30,6 +37,8 @@ class StopOnPlateau(EarlyStopping):
 
     best_model_weights_: dict[str, Tensor] | None
     handed_back_: bool
+    # Of a training that was killed, for the one that goes on with it.
+    _earlier: Mapping[str, Any] | None = None
 
     def __init__(self, patience, tol, guard=None):
         super().__init__(patience=patience, threshold=tol, threshold_mode="abs", load_best=True)
@@ -52,10 +61,26 @@ class StopOnPlateau(EarlyStopping):
         self.handed_back_ = self.handed_back_ or whole or betas[-1] < betas[0]
         return self.handed_back_ and net.history[-1, "valid_margin"] >= self.guard
 
+    def _sink(self, text, verbose):
+        say(text, verbose)
+
     def on_train_begin(self, net, **kwargs):
-        """Forget what came before."""
+        """Forget what came before, but for the training that this one goes on with."""
         super().on_train_begin(net, **kwargs)
         self.handed_back_ = False
+        for name, value in (self._earlier or {}).items():
+            setattr(self, name, value)
+        self._earlier = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next epoch is judged by, but for the best weights."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def resume_from(
+        self, state: Mapping[str, Any], best_model_weights: dict[str, Tensor] | None
+    ) -> None:
+        """Go on from such a state when training begins."""
+        self._earlier = {**state, "best_model_weights_": best_model_weights}
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights, where there are any."""
@@ -78,7 +103,7 @@ class HeldOutBound(Callback):
         generator = torch_generator(net.seed, "validation")
         log_q = []
         with torch.inference_mode():
-            for rows, _ in dataset_valid.batches(net.batch_size, net.device):
+            for rows, *_ in dataset_valid.batches(net.batch_size, net.device):
                 mean, log_variance = module.encoder(rows)
                 latent = draw_latent(mean, log_variance, generator)
                 log_q.append(module.witness(module.shown(mean, latent)).cpu())
@@ -86,5 +111,6 @@ class HeldOutBound(Callback):
             dataset_valid.targets.numpy(),
             torch.cat(log_q).numpy(),
             without_zeros(net.module__average_teacher),
+            sample_weight=dataset_valid.weights,
         )
         net.history.record("valid_lower_bound", bound.lower_bound)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,77 +13,54 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing, gen_batches, get_tags
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import same_settings, unfrozen
+from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
-from skvae.exceptions import DivergenceError
-from skvae.information import (
-    BoundaryStatistics,
-    best_constant_student,
-    teacher_information,
-)
+from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.frames import is_frame, is_series
+from skvae.rows.frames import is_frame
 from skvae.rows.scaling import Standardization
-from skvae.rows.sources import as_rows
-from skvae.teachers.fits import fit_teacher, teacher_distributions
+from skvae.teachers.fits import (
+    can_be_weighed,
+    fit_teacher,
+    rows_to_teach,
+    teacher_distributions,
+)
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.devices import resolve_device
 from skvae.training.net import VAENet, build_net
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
+from skvae.vae.checkpoints import open_checkpoint, what_is_taught
 from skvae.vae.fitted import NOT_OF_NET, Fitted
-from skvae.vae.inference import CHUNK_ROWS, Inference
+from skvae.vae.given import GivenRows, weights_of
+from skvae.vae.held_out import split_rows
+from skvae.vae.outcome import BLOCK_ROWS, Beginning
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
     check_settings,
     is_designed_objective,
+    may_draw_from_torch,
 )
 from skvae.vae.warm_start import check_donor, copy_weights
 
-__all__ = ["Course", "GivenRows", "course_of_fit", "finish", "split_rows", "train"]
+__all__ = ["Course", "course_of_fit", "finish", "train"]
 
-# Rows whose distributions are worked on at a time.
-BLOCK_ROWS = 2**16
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
 # Rows, evenly spaced, from which a margin is designed.
 DESIGN_ROWS = 100_000
 
 Course = Generator[tuple[VAENet, TrainingRows], None, Fitted]
-
-
-@dataclass(frozen=True)
-class GivenRows:
-    """Rows that `fit` was given, checked.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_features)
-        As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_features)
-        The same as finite floats.
-    image_shape : tuple of int or None
-        ``(channels, height, width)``; None where they are no images.
-    feature_names : ndarray of shape (n_features,) or None
-        Names of the columns, where they are all strings.
-    owner : str
-        Name of the estimator, for errors.
-    """
-
-    X: Any
-    rows: NDArray
-    image_shape: tuple[int, int, int] | None
-    feature_names: NDArray | None
-    owner: str
 
 
 def train(course: Course) -> Fitted:
@@ -108,12 +85,11 @@ def finish(course: Course) -> Fitted:
 def course_of_fit(
     parameters: Mapping[str, Any],
     given: GivenRows,
-    y: Any,
-    X_teacher: Any,
     *,
     donor: Fitted | None = None,
     resume: bool = False,
     one_pass: bool = False,
+    as_model: Callable[[Fitted], Any] | None = None,
 ) -> Course:
     """Fit what has to be fitted, yield what is to be trained, then return what was found.
 
@@ -122,23 +98,18 @@ def course_of_fit(
     parameters : mapping
         Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range.
     given : GivenRows
-        Training rows.
-    y, X_teacher
-        As in its `fit`.
+        Training rows, and what else there is of them.
     donor : Fitted or None
         What training starts from: the weights, and the teacher where it is kept.
     resume, one_pass : bool
         Whether the donor is the model itself, whose history goes on; whether for one pass, as
         `partial_fit`.
+    as_model : callable or None
+        From what a fit has found to an estimator, for callbacks that ask for one on the way.
     """
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
-    if y is not None:
-        check_consistent_length(rows, y)
-        y = y if is_frame(y) or is_series(y) else np.asarray(as_rows(y))
-    if X_teacher is not None:
-        X_teacher = as_rows(X_teacher)
-        check_consistent_length(rows, X_teacher)
+    y, X_teacher, weights = given.y, given.X_teacher, given.weights
     settings = {**parameters, "image_shape": image_shape}
     architecture = check_settings(settings, rows)
     if donor is not None:
@@ -149,7 +120,14 @@ def course_of_fit(
     if streaming:
         # One more is to come.
         history = history[1 - MOST_PASSES :]
-    seed = donor.seed if donor is not None and resume else draw_seed(settings["random_state"])
+    checkpoint = None
+    if settings["checkpoint"] is not None and not one_pass:
+        checkpoint = open_checkpoint(settings, given, donor)
+    seed = draw_seed(settings["random_state"])
+    if donor is not None and resume:
+        seed = donor.seed
+    elif checkpoint is not None and checkpoint.found is not None:
+        seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
     # A data frame reaches the teacher as it came, names and all.
     seen_by_teacher = given.X if is_frame(given.X) else rows
@@ -183,7 +161,7 @@ def course_of_fit(
     if donor is not None:
         units = donor.units
     elif settings["likelihood"] in WITH_VARIANCE:
-        units = Standardization.of(rows, chosen)
+        units = Standardization.of(rows, chosen, weights_of(weights, chosen))
         if image_shape is not None:
             units = units.pooled(image_shape[0])
     else:
@@ -200,13 +178,19 @@ def course_of_fit(
             )
         teacher = donor.teacher
     else:
-        taught = _rows_for_teacher(settings["max_teacher_rows"], len(rows), chosen, seed)
+        n_most, takes_weights = (
+            settings["max_teacher_rows"],
+            can_be_weighed(settings["teacher"]),
+        )
+        by = None if takes_weights else weights
+        taught = rows_to_teach(n_most, len(rows), chosen, seed, by)
         teacher = fit_teacher(
             settings["teacher"],
             _safe_indexing(seen_by_teacher, taught),
             None if y is None else _safe_indexing(y, taught),
             seed,
             settings["memory"],
+            weights[taught] if weights is not None and takes_weights else None,
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
@@ -221,23 +205,26 @@ def course_of_fit(
     # Beyond a size that is held in float64 without a thought.
     dtype = np.float32 if is_large(rows) else np.float64
     T = teacher_distributions(teacher, seen_by_teacher, len(rows), dtype)
-    validation = T_held_out = None
+    validation = T_held_out = aside = None
     on_device = settings["data_on_device"]
     if chosen is not None:
         T_held_out, T = T[held_out], T[chosen]
-        validation = TrainingRows(rows, T_held_out, units, held_out, on_device)
-    training = TrainingRows(rows, T, units, chosen, on_device)
+        weights, aside = weights_of(weights, chosen), weights_of(weights, held_out)
+        validation = TrainingRows(rows, T_held_out, units, held_out, on_device, aside)
+    training = TrainingRows(rows, T, units, chosen, on_device, weights)
+    if checkpoint is not None:
+        checkpoint.begin(seed, what_is_taught(T))
     design_setting = _design_setting(settings)
     if donor is not None and streaming:
-        information = teacher_information(T)
+        information = teacher_information(T, weights)
         average_teacher = donor.average_teacher
         # A margin is designed on the rows that all is fitted to, which these are not.
         design = donor.design if donor.design_setting == design_setting else None
     else:
-        information = check_informative(T)
-        check_against_teacher(settings, T, T_held_out)
-        average_teacher = best_constant_student(T)
-        design = _designed(settings, T, average_teacher)
+        information = check_informative(T, weights)
+        check_against_teacher(settings, (T, weights), (T_held_out, aside))
+        average_teacher = best_constant_student(T, weights)
+        design = _designed(settings, T, average_teacher, weights)
 
     net = build_net(
         settings,
@@ -249,33 +236,16 @@ def course_of_fit(
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
         has_bound=is_fresh,
+        checkpoint=checkpoint,
     )
-    with _torch_state(settings, seed, n_epochs):
-        with one_thread_if(True):
-            net.initialize()
-            if donor is not None:
-                copy_weights(donor.net, net, with_witness=keep_teacher)
-            if donor is not None and resume:
-                net.resume_from(donor.net, most_epochs)
-        if settings["prefit_epochs"] and not resume:
-            _prefit(settings, net, training, T, average_teacher, design)
-        yield net, training
-    net.train_split = None
-    if not one_pass:
-        # The moments of the optimiser are twice the size of the weights.
-        with one_thread_if(True):
-            net.initialize_optimizer()
-    history = [*history, *net.plain_history()]
-    inference = Inference(net, units, seed, given.owner)
-    _check_finite(settings, inference, rows, len(net.history) + net.n_epochs_forgotten_)
-    return Fitted(
+    begun = Fitted(
         net=net,
         settings={name: settings[name] for name in settings if name not in NOT_OF_NET},
         teacher=teacher,
         teacher_sees=teacher_sees,
         teacher_information=information,
         average_teacher=average_teacher,
-        margin=_margin_of(inference, rows, chosen, T),
+        margin=math.nan,
         history=history,
         fingerprint=seen if donor is None else donor.fingerprint | seen,
         teacher_fingerprint=teacher_fingerprint,
@@ -289,50 +259,40 @@ def course_of_fit(
         design=design,
         design_setting=design_setting,
     )
+    beginning = Beginning(begun, rows, chosen, T, weights, given.owner)
+    if as_model is not None:
+        net.tell_model(lambda copied: as_model(beginning.with_net(copied)))
+    with _torch_state(settings, seed, n_epochs):
+        with one_thread_if(True):
+            net.initialize()
+            if donor is not None:
+                copy_weights(donor.net, net, with_witness=keep_teacher)
+            if donor is not None and resume:
+                net.resume_from(donor.net, most_epochs)
+        if checkpoint is not None and checkpoint.found is not None:
+            checkpoint.restore(net)
+        elif settings["prefit_epochs"] and not resume:
+            _prefit(settings, net, training, T, average_teacher, design)
+        yield net, training
+        if checkpoint is not None and not net.interrupted_:
+            checkpoint.write(net, is_complete=True)
+    net.train_split = None
+    net.forget_callbacks()
+    if not one_pass:
+        # The moments of the optimiser are twice the size of the weights.
+        with one_thread_if(True):
+            net.initialize_optimizer()
+    return beginning.with_net(net)
 
 
 def _torch_state(
     settings: Mapping[str, Any], seed: int, n_epochs: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Keep what modules that are not ours draw, such as dropout, in private."""
-    if settings["encoder"] is None and settings["decoder"] in (None, "autoregressive"):
+    """Keep what modules and optimisers that are not ours draw, such as dropout, in private."""
+    if not may_draw_from_torch(settings):
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
-
-
-def _rows_for_teacher(
-    n_most: int, n_samples: int, chosen: NDArray | None, seed: int
-) -> NDArray | slice:
-    """Draw the indices of the rows that the teacher is fitted to."""
-    if (n_samples if chosen is None else len(chosen)) <= n_most:
-        return slice(None) if chosen is None else chosen
-    generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
-    among = n_samples if chosen is None else chosen
-    return np.sort(generator.choice(among, n_most, replace=False))
-
-
-def _margin_of(
-    inference: Inference, rows: NDArray, chosen: NDArray | None, T: NDArray
-) -> float:
-    statistics = BoundaryStatistics()
-    for block in gen_batches(len(T), BLOCK_ROWS):
-        block_rows = rows[block] if chosen is None else rows[chosen[block]]
-        statistics.update(T[block], inference.log_witness(block_rows, None))
-    return statistics.margin
-
-
-def _check_finite(
-    settings: Mapping[str, Any], inference: Inference, rows: NDArray, n_epochs: int
-) -> None:
-    # The loss of an epoch is that of the weights before its last step. One pair of draws
-    # is enough to see an overflow.
-    if not np.isfinite(inference.elbo(rows[:CHUNK_ROWS], n_draws=2)).all():
-        raise DivergenceError(
-            f"Training diverged in the last step of epoch {n_epochs}: the ELBO is no "
-            f"longer finite. Try a smaller lr (now {settings['lr']:g}), a larger "
-            "decoder_variance, or look for extreme values in X."
-        )
 
 
 def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -348,7 +308,10 @@ def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _designed(
-    settings: Mapping[str, Any], T: NDArray, average_teacher: NDArray
+    settings: Mapping[str, Any],
+    T: NDArray,
+    average_teacher: NDArray,
+    weights: NDArray | None,
 ) -> Design | None:
     """Design a margin, where the witness is known before training."""
     if (
@@ -357,19 +320,22 @@ def _designed(
         or not is_designed_objective(settings)
     ):
         return None
+    some = slice(None, None, max(1, len(T) // DESIGN_ROWS))
     design = design_alpha(
-        T[:: max(1, len(T) // DESIGN_ROWS)],
+        T[some],
         settings["witness_scale"],
         settings["beta"],
         settings["alignment_weight"],
         average_teacher,
         settings["witness_input"],
+        None if weights is None else weights[some],
     )
     if settings["verbose"]:
-        print(
+        say(
             f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
             f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T):.4f})"
+            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})",
+            settings["verbose"],
         )
     return design
 
@@ -408,41 +374,3 @@ def _absent(seen: RowFingerprint, rows: Any) -> NDArray[np.bool_]:
         return seen.absent(rows)
     except (TypeError, ValueError):
         return np.zeros(_num_samples(rows), dtype=bool)
-
-
-def split_rows(
-    validation_fraction: float, fresh: NDArray[np.bool_], seed: int
-) -> tuple[NDArray, NDArray, bool]:
-    """Draw the rows to hold out among the fresh ones, where these are enough.
-
-    Parameters
-    ----------
-    validation_fraction : float
-        Share of the rows to hold out. Half of it is enough; fewer say too little.
-    fresh : ndarray of shape (n_samples,)
-        Which rows neither model nor teacher have seen, as far as is known.
-    seed : int
-        Seed of the fit.
-
-    Returns
-    -------
-    chosen, held_out : ndarray of int
-        Indices, sorted, of the rows to train on and of those that are held out.
-    is_fresh : bool
-        Whether all that are held out are fresh.
-    """
-    n_samples = len(fresh)
-    n_held_out = max(1, round(validation_fraction * n_samples))
-    if n_samples - n_held_out < 2:
-        raise ValueError(
-            f"Early stopping with validation_fraction={validation_fraction:g} leaves "
-            f"{n_samples - n_held_out} of n_samples={n_samples} rows to train on: pass "
-            "more rows or early_stopping=False."
-        )
-    order = np.random.default_rng(derive_seed(seed, "split")).permutation(n_samples)
-    candidates = order[fresh[order]]
-    is_fresh = len(candidates) >= max(1, n_held_out // 2)
-    held_out = (candidates if is_fresh else order)[:n_held_out]
-    # Sorted, so that a file is read from one end to the other.
-    held_out = np.sort(held_out)
-    return np.setdiff1d(order, held_out), held_out, is_fresh

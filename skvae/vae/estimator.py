@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+import datetime
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -14,24 +16,25 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
-from sklearn.utils._available_if import available_if
-from sklearn.utils.validation import (
-    _num_samples,
-    check_is_fitted,
-)
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skvae._common.ambient import undisturbed
+from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
+from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
-from skvae._common.threads import surely
+from skvae.information.design import Design
 from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
-from skvae.rows.images import flatten_images, resolve_image_shape
-from skvae.rows.sources import as_rows
-from skvae.rows.tables import check_rows, check_table
+from skvae.rows.images import flatten_images
+from skvae.rows.numbers import to_numpy
+from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.tables import check_rows
+from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
+from skvae.training.net import VAENet
+from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
     warn_if_uncertified,
     warn_if_unguarded,
@@ -39,27 +42,26 @@ from skvae.vae.advice import (
     warn_of_slow_precision,
     warn_of_weak_alignment,
 )
-from skvae.vae.course import Course, GivenRows, course_of_fit, train
+from skvae.vae.course import Course, course_of_fit, train
 from skvae.vae.files import SavedModel
 from skvae.vae.fitted import Fitted
+from skvae.vae.given import GivenRows, Weights
 from skvae.vae.inference import CodeReadings, Inference
+from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
-from skvae.vae.warm_start import check_columns, resolve_donor
+from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
+from skvae.vae.training_settings import cloned, needs_no_number_of_steps, with_record
+from skvae.vae.warm_start import resolve_donor
 
 __all__ = ["TeacherGuidedVAE"]
 
 
-def _needs_no_number_of_steps(estimator: TeacherGuidedVAE) -> bool:
-    if estimator.kl_warmup > 0:
-        raise AttributeError(
-            f"kl_warmup={estimator.kl_warmup:g} is a share of all training steps, whose number "
-            "partial_fit does not know: pass kl_warmup=0, or change beta between calls."
-        )
-    return True
-
-
 class TeacherGuidedVAE(
-    SavedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    SavedModel,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Variational autoencoder whose latent code is held to a fixed teacher.
 
@@ -185,9 +187,24 @@ class TeacherGuidedVAE(
     max_epochs : int, default=100
         Passes over the training rows.
     lr : float, default=1e-3
-        Learning rate of AdamW.
+        Learning rate of the optimiser; a learned log variance has ten times it.
     weight_decay : float, default=0.0
-        Weight decay of AdamW, on the weight matrices.
+        Weight decay of the optimiser, on the weight matrices.
+    optimizer : class, callable or None, default=None
+        A `torch.optim.Optimizer` that steps without a closure, or a function that makes one,
+        such as ``functools.partial(torch.optim.SGD, momentum=0.9)``: called with groups of
+        weights and ``lr=...``, and with ``weight_decay=...`` where it takes that. None is
+        AdamW, on flat memory. The prefit is by AdamW whatever this is.
+    lr_schedule : {"one-cycle", "cosine"}, callable or None, default=None
+        Factor on `lr` in each step, see `skvae.training.LRSchedule`: one cycle up and down,
+        half a cosine down to 0, or a function of the share of the steps that have been taken,
+        from [0, 1] to a factor of at least 0. It is laid out over `max_epochs`, each `fit`
+        counting its own steps, those of the encoder alone not among them: where training is
+        stopped before, it ends at the rate of that step. `partial_fit` refuses it. None leaves
+        `lr` as it is.
+    max_grad_norm : float or None, default=None
+        Norm, positive, that the gradient of all weights together is scaled down to where it is
+        longer, as `torch.nn.utils.clip_grad_norm_` does. None leaves it as it is.
     early_stopping : bool, default=False
         Hold out rows, stop when their loss no longer falls, keep the best weights. With a
         donor, or a teacher that came fitted, they are drawn among the rows that these have
@@ -201,7 +218,9 @@ class TeacherGuidedVAE(
     tol : float, default=1e-4
         Least fall of the held-out loss, in nats, that is an improvement.
     warm_start : bool or fitted TeacherGuidedVAE, default=False
-        True: `fit` continues with this estimator's own weights and teacher. A fitted
+        True: `fit` continues with this estimator's own weights and teacher; not with the
+        moments of its optimiser, which a model that is kept has no use for, so that five
+        epochs and five more are not ten to the bit (calls of `partial_fit` keep them). A fitted
         estimator: start from its weights, and from its teacher where `teacher` is None;
         it is left untouched. Another teacher starts the witness anew. Wrap the donor in a
         `FrozenEstimator` where the estimator will be cloned.
@@ -211,6 +230,15 @@ class TeacherGuidedVAE(
     memory : str, path, joblib.Memory or None, default=None
         Where to keep fitted teachers, as in `sklearn.pipeline.Pipeline`: a grid search with
         an integer `random_state` then fits one teacher for each fold.
+    checkpoint : str, path or None, default=None
+        A file that the state of the training is written to as it goes. The same `fit` called
+        again, in another process too, goes on from there and ends with the bits it would have
+        had; of one that has ended it takes the result. It refuses a file of another fit that
+        has not ended. In a folder, which must be there, each fit has a file of its own: the
+        fits of a search. `partial_fit` keeps none. What `callbacks` keep for themselves is not
+        in it, nor are modules of your own but for their `state_dict`.
+    checkpoint_every : int or datetime.timedelta, default=1
+        Epochs, or time, from one writing to the next.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else the CPU.
     data_on_device : bool or "auto", default="auto"
@@ -230,12 +258,27 @@ class TeacherGuidedVAE(
         string is the mode of `torch.compile`: "reduce-overhead" captures CUDA graphs. A
         short last batch is filled with rows that the epoch began with. torch compiles eight
         different nets in a process and trains further ones as they are.
+    callbacks : list or None, default=None
+        Callbacks of skorch, instances or classes, or pairs of a name and one. All events come:
+        `on_train_begin` and `on_train_end`, `on_epoch_begin` and `on_epoch_end`, and, of each
+        batch where a callback overrides the method, `on_batch_begin`, `on_batch_end` and, in
+        training, `on_grad_computed` with all gradients in ``.grad``, as long as they are before
+        `max_grad_norm`. A step that is written by hand tells them too, and one whose callbacks
+        only watch has the bits that it has without. Hooks on modules or weights, which are set
+        in `on_train_begin`, make all steps go by autograd. `fit` uses the callbacks that it is
+        given, as skorch and scikit-learn do, so that they can be read afterwards: what they
+        find is in their attributes that end in ``_``. `net_` drops them after it. `clone`
+        clones those that can be; others, such as one with an open writer, are shared. A pickle
+        has those that can be pickled. An error in one leaves the estimator as it was before
+        `fit`. Callbacks of scikit-learn go to `set_callbacks`.
     random_state : int, RandomState instance or None, default=None
         Drives all that is random; no global random state is read or changed. The same
         integer gives the same result to the bit on one machine's CPU. Training that
         continues keeps the seed that it began with.
-    verbose : int, default=0
-        0 is silent; above, a line an epoch.
+    verbose : int or bool, default=0
+        0 is silent; 1 a line on stderr that is rewritten, with the time left, ELBO and margin,
+        those of held-out rows where there are any; 2 a table on stdout, a line an epoch. Both
+        also through the logger "skvae". Worker processes rewrite no line.
 
     Attributes
     ----------
@@ -259,10 +302,11 @@ class TeacherGuidedVAE(
         weight), ``seconds``; where they are in force ``floored_rate`` (`free_bits`),
         ``capacity_gap`` (`kl_capacity`), ``importance_bound`` (`n_importance_samples`),
         ``mmd``, ``total_correlation`` and, as long as training is aggressive,
-        ``mutual_information``; with early stopping the same of
+        ``mutual_information``; ``lr`` in force in the last step with an `lr_schedule`, and of a
+        `skvae.training.CertificateCallback` what it records; with early stopping the same of
         the held-out rows as ``valid_*``, and, where neither a donor nor the teacher has seen
         them, ``valid_lower_bound``: at 0.95 the margin of the population is above it, for each
-        epoch by itself, at the read trained on.
+        epoch by itself, at the read trained on, with the weights of rows taken for given.
         ``valid_loss`` is at `beta` and `kl_capacity` whatever is in force. `partial_fit` keeps
         the last 1,000 passes.
     design_ : Design
@@ -276,8 +320,19 @@ class TeacherGuidedVAE(
         nats, at the read trained on; at a sample a lower bound on it. Training may end below
         it, and new rows may have less: `design_.proved_margin` is what every model has there
         whose alignment and rate cost no more than the design's. Where `design_` is.
+    encoder_ : nn.Module
+        From rows in the units of X, or images, to the means and log variances of their codes,
+        on the device of the estimator. This and the next two are copies, new at each access:
+        keep the one that you train further. What they are given in float64 they answer in
+        float64, anything else in float32.
+    decoder_ : nn.Module
+        From codes to rows in the units of X, as `inverse_transform`.
+    witness_ : nn.Module
+        From codes to the log probabilities of the witness.
     net_ : VAENet
-        The trained skorch net.
+        The trained skorch net, for who knows skorch. Its ``module_`` wants *standardised*
+        rows, flat and in float32, and returns standardised ones; of raw rows it makes
+        wrong codes without a word. `encoder_` and `decoder_` have the units inside.
     device_ : str
         The device it is on.
     n_iter_ : int
@@ -306,8 +361,16 @@ class TeacherGuidedVAE(
     encoder sees no further than ten standard deviations; the ELBO, `decoder_variance`,
     `inverse_transform` and `sample` are in the units of X all the same.
 
+    Where scikit-learn has callbacks (from 1.9 on), those of `set_callbacks` are told of the fit
+    and of each epoch, with a fitted estimator as it is then; one that returns True ends
+    training. Under a search they are those of the search.
+
     Images go in as rows or as an array of shape (n_samples, channels, height, width),
     wherever rows do. `inverse_transform` and `sample` return rows.
+
+    Under ``sklearn.config_context(array_api_dispatch=True)`` the methods that read rows or
+    codes answer a tensor with a tensor, on its device and with its gradients; all but
+    `teacher_proba`. `fit` takes tensors, and fitted attributes are NumPy's, in any case.
 
     References
     ----------
@@ -318,7 +381,9 @@ class TeacherGuidedVAE(
     (`free_bits`); Burgess et al., arXiv 1804.03599 (`kl_capacity`); Zhao, Song and Ermon, arXiv
     1706.02262 (`mmd_weight`); Chen et al., arXiv 1802.04942 (`tc_weight`); Burda, Grosse and
     Salakhutdinov, arXiv 1509.00519 (`n_importance_samples`); He et al., arXiv 1901.05534
-    (`aggressive_steps`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
+    (`aggressive_steps`); Smith and Topin, arXiv 1708.07120 (one cycle), Loshchilov and Hutter,
+    arXiv 1608.03983 (cosine) and Pascanu, Mikolov and Bengio, arXiv 1211.5063
+    (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
     Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance).
 
     Examples
@@ -335,59 +400,84 @@ class TeacherGuidedVAE(
     """
 
     _parameter_constraints: ClassVar[dict] = PARAMETER_CONSTRAINTS
+    # What is taken by keyword alone, see `skvae.vae.given.Weights`.
+    __metadata_request__fit: ClassVar[dict] = {"sample_weight": None}
+    __metadata_request__partial_fit: ClassVar[dict] = {"sample_weight": None}
 
     _file_kind: ClassVar[str] = "model"
 
+    # Set in `_adopt`.
     _fitted: Fitted
+    net_: VAENet
+    teacher_: Any
+    teacher_sees_: str
+    teacher_information_: float
+    average_teacher_: NDArray
+    margin_: float
+    history_: list[dict[str, float]]
+    n_iter_: int
+    fingerprint_: RowFingerprint
+    teacher_fingerprint_: RowFingerprint | None
+    image_shape_: tuple[int, int, int] | None
+    n_features_in_: int
+    feature_names_in_: NDArray
+    design_: Design
+    designed_margin_: float
 
     def __init__(
         self,
         *,
-        latent_dim=16,
-        hidden_layer_sizes=(256, 256),
-        architecture="dense",
-        image_shape=None,
-        channels=(16, 32),
-        encoder=None,
-        decoder=None,
-        teacher=None,
-        alignment_weight=10.0,
-        alignment_target=None,
-        beta=1.0,
-        kl_warmup=0.0,
-        kl_cycles=1,
-        free_bits=0.0,
-        kl_capacity=None,
-        mmd_weight=0.0,
-        tc_weight=0.0,
-        n_importance_samples=1,
-        aggressive_steps=0,
-        likelihood="gaussian",
-        decoder_variance="learned",
-        witness_input="sample",
-        witness="linear",
-        witness_scale=2.0,
-        prefit_epochs=0,
-        prefit_alpha="design",
-        guard=None,
-        batch_size=128,
-        max_epochs=100,
-        lr=1e-3,
-        weight_decay=0.0,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        max_teacher_rows=100_000,
-        memory=None,
-        device="auto",
-        data_on_device="auto",
-        precision="fp32",
-        compile=False,
-        random_state=None,
-        verbose=0,
-    ):
+        latent_dim: int = 16,
+        hidden_layer_sizes: int | Sequence[int] = (256, 256),
+        architecture: str = "dense",
+        image_shape: Sequence[int] | None = None,
+        channels: int | Sequence[int] = (16, 32),
+        encoder: Callable[..., Any] | None = None,
+        decoder: Callable[..., Any] | str | None = None,
+        teacher: Any = None,
+        alignment_weight: float = 10.0,
+        alignment_target: float | None = None,
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        kl_cycles: int = 1,
+        free_bits: float = 0.0,
+        kl_capacity: float | None = None,
+        mmd_weight: float = 0.0,
+        tc_weight: float = 0.0,
+        n_importance_samples: int = 1,
+        aggressive_steps: int = 0,
+        likelihood: str = "gaussian",
+        decoder_variance: float | str = "learned",
+        witness_input: str = "sample",
+        witness: str = "linear",
+        witness_scale: float = 2.0,
+        prefit_epochs: int = 0,
+        prefit_alpha: float | str = "design",
+        guard: float | None = None,
+        batch_size: int = 128,
+        max_epochs: int = 100,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: Callable[..., Any] | None = None,
+        lr_schedule: str | Callable[[float], float] | None = None,
+        max_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool | BaseEstimator = False,
+        max_teacher_rows: int = 100_000,
+        memory: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | datetime.timedelta = 1,
+        device: str = "auto",
+        data_on_device: bool | str = "auto",
+        precision: str = "fp32",
+        compile: bool | str = False,
+        callbacks: Sequence[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.architecture = architecture
@@ -419,6 +509,9 @@ class TeacherGuidedVAE(
         self.max_epochs = max_epochs
         self.lr = lr
         self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.max_grad_norm = max_grad_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -426,15 +519,20 @@ class TeacherGuidedVAE(
         self.warm_start = warm_start
         self.max_teacher_rows = max_teacher_rows
         self.memory = memory
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.data_on_device = data_on_device
         self.precision = precision
         self.compile = compile
+        self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None, X_teacher: Any = None) -> TeacherGuidedVAE:
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
+    ) -> TeacherGuidedVAE:
         """Fit the teacher, then train the autoencoder and its witness.
 
         Parameters
@@ -448,6 +546,13 @@ class TeacherGuidedVAE(
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows (an augmentation, another modality, extracted
             features), for the teacher to see in place of X; no data set.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            Weights of the rows, finite, at least 0 and not all 0; only their ratios count, and
+            None or weights that are all alike are no weights. A row of weight 2 counts as two
+            in every average; one of weight 0 is left out, to the bit. A teacher whose `fit`
+            takes no weights is fitted to rows drawn in proportion to them. By keyword alone:
+            to scikit-learn a signature with `sample_weight` promises the digits of a fit to
+            rows repeated, which random batches and noise cannot keep.
 
         Returns
         -------
@@ -478,23 +583,24 @@ class TeacherGuidedVAE(
         SeenRowsWarning
             If early stopping has to decide by rows that were trained on.
         InterruptedFitWarning
-            After Ctrl-C in an epoch; what was trained so far is kept.
+            After Ctrl-C, or SIGTERM in the main thread, in an epoch; what was trained so far is
+            kept.
         """
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
-        with self._unchanged_on_error():
+        with fitting(self, X, y, self.max_epochs):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume)))
+            self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
         return self
 
-    @available_if(_needs_no_number_of_steps)
-    @_fit_context(prefer_skip_nested_validation=False)
+    @available_if(needs_no_number_of_steps)
+    @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
-        self, X: ArrayLike, y: Any = None, X_teacher: Any = None
+        self, X: RowsLike, y: Any = None, X_teacher: Any = None, **weights: Unpack[Weights]
     ) -> TeacherGuidedVAE:
         """Train for one pass over these rows, continuing where the last call stopped.
 
@@ -509,6 +615,8 @@ class TeacherGuidedVAE(
             Passed to the teacher's `fit` in the first call.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.
+        **weights : array-like of shape (n_samples,), as ``sample_weight``
+            As in `fit`: only the ratios between the rows of this call count.
 
         Returns
         -------
@@ -520,14 +628,15 @@ class TeacherGuidedVAE(
         ValueError, ConstantTeacherError, DivergenceError
             As in `fit`.
         AttributeError
-            With `kl_warmup`: the number of steps to come is not known.
+            With `kl_warmup` or `lr_schedule`: the number of steps to come is not known.
         """
         resume = self.__sklearn_is_fitted__()
         if not resume:
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
-        with self._unchanged_on_error():
-            self._adopt(train(self._course(X, y, X_teacher, resume=resume, one_pass=True)))
+        with fitting(self, X, y, 1):
+            course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
+            self._adopt(train(course))
             warn_of_interruption(self)
         return self
 
@@ -540,6 +649,7 @@ class TeacherGuidedVAE(
         X: Any,
         y: Any,
         X_teacher: Any,
+        weights: Weights,
         *,
         resume: bool = False,
         one_pass: bool = False,
@@ -549,31 +659,16 @@ class TeacherGuidedVAE(
         Whoever takes it to its end hands what it returns to `_adopt`.
         """
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
-        X = as_rows(X)
-        image_shape = self.image_shape
-        if image_shape is None and donor is not None:
-            image_shape = donor.image_shape_
-        image_shape = resolve_image_shape(image_shape, self.architecture, X)
-        X = flatten_images(X, image_shape)
-        rows = check_rows(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=not resume,
-            ensure_min_samples=1 if resume and one_pass else 2,
-        )
-        if donor is not None:
-            check_columns(donor, X)
-        names = getattr(self, "feature_names_in_", None)
-        given = GivenRows(X, rows, image_shape, names, type(self).__name__)
+        callbacks = with_tasks(self, X, y)
+        n_least = 1 if resume and one_pass else 2
+        given = GivenRows.of(self, X, y, X_teacher, weights, donor, not resume, n_least)
         return course_of_fit(
-            self.get_params(deep=False),
+            {**self.get_params(deep=False), "callbacks": callbacks},
             given,
-            y,
-            X_teacher,
             donor=None if donor is None else donor._fitted,
             resume=resume,
             one_pass=one_pass,
+            as_model=partial(with_record, self),
         )
 
     def _adopt(self, fitted: Fitted) -> None:
@@ -582,23 +677,7 @@ class TeacherGuidedVAE(
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted.attributes, _fitted=fitted)
 
-    @contextlib.contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        before = self.__dict__.copy()
-
-        def restore() -> None:
-            self.__dict__.update(before)
-            for name in self.__dict__.keys() - before.keys():
-                del self.__dict__[name]
-
-        try:
-            with undisturbed(), config_context(array_api_dispatch=False):
-                yield
-        except BaseException:
-            surely(restore)
-            raise
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+    def transform(self, X: RowsLike) -> NDArray[np.float32]:
         """Encode rows: the posterior means, with nothing random.
 
         Parameters
@@ -626,14 +705,7 @@ class TeacherGuidedVAE(
         rows : ndarray of shape (n_samples, n_features)
             Means of ``p(x|z)``.
         """
-        check_is_fitted(self)
-        codes = check_table(X, "X", dtype=[np.float64, np.float32])
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Codes have latent_dim={self._n_features_out} columns, got an array of shape "
-                f"{codes.shape}."
-            )
-        return self._inference.decode(codes)
+        return self._inference.decode(check_codes(X, self._n_features_out))
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
@@ -658,7 +730,7 @@ class TeacherGuidedVAE(
         return self._inference.draw(n_samples, self._generator("draws", random_state))
 
     def score_samples(
-        self, X: ArrayLike, n_importance_samples: int | None = None
+        self, X: RowsLike, n_importance_samples: int | None = None
     ) -> NDArray[np.float32]:
         """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
 
@@ -691,7 +763,9 @@ class TeacherGuidedVAE(
             return self._inference.elbo(rows)
         return self._inference.importance_bound(rows, n_importance_samples)
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(
+        self, X: RowsLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
 
         Parameters
@@ -700,17 +774,19 @@ class TeacherGuidedVAE(
             Rows.
         y : None
             Ignored; there for consistency with scikit-learn.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean, at least 0 and not all 0; None weighs all alike.
 
         Returns
         -------
         elbo : float
             Higher is better.
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        return weighted_mean(to_numpy(self.score_samples(X)), sample_weight)
 
     def witness_log_proba(
         self,
-        X: ArrayLike,
+        X: RowsLike,
         latent: str = "mean",
         random_state: int | np.random.RandomState | None = None,
     ) -> NDArray[np.float64]:
@@ -737,7 +813,7 @@ class TeacherGuidedVAE(
         generator = self._generator("witness", random_state) if latent == "sample" else None
         return self._inference.log_witness(rows, generator)
 
-    def teacher_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def teacher_proba(self, X: RowsLike) -> NDArray[np.float64]:
         """Distributions that the teacher gives to rows.
 
         Parameters
@@ -762,7 +838,7 @@ class TeacherGuidedVAE(
         X = as_rows(X)
         return teacher_distributions(self.teacher_, X, _num_samples(X))
 
-    def posterior(self, X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def posterior(self, X: RowsLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior of each row, a Gaussian with independent dimensions.
 
         Parameters
@@ -777,7 +853,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.posterior(self._check_rows(X))
 
-    def posterior_kl(self, X: ArrayLike) -> NDArray[np.float32]:
+    def posterior_kl(self, X: RowsLike) -> NDArray[np.float32]:
         """Divergence of the posterior of each row from the prior, dimension by dimension.
 
         Parameters
@@ -792,9 +868,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.posterior_kl(self._check_rows(X))
 
-    def read_codes(
-        self, X: ArrayLike, random_states: Sequence[int | None] = ()
-    ) -> CodeReadings:
+    def read_codes(self, X: RowsLike, random_states: Sequence[int | None] = ()) -> CodeReadings:
         """Read all that a certificate wants of the codes, in one pass of the encoder.
 
         Parameters
@@ -813,13 +887,13 @@ class TeacherGuidedVAE(
         generators = [self._generator("witness", state) for state in random_states]
         return self._inference.read(rows, generators)
 
-    def _check_rows(self, X: Any) -> NDArray:
+    def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
-        rows = self._check_shape(X)
+        rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
-            require_finite(rows, type(self).__name__)
-            check_support(likelihood, rows)
+            require_finite(to_numpy(rows), type(self).__name__)
+            check_support(likelihood, to_numpy(rows))
         return rows
 
     def _check_shape(self, X: Any) -> NDArray:
@@ -851,9 +925,16 @@ class TeacherGuidedVAE(
         """Whether several threads may call `read_codes` at a time, which a net may not bear."""
         return self._inference.is_thread_safe
 
+    export = export
+    encoder_ = property(encoder_of)
+    decoder_ = property(decoder_of)
+    witness_ = property(witness_of)
+
     @property
     def device_(self) -> str:
         return str(self.net_.device)
+
+    __sklearn_clone__ = cloned
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

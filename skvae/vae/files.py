@@ -18,6 +18,7 @@ from skvae.files.saved import (
 from skvae.files.values import Packer, Unpacker, holds, with_state
 from skvae.training.devices import resolve_device
 from skvae.vae.fitted import Fitted, fitted_of
+from skvae.vae.training_settings import shallow_copy, that_can_be_pickled
 from skvae.vae.warm_start import without_ancestors
 
 __all__ = ["DroppedTeacher", "SavedModel"]
@@ -150,18 +151,17 @@ class SavedModel(Saved):
         # What a fit found is in one piece, and is adopted again.
         for name in self._fitted.attributes if "_fitted" in state else ():
             del state[name]
-        return {**state, "warm_start": without_ancestors(state["warm_start"])}
+        callbacks = that_can_be_pickled(state["callbacks"])
+        donor = without_ancestors(state["warm_start"])
+        return {**state, "callbacks": callbacks, "warm_start": donor}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(state)
         if "_fitted" in state:
             self._adopt(self._fitted)
 
-    def __copy__(self) -> Self:
-        # Not by its state, which would be made anew: what is shared stays as it is.
-        twin: Self = object.__new__(type(self))
-        twin.__dict__.update(vars(self))
-        return twin
+    # Not by its state, which would be made anew: what is shared stays as it is.
+    __copy__ = shallow_copy
 
 
 def model_state(model: Any, packer: Packer) -> dict[str, Any]:

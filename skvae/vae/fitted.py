@@ -15,14 +15,25 @@ from skvae.files.values import Packer, Unpacker
 from skvae.information.design import Design
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import Standardization
-from skvae.training.epochs import packed_epochs, plain_records, unpacked_epochs
+from skvae.training.epochs import packed_epochs, unpacked_epochs
 from skvae.training.net import VAENet
+from skvae.training.records import plain_records
 from skvae.training.saved_net import net_made_of, state_of_net, weigher
 
 __all__ = ["NOT_OF_NET", "Fitted", "fitted_of"]
 
-# Parameters that a net is not built by, or that its architecture has.
-NOT_OF_NET = ("decoder", "encoder", "memory", "random_state", "teacher", "warm_start")
+# Parameters that a net is not built by once it is trained, or that its architecture has.
+NOT_OF_NET = (
+    "callbacks",
+    "checkpoint",
+    "checkpoint_every",
+    "decoder",
+    "encoder",
+    "memory",
+    "random_state",
+    "teacher",
+    "warm_start",
+)
 # Fields that are made of others, or of few bytes, when a record is made again.
 MADE_AGAIN = ("net", "history", "units", "design", "fingerprint")
 # Those that a pickle has as they are: others than this record may know them too.

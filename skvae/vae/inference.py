@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +17,20 @@ from torch import Tensor
 from skvae._common.ambient import undisturbed
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import n_threads, one_thread_if, side_by_side
-from skvae.nets.networks import ModuleDecoder, ModuleEncoder, draw_latent, standard_normal
+from skvae.nets.networks import (
+    ModuleDecoder,
+    ModuleEncoder,
+    VariationalAutoencoder,
+    draw_latent,
+    standard_normal,
+)
+from skvae.nets.standalone import ColumnUnits, with_fixed_weights
 from skvae.objective.row_terms import importance_bound, kl, kl_per_dimension
 from skvae.rows.finite import require_finite
+from skvae.rows.numbers import to_numpy
 from skvae.rows.scaling import Standardization
 from skvae.training.net import VAENet
+from skvae.vae.tensors import in_most_digits, of_tensors_too
 
 __all__ = ["CodeReadings", "Inference"]
 
@@ -78,12 +88,30 @@ class Inference:
         Seed of the estimator, from which the fixed draws of the ELBO derive.
     owner : str
         Name of the estimator, for errors about rows that are not finite.
+    are_weights_fixed : bool, default=False
+        Whether gradients of what is read stop at the weights.
+
+    Notes
+    -----
+    What is documented of arrays of rows holds of a tensor of them: it is a tensor then, on the
+    device of the rows, and differentiable in them.
     """
 
     net: VAENet
     units: Standardization
     seed: int
     owner: str
+    are_weights_fixed: bool = False
+
+    @cached_property
+    def module(self) -> VariationalAutoencoder:
+        """The net, or one with the same weights that no gradient reaches."""
+        module: VariationalAutoencoder = self.net.module_
+        return with_fixed_weights(module) if self.are_weights_fixed else module
+
+    def with_fixed_weights(self) -> Inference:
+        """Return what reads the same, and leaves no gradients at the weights of the net."""
+        return self if self.are_weights_fixed else replace(self, are_weights_fixed=True)
 
     @property
     def is_thread_safe(self) -> bool:
@@ -93,27 +121,31 @@ class Inference:
     @property
     def _has_own_layers(self) -> bool:
         """Whether encoder and decoder are the library's own."""
-        module = self.net.module_
+        module = self.module
         parts = type(module.encoder), type(module.decoder)
         return ModuleEncoder not in parts and ModuleDecoder not in parts
 
     @undisturbed()
+    @of_tensors_too
     def encode(self, rows: NDArray) -> NDArray[np.float32]:
         """Posterior means, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: self._encoded(x)[0], rows)
 
     @undisturbed()
+    @of_tensors_too
     def posterior(self, rows: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Posterior means and log variances, each of shape (n_samples, latent_dim)."""
         mean, log_variance = self._map_all(self._encoded, rows)
         return mean, log_variance
 
     @undisturbed()
+    @of_tensors_too
     def posterior_kl(self, rows: NDArray) -> NDArray[np.float32]:
         """Divergence from the prior in each dimension, of shape (n_samples, latent_dim)."""
         return self._map(lambda x: kl_per_dimension(*self._encoded(x)), rows)
 
     @undisturbed()
+    @of_tensors_too
     def log_witness(
         self, rows: NDArray, generator: torch.Generator | None
     ) -> NDArray[np.float64]:
@@ -127,7 +159,11 @@ class Inference:
 
     @undisturbed()
     def read(self, rows: NDArray, generators: Sequence[torch.Generator]) -> CodeReadings:
-        """Posterior, divergence and witness, at the mean and at a draw of each generator."""
+        """Posterior, divergence and witness, at the mean and at a draw of each generator.
+
+        Arrays, of a tensor too.
+        """
+        rows = to_numpy(rows)
 
         def encode(x: Tensor) -> tuple[Tensor, ...]:
             posterior = self._encoded(x)
@@ -142,9 +178,10 @@ class Inference:
         return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
 
     @undisturbed()
+    @of_tensors_too
     def elbo(self, rows: NDArray, n_draws: int = ELBO_DRAWS) -> NDArray[np.float32]:
         """Evidence lower bound at beta = 1, in the units of the data, of shape (n_samples,)."""
-        module = self.net.module_
+        module = self.module
         half = torch.randn(
             n_draws // 2,
             module.latent_dim,
@@ -172,9 +209,10 @@ class Inference:
         return self._map(bound, rows)
 
     @undisturbed()
+    @of_tensors_too
     def importance_bound(self, rows: NDArray, n_draws: int) -> NDArray[np.float32]:
         """Importance-weighted bound in the units of the data, of shape (n_samples,)."""
-        module = self.net.module_
+        module = self.module
         noises = torch.randn(
             n_draws,
             module.latent_dim,
@@ -199,28 +237,33 @@ class Inference:
         return self._map(bound, rows)
 
     @undisturbed()
-    def decode(self, codes: NDArray) -> NDArray[np.float64]:
+    @of_tensors_too
+    def decode(self, codes: Any) -> Any:
         """Return the decoder means of codes, in the units of the data."""
         unscaled = Standardization.identity(codes.shape[1])
-        decoder = self.net.module_.decoder
-        rows = self.units.restore(self._map(decoder.expectation, codes, unscaled))
-        if not np.isfinite(rows).all():
+        decoder = self.module.decoder
+        made = self._map(decoder.expectation, codes, unscaled)
+        if isinstance(made, Tensor):
+            rows: Any = ColumnUnits(self.units).to(made.device).restored(in_most_digits(made))
+        else:
+            rows = self.units.restore(made)
+        if not torch.isfinite(torch.as_tensor(rows)).all():
             raise ValueError(
                 "Codes are too far from the prior to be decoded: their rows are not finite. "
-                f"They reach {np.abs(codes).max():.3g}, and those of rows about 1."
+                f"They reach {abs(codes).max():.3g}, and those of rows about 1."
             )
         return rows
 
     @undisturbed()
     def draw(self, n_samples: int, generator: torch.Generator) -> NDArray[np.float64]:
         """Draws from the model, in the units of the data."""
-        shape = n_samples, self.net.module_.latent_dim
+        shape = n_samples, self.module.latent_dim
         return self.draw_given(standard_normal(shape, generator).numpy(), generator)
 
     @undisturbed()
     def draw_given(self, codes: NDArray, generator: torch.Generator) -> NDArray[np.float64]:
         """Draws from the decoder at these codes, in the units of the data."""
-        decoder = self.net.module_.decoder
+        decoder = self.module.decoder
         (rows,) = self._in_turn(
             lambda latent: (decoder.draw(latent, generator),), torch.from_numpy(codes)
         )
@@ -228,14 +271,14 @@ class Inference:
 
     def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior of a chunk that nothing else is read of afterwards."""
-        mean, log_variance = self.net.module_.encoder(x, overwrite=True)
+        mean, log_variance = self.module.encoder(x, overwrite=not torch.is_grad_enabled())
         if not self._has_own_layers:
             self._check_codes(mean, log_variance)
         return mean, log_variance
 
     def _check_codes(self, mean: Tensor, log_variance: Tensor) -> None:
         """Refuse what a user's encoder made of rows that are finite."""
-        latent_dim = self.net.module_.latent_dim
+        latent_dim = self.module.latent_dim
         if mean.shape[1] != latent_dim:
             raise ValueError(
                 f"encoder must return codes of latent_dim={latent_dim}, as it did in training: "
@@ -249,24 +292,28 @@ class Inference:
 
     def _witnessed(
         self,
-        codes: Sequence[NDArray[np.float32]],
+        codes: Sequence[Any],
         latents: Callable[..., tuple[Tensor, ...]],
-    ) -> list[NDArray[np.float64]]:
+    ) -> list[Any]:
         """Log probabilities of the witness at each of the latents that chunks of codes give."""
-        witness = self.net.module_.witness
-        read = self._in_turn(
-            lambda *chunk: tuple(map(witness.logits, latents(*chunk))),
-            *map(torch.from_numpy, codes),
-        )
+        witness = self.module.witness
+
+        def logits(*chunk: Tensor) -> tuple[Tensor, ...]:
+            return tuple(map(witness.logits, latents(*chunk)))
+
+        if isinstance(codes[0], Tensor):
+            found = self._map_tensors(logits, *codes)
+            return [torch.log_softmax(in_most_digits(each), dim=1) for each in found]
+        read = self._in_turn(logits, *map(torch.from_numpy, codes))
         with one_thread_if(self.net.is_small()):
             return list(map(_normalised, read))
 
     def _map(
         self,
         function: Callable[[Tensor], Tensor],
-        rows: NDArray,
+        rows: Any,
         units: Standardization | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Any:
         """Apply `function` to standardised chunks on the device; join what it returns."""
         (joined,) = self._map_all(lambda x: (function(x),), rows, units)
         return joined
@@ -274,14 +321,17 @@ class Inference:
     def _map_all(
         self,
         function: Callable[[Tensor], tuple[Tensor, ...]],
-        rows: NDArray,
+        rows: Any,
         units: Standardization | None = None,
-    ) -> list[NDArray[np.float32]]:
+    ) -> list[Any]:
         """Apply a function of several results to standardised chunks; join each of them.
 
         It must draw nothing: where the net bears it, threads take a share of the chunks each.
         """
-        self.net.module_.eval()
+        if isinstance(rows, Tensor):
+            columns = ColumnUnits(units or self.units).to(rows.device)
+            return self._map_tensors(function, rows, prepare=columns.standardised)
+        self.module.eval()
         joined = _Joined(len(rows))
         n_rows = self._chunk_rows
         of_thread = threading.local()
@@ -308,13 +358,29 @@ class Inference:
         self, function: Callable[..., tuple[Tensor, ...]], *codes: Tensor
     ) -> list[NDArray[np.float32]]:
         """Apply a function that may draw to chunks of codes, in order; join the results."""
-        self.net.module_.eval()
+        self.module.eval()
         joined = _Joined(len(codes[0]))
         with one_thread_if(self.net.is_small()):
             for start in range(0, len(codes[0]), self._chunk_rows):
                 chunk = [each[start : start + self._chunk_rows] for each in codes]
                 joined.write(start, function(*(each.to(self.net.device) for each in chunk)))
         return joined.arrays
+
+    def _map_tensors(
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        *tensors: Tensor,
+        prepare: Callable[[Tensor], Tensor] = Tensor.float,
+    ) -> list[Tensor]:
+        """Apply a function that may draw to chunks of tensors, in order; join each result."""
+        self.module.eval()
+        made = []
+        with one_thread_if(self.net.is_small()):
+            for start in range(0, len(tensors[0]), self._chunk_rows):
+                chunk = [prepare(each[start : start + self._chunk_rows]) for each in tensors]
+                found = function(*(each.float().to(self.net.device) for each in chunk))
+                made.append([part.to(tensors[0].device) for part in found])
+        return [torch.cat(parts) for parts in zip(*made, strict=True)]
 
     @property
     def _chunk_rows(self) -> int:

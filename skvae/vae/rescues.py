@@ -6,13 +6,14 @@ import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from numpy.typing import ArrayLike
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.parameters import unfrozen
+from skvae._common.progress import say
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.scorer import ConstantCollapseCertificate
+from skvae.rows.sources import RowsLike
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.warm_start import with_fresh_witness
 
@@ -40,11 +41,11 @@ class Rescue(NamedTuple):
 
 def rescue(
     estimator: TeacherGuidedVAE,
-    X: ArrayLike,
+    X: RowsLike,
     y: Any = None,
     X_teacher: Any = None,
     *,
-    X_test: ArrayLike | None = None,
+    X_test: RowsLike | None = None,
     X_teacher_test: Any = None,
     certificate: ConstantCollapseCertificate | None = None,
     reset_witness: bool = False,
@@ -160,7 +161,14 @@ def rescue(
     if "alignment_weight" not in parameters and donor.alignment_weight <= settings["beta"]:
         settings["alignment_weight"] = WEIGHT_RATIO * (settings["beta"] or 1.0)
     rescued = type(donor)(**settings).fit(X, y, X_teacher)
-    return Rescue(rescued, before, _certify(certificate, rescued, rows, view))
+    after = _certify(certificate, rescued, rows, view)
+    say(f"Rescue: {_in_words(before)} before, {_in_words(after)} after.", rescued.verbose)
+    return Rescue(rescued, before, after)
+
+
+def _in_words(report: CertificateReport | SimultaneousReport) -> str:
+    worst = report.worst if isinstance(report, SimultaneousReport) else report
+    return f"{worst.verdict} (bound at the {worst.latent} {worst.lower_bound or 0.0:.3f})"
 
 
 def _frozen(teacher: Any) -> FrozenEstimator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +16,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.training.own_optimizer import may_draw
+from skvae.vae.training_settings import check_training
 
 __all__ = [
     "PARAMETER_CONSTRAINTS",
@@ -24,6 +27,7 @@ __all__ = [
     "check_settings",
     "check_support",
     "is_designed_objective",
+    "may_draw_from_torch",
 ]
 
 # Types and ranges of the constructor parameters, each by itself.
@@ -63,6 +67,10 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "max_epochs": [NumberInterval(Integral, 1, None, closed="left")],
     "lr": [NumberInterval(Real, 0, None, closed="neither")],
     "weight_decay": [NumberInterval(Real, 0, None, closed="left")],
+    "optimizer": [callable, None],
+    "lr_schedule": [StrOptions({"one-cycle", "cosine"}), callable, None],
+    "max_grad_norm": [NumberInterval(Real, 0, None, closed="neither"), None],
+    "callbacks": [list, tuple, None],
     "early_stopping": ["boolean"],
     "validation_fraction": [NumberInterval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [NumberInterval(Integral, 1, None, closed="left")],
@@ -70,6 +78,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
     "max_teacher_rows": [NumberInterval(Integral, 2, None, closed="left")],
     "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+    "checkpoint": [None, str, os.PathLike],
+    "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
     "precision": [StrOptions({"fp32", "bf16", "fp16"})],
@@ -118,6 +128,7 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     _check_batch_terms(settings)
     _check_prefit(settings)
     _check_guard(settings)
+    check_training(settings)
     return {
         "n_features": rows.shape[1],
         "latent_dim": settings["latent_dim"],
@@ -139,10 +150,12 @@ def check_count(name: str, value: Any) -> None:
 
 
 def check_against_teacher(
-    settings: Mapping[str, Any], T: NDArray, T_held_out: NDArray | None
+    settings: Mapping[str, Any],
+    training: tuple[NDArray, NDArray | None],
+    held_out: tuple[NDArray | None, NDArray | None],
 ) -> None:
-    """Refuse settings that cannot work with this teacher of the rows."""
-    n_components = T.shape[1]
+    """Refuse settings that cannot work with this teacher of the rows, given with weights."""
+    n_components = training[0].shape[1]
     if settings["witness"] == "simplex" and settings["latent_dim"] < n_components - 1:
         raise ValueError(
             f"A simplex witness of K = {n_components} components reads K - 1 = "
@@ -153,8 +166,13 @@ def check_against_teacher(
     guard = settings["guard"]
     if guard is None:
         return
+    T_held_out, weights = held_out
     rows = "training" if T_held_out is None else "held-out"
-    information = teacher_information(T if T_held_out is None else T_held_out)
+    information = (
+        teacher_information(*training)
+        if T_held_out is None
+        else teacher_information(T_held_out, weights)
+    )
     if guard >= information:
         raise ValueError(
             f"guard={guard:g} nats can never be reached: no margin is above the teacher "
@@ -195,6 +213,15 @@ def check_support(likelihood: str, rows: NDArray) -> None:
 def _has_fractions(rows: NDArray) -> bool:
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
     return any((block != np.floor(block)).any() for block in blocks)
+
+
+def may_draw_from_torch(settings: Mapping[str, Any]) -> bool:
+    """Whether modules, or an optimiser, that are not ours have a part in training."""
+    has_own_layers = settings["encoder"] is None and settings["decoder"] in (
+        None,
+        "autoregressive",
+    )
+    return not has_own_layers or may_draw(settings["optimizer"])
 
 
 def is_designed_objective(settings: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from skvae.information import (
 )
 from skvae.nets.networks import draw_latent
 from skvae.training.stopping import StopOnPlateau
-from skvae.vae.course import split_rows
+from skvae.vae.held_out import split_rows
 
 FRACTION = 0.3
 

@@ -223,7 +223,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, end):
 
 def test_pickled_objects_are_not_loaded(tmp_path):
     np.save(tmp_path / "o.npy", np.array([[{}]]), allow_pickle=True)
-    np.savez(tmp_path / "o.npz", np.array([[{}]]), allow_pickle=True)
+    np.savez(tmp_path / "o.npz", np.array([[{}]]))
     for name in ("o.npy", "o.npz"):
         with pytest.raises(ValueError, match=r"must hold a matrix of numbers.* type object"):
             load_array(tmp_path / name)

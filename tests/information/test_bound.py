@@ -229,7 +229,7 @@ def test_the_certified_minimum_is_the_minimum(n_components, n_samples, m):
     largest = 1 / (m + 1 - mixture.floor)
     bets = betting.Bets(largest * np.array([0.1, 0.5, 1.0]), np.full(3, 1 / 3))
     start = T.mean(axis=0)
-    certified = betting.least_log_e_value([(score, T)], bets, m, start).certified
+    certified = betting.least_log_e_value([(score, T, None)], bets, m, start).certified
 
     def log_e_value(logits):
         log_c = logits - np.logaddexp.reduce(logits)
@@ -256,7 +256,7 @@ class CountedPasses(list):
 def test_the_minimum_is_found_to_the_last_digits_in_a_few_passes(seed):
     T, log_q = _clusters(np.random.default_rng(seed), 2000, noise=2.0)
     mixture = betting.Mixture(_uniform(10), 0.02)
-    blocks = CountedPasses([(mixture.score(T, log_q), T)])
+    blocks = CountedPasses([(mixture.score(T, log_q), T, None)])
     bets = betting.Bets(np.array([0.02, 0.05, 0.13]), np.full(3, 1 / 3))
     found = betting.least_log_e_value(blocks, bets, 0.0, T.mean(axis=0), tolerance=0.0)
     assert found.gap <= found.rounding < 1e-8
@@ -267,7 +267,7 @@ def test_the_minimum_is_found_to_the_last_digits_in_a_few_passes(seed):
 def test_what_is_certified_is_below_the_minimum_however_early_it_stops():
     T, log_q = _clusters(np.random.default_rng(0), 200, 4)
     mixture = betting.Mixture(_uniform(4), 0.02)
-    blocks = [(mixture.score(T, log_q), T)]
+    blocks = [(mixture.score(T, log_q), T, None)]
     bets = betting.Bets(np.array([0.02, 0.1]), np.array([0.5, 0.5]))
     least = betting.least_log_e_value(blocks, bets, 0.2, T.mean(axis=0)).certified
     for average in np.random.default_rng(1).dirichlet(np.ones(4), 200):
@@ -535,7 +535,7 @@ def test_draws_of_a_batch_are_averaged_as_by_the_bound():
     watch.update(T[100:], list(draws[:, 100:]))
     # A witness of the geometric mean of the mixed ones scores as they do on average.
     scores = np.mean([_mixed(draw, _uniform(4)) for draw in draws], axis=0)
-    blocks = [((T * scores).sum(axis=1), T)]
+    blocks = [((T * scores).sum(axis=1), T, None)]
     least = betting.least_log_e_value(blocks, watch._bets, 0.0, T.mean(axis=0))
     assert watch.n_samples == 300
     assert watch.log_e_value == pytest.approx(least.certified, abs=1e-4)

@@ -174,7 +174,7 @@ def test_design_is_there_only_where_the_witness_is_known(fitted, simplex_vae, cl
 
 
 def test_design_is_printed_before_training(simplex_vae, clusters, capsys):
-    simplex_vae(max_epochs=1, verbose=1).fit(clusters)
+    simplex_vae(max_epochs=1, verbose=2).fit(clusters)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("Designed margin at the sample:")
 

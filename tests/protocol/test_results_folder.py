@@ -18,25 +18,9 @@ from skvae.protocol.results_folder import (
     content_hash,
     identity_of,
     plain,
-    write_whole,
 )
 
 RECORD = {"elbo": -1.25, "history": [{"epoch": 1, "loss": 0.1}], "probe": None, "arm": "vae"}
-
-
-def test_failed_write_leaves_no_partial_file(tmp_path):
-    (tmp_path / "kept.json").write_text("before")
-
-    def half(file):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    for name in ("new.json", "kept.json"):
-        with pytest.raises(
-            OSError, match=rf"{tmp_path / name} could .* \(disk full\): make room"
-        ):
-            write_whole(tmp_path / name, half)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
 def full(*args):

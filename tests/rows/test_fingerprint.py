@@ -93,6 +93,12 @@ def test_order_type_and_sign_of_zero_do_not_matter():
     assert RowFingerprint.of(np.eye(3, dtype=int)).share_of(np.eye(3)) == 1.0
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_beyond_single_precision_are_told_without_a_warning(table):
+    far = 1e300 * table
+    assert RowFingerprint.of(far).share_of(far) == 1.0
+
+
 @pytest.mark.parametrize("values", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (1.0, 2.0)])
 def test_keys_of_tables_of_two_values_are_as_good_as_drawn(values):
     bits = np.arange(2**18)[:, None] >> np.arange(18) & 1

@@ -643,9 +643,18 @@ def test_every_documented_attribute_exists_and_every_one_is_documented(clusters,
 def test_verbose_speaks_and_silence_is_the_default(clusters, capfd):
     TeacherSearch({"n_components": [2]}, random_state=0).fit(clusters)
     assert capfd.readouterr() == ("", "")
-    # Of so few fits joblib 1.4 tells nothing below 10.
-    TeacherSearch({"n_components": [2]}, verbose=10, random_state=0).fit(clusters)
-    assert "".join(capfd.readouterr())
+    grid = {"n_components": [2, 3], "temperature": [1, 2]}
+    TeacherSearch(grid, n_teachers=2, verbose=True, random_state=0).fit(clusters)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "4/4" in told.err
+    search = TeacherSearch(grid, n_teachers=2, verbose=2, random_state=0).fit(clusters)
+    told = capfd.readouterr()
+    assert told.err == ""
+    *fits, first, second = told.out.splitlines()
+    assert fits == [f"Teacher search, fit {number} of 4" for number in (1, 2, 3, 4)]
+    assert f"search 0 chose candidate {search.results_['rank'].index(1)}, " in first
+    assert second.startswith("Teacher search 1 chose candidate ")
 
 
 def test_a_search_inside_a_model_seeds_its_refits_one_by_one(clusters, small_vae):

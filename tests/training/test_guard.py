@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skvae import ConstantCollapseCertificate
 from skvae.exceptions import UncertifiedWarning, WeakAlignmentWarning
 from skvae.training.guard import HAND_BACK, HOLD_BACK, next_fraction
-from skvae.vae.course import split_rows
+from skvae.vae.held_out import split_rows
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning"),

@@ -1,10 +1,13 @@
 """The benchmarks time this library against the same work, written by hand."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 from benchmarks.hand_loop import HandWrittenVAE, encode, margin, optimizer_of, train_epoch
-from torch import nn
+from torch import nn, optim
+from torch.optim import lr_scheduler
 
 from skvae import information
 from skvae._common.randomness import torch_generator
@@ -13,6 +16,7 @@ from skvae.nets.networks import VariationalAutoencoder
 from skvae.rows.scaling import Standardization
 
 STEPS = 50
+LR = 1e-3
 SEED = 3
 WEIGHTS = {"beta": 0.7, "alignment_weight": 5.0}
 DECODER_VARIANCE = 0.4
@@ -24,11 +28,79 @@ LATENT_DIM = 3
 IMAGES = {"architecture": "conv", "image_shape": (1, 2, 2), "channels": (3, 5)}
 
 
-@pytest.mark.parametrize("architecture", [{}, IMAGES], ids=["dense", "conv"])
-@pytest.mark.parametrize("steps_an_epoch", [1, 5])
+class Clipped:
+    """An optimiser of torch that clips before a step, and moves its rate after it."""
+
+    def __init__(self, optimizer, schedule=None, max_norm=None):
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.max_norm = max_norm
+        self.zero_grad = optimizer.zero_grad
+
+    def step(self):
+        if self.max_norm is not None:
+            (group,) = self.optimizer.param_groups
+            nn.utils.clip_grad_norm_(group["params"], self.max_norm)
+        self.optimizer.step()
+        if self.schedule is not None and self.schedule.last_epoch < STEPS - 1:
+            self.schedule.step()
+
+
+def one_cycle(optimizer):
+    return lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS, cycle_momentum=False)
+
+
+def cosine(optimizer):
+    return lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+
+
+def halving(optimizer):
+    return lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** (step / STEPS))
+
+
+# What a user asks for, and the same of torch.
+WAYS = {
+    "default": ({}, lambda model: optimizer_of(model, lr=LR)),
+    "momentum": (
+        {"optimizer": functools.partial(optim.SGD, momentum=0.9)},
+        lambda model: optim.SGD(model.parameters(), lr=LR, momentum=0.9),
+    ),
+    "one cycle": (
+        {"lr_schedule": "one-cycle"},
+        lambda model: Clipped(adamw := optimizer_of(model, lr=LR), one_cycle(adamw)),
+    ),
+    "cosine and clipping": (
+        {"lr_schedule": "cosine", "max_grad_norm": 1.0},
+        lambda model: Clipped(adamw := optimizer_of(model, lr=LR), cosine(adamw), 1.0),
+    ),
+    "all of it": (
+        {
+            "optimizer": functools.partial(optim.SGD, momentum=0.9, nesterov=True),
+            "lr_schedule": lambda progress: 0.5**progress,
+            "max_grad_norm": 1.0,
+        },
+        lambda model: Clipped(
+            sgd := optim.SGD(model.parameters(), lr=LR, momentum=0.9, nesterov=True),
+            halving(sgd),
+            1.0,
+        ),
+    ),
+}
+
+
+CASES = {
+    "dense": (1, {}, "default"),
+    "conv": (1, IMAGES, "default"),
+    "conv, batches": (5, IMAGES, "default"),
+    **{f"dense, batches, {way}": (5, {}, way) for way in WAYS},
+}
+
+
+@pytest.mark.parametrize(("steps_an_epoch", "architecture", "way"), CASES.values(), ids=CASES)
 def test_fifty_steps_are_those_of_the_loop_by_hand(
-    small_vae, clusters, steps_an_epoch, architecture
+    small_vae, clusters, steps_an_epoch, architecture, way
 ):
+    asked, reference = WAYS[way]
     n_epochs, batch_size = STEPS // steps_an_epoch, -(-len(clusters) // steps_an_epoch)
     vae = small_vae(
         latent_dim=LATENT_DIM,
@@ -36,8 +108,9 @@ def test_fifty_steps_are_those_of_the_loop_by_hand(
         decoder_variance=DECODER_VARIANCE,
         max_epochs=n_epochs,
         batch_size=batch_size,
-        lr=1e-3,
+        lr=LR,
         random_state=SEED,
+        **asked,
         **WEIGHTS,
         **architecture,
     ).fit(clusters)
@@ -52,7 +125,7 @@ def test_fifty_steps_are_those_of_the_loop_by_hand(
         model.decoder = nn.Sequential(*convolutional_decoder(*layers), nn.Flatten())
     variance = torch.as_tensor(DECODER_VARIANCE / units.scale**2, dtype=torch.float32)
     copy_initial_weights(model, vae, T, variance, architecture)
-    optimizer = optimizer_of(model, lr=1e-3)
+    optimizer = reference(model)
     losses = [
         train_epoch(
             model,

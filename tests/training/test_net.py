@@ -17,7 +17,7 @@ from skvae.training.batches import InMemoryBatches
 from skvae.training.criterion import Criterion
 from skvae.training.steps.closed_form import ClosedFormStep
 from skvae.training.steps.direct_step import DirectStep
-from skvae.vae.course import split_rows
+from skvae.vae.held_out import split_rows
 
 FIELDS = {"loss", "elbo", "reconstruction", "rate", "alignment", "margin"}
 
@@ -241,13 +241,6 @@ def test_divergence_in_the_very_last_step_is_seen(small_vae, clusters, lr):
 def test_last_batch_of_any_size_trains(small_vae, clusters, n_rows):
     vae = small_vae(batch_size=64).fit(clusters[:n_rows])
     assert np.isfinite(vae.score(clusters))
-
-
-def test_silent_unless_asked(small_vae, clusters, capfd):
-    small_vae(verbose=0).fit(clusters)
-    assert capfd.readouterr() == ("", "")
-    small_vae(verbose=1, max_epochs=2).fit(clusters)
-    assert "margin" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -36,7 +36,7 @@ def estimators(models=MODELS, **parameters):
 
 def begun(vaes, X):
     """Nets that are ready to be trained, their rows, and the fits they belong to."""
-    courses = [vae._course(X, None, None) for vae in vaes]
+    courses = [vae._course(X, None, None, {}) for vae in vaes]
     nets, rows = zip(*(next(course) for course in courses), strict=True)
     return nets, rows, courses
 

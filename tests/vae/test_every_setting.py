@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from shared import DEVICES, READS, SETTINGS, rows_for
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
@@ -116,3 +117,57 @@ def test_a_report_is_the_identity_of_the_boundary(model):
         margin = getattr(report, f"margin_{read}")
         assert margin == pytest.approx(report.teacher_information - cost, abs=1e-9)
     assert report.rows == "training"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_modules_are_what_arrays_are_read_by(model, dtype):
+    vae, X = model
+    rows = torch.tensor(X, dtype=dtype)
+    if vae.device_ == "mps" and dtype == torch.float64:
+        pytest.skip("there is no float64")
+    codes, log_variance = (made.cpu() for made in vae.encoder_(rows.to(vae.device_)))
+    assert codes.dtype == dtype
+    wanted = vae.posterior(rows.numpy())
+    for made, as_array in zip((codes, log_variance), wanted, strict=True):
+        np.testing.assert_allclose(made.detach(), as_array, rtol=1e-6, atol=1e-6)
+    log_q = vae.witness_(codes.to(vae.device_)).detach().cpu()
+    assert log_q.dtype == dtype
+    np.testing.assert_allclose(log_q, vae.witness_log_proba(X), rtol=1e-5, atol=1e-6)
+    decoded = vae.decoder_(codes.to(vae.device_)).detach().cpu()
+    assert decoded.dtype == dtype
+    as_array = vae.inverse_transform(codes.detach().numpy())
+    np.testing.assert_allclose(decoded, as_array, rtol=1e-6, atol=1e-6)
+    for n_rows in (1, 2, 1000):
+        many = torch.from_numpy(np.resize(X, (n_rows, X.shape[1]))).to(vae.device_, dtype)
+        found = vae.encoder_(many)[0].detach().cpu()
+        np.testing.assert_allclose(found, np.resize(codes.detach(), found.shape), atol=2e-6)
+
+
+def test_tensors_are_read_as_arrays_are_and_have_gradients(model, monkeypatch):
+    vae, X = model
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    as_arrays = {**bits(vae, X), "bound": vae.score_samples(X, 3), "codes": vae.posterior(X)[1]}
+    codes = vae.transform(X)
+    decoded = vae.inverse_transform(codes)
+    # Apple's GPUs have no float64.
+    dtype = torch.float32 if vae.device_ == "mps" else torch.float64
+    with config_context(array_api_dispatch=True):
+        rows = torch.tensor(X, dtype=dtype, device=vae.device_, requires_grad=True)
+        as_tensors = {name: read(vae, rows) for name, read in READS.items()}
+        as_tensors["bound"] = vae.score_samples(rows, 3)
+        as_tensors["codes"] = vae.posterior(rows)[1]
+        latent = torch.from_numpy(codes).to(vae.device_).requires_grad_()
+        as_tensors["decoded"] = vae.inverse_transform(latent)
+    # The teacher need not be one of torch.
+    np.testing.assert_array_equal(as_tensors.pop("teacher_proba"), as_arrays["teacher_proba"])
+    for name, found in as_tensors.items():
+        wanted = decoded if name == "decoded" else as_arrays[name]
+        assert found.device == rows.device
+        assert vae.device_ == "mps" or found.numpy(force=True).dtype == wanted.dtype
+        np.testing.assert_allclose(
+            found.numpy(force=True), wanted, rtol=1e-4, atol=1e-5, err_msg=name
+        )
+        assert found.requires_grad
+        found.sum().backward()
+    assert bool((rows.grad != 0).any())
+    assert all(weight.grad is None for weight in vae.net_.module_.parameters())

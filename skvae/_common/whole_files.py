@@ -1,0 +1,50 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["with_path", "write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a whole file or none.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that is there is replaced.
+    write : callable
+        Writes to the open file that it is given.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, say. It has the path, and no part of the file is left.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            # Else a power cut may keep the new name and lose what it names.
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        remedy = "make room, or name another place; what is written already stays"
+        raise with_path(error, f"{path} could not be written", remedy) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def with_path(error: OSError | ValueError, what: str, remedy: str) -> OSError:
+    """Return an error of the same kind that says what it is about, and what to do."""
+    number = getattr(error, "errno", None)
+    reason = f"{what} ({getattr(error, 'strerror', None) or error}): {remedy}."
+    # With a number Python makes it a PermissionError, or whatever it is.
+    return OSError(reason) if number is None else OSError(number, reason)
