@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from skvae.files.archive import DAMAGES, read_archive, same_major, write_archive
 from skvae.files.foreign import type_names
 from skvae.files.values import Packer, Unpacker, holds, with_state
 
-__all__ = ["Saved", "load_object", "made_of_plain", "plain_state", "save_object"]
+__all__ = ["Saved", "defaults_of", "load_object", "made_of_plain", "plain_state", "save_object"]
 
 STAMP = "_skvae_version"
 REQUEST = "_metadata_request"
@@ -131,7 +132,11 @@ def plain_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def made_of_plain(cls: type, state: Mapping[str, Any]) -> Any:
-    """Return the object of a class that `plain_state` was taken of."""
+    """Return the object of a class that `plain_state` was taken of.
+
+    What the class did not have yet when it was saved is as it is by default.
+    """
+    state = {**defaults_of(cls), **state}
     made = with_state(cls, {name: each for name, each in state.items() if name != REQUEST})
     if REQUEST in state:
         request = made._get_metadata_request()
@@ -140,6 +145,12 @@ def made_of_plain(cls: type, state: Mapping[str, Any]) -> Any:
                 getattr(request, method).add_request(param=parameter, alias=alias)
         setattr(made, REQUEST, request)
     return made
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """Return the defaults of the parameters of a class, or of the fields of a record."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def save_object(

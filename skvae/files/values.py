@@ -9,6 +9,8 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -110,8 +112,13 @@ class Packer:
             return {KIND: "bytes", "array": self._keep(np.frombuffer(value, np.uint8))}
         if isinstance(value, PurePath):
             return {KIND: "path", "path": str(value)}
+        if kind is timedelta:
+            return {KIND: "timedelta", "parts": [value.days, value.seconds, value.microseconds]}
         if isinstance(value, type) and _optimizer(value.__name__) is value:
             return {KIND: "optimizer", "name": value.__name__}
+        if kind is partial and isinstance(value.func, type) and not value.args:
+            packed = {"of": value.func, "with": dict(value.keywords)}
+            return {KIND: "partial", **self._pack_mapping(packed, place)}
         if id(value) in self._seen:
             return {KIND: "same", "number": self._seen[id(value)][1]}
         number = len(self._seen)
@@ -205,8 +212,14 @@ class Unpacker:
                 return self._array(value, np.uint8).tobytes()
             case "path":
                 return Path(value["path"])
+            case "timedelta":
+                return timedelta(*value["parts"])
             case "optimizer":
                 return _optimizer(value["name"]) or _unknown(value["name"])
+            case "partial":
+                if value["of"][KIND] != "optimizer":
+                    _unknown(value["of"])
+                return partial(self.unpack(value["of"]), **self.unpack(value["with"]))
             case "same":
                 return self._made[value["number"]]
         made = self._unpack_object(value)

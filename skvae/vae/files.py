@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 
 from skvae.files.saved import (
     Saved,
+    defaults_of,
     load_object,
     made_of_plain,
     plain_state,
@@ -17,7 +18,7 @@ from skvae.files.saved import (
 )
 from skvae.files.values import Packer, Unpacker, holds, with_state
 from skvae.training.devices import resolve_device
-from skvae.vae.fitted import Fitted, fitted_of
+from skvae.vae.fitted import NOT_OF_NET, Fitted, fitted_of
 from skvae.vae.training_settings import shallow_copy, that_can_be_pickled
 from skvae.vae.warm_start import without_ancestors
 
@@ -222,6 +223,11 @@ def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
         net = dict(found["net"])
         own = {name: settings[name] for name in net.pop("own")}
         net["architecture"] = {**net["architecture"], **own}
+        # What there was not yet when it was saved is as it is by default.
+        net_settings = {
+            name: value for name, value in defaults_of(cls).items() if name not in NOT_OF_NET
+        }
+        found = {**found, "settings": {**net_settings, **found["settings"]}}
         where = None if device is None else resolve_device(device)
         model._adopt(fitted_of({**found, "net": net}, where))
     return model

@@ -353,7 +353,7 @@ def test_what_is_asked_of_metadata_routing_is_kept(small_vae, clusters, path):
     with sklearn.config_context(enable_metadata_routing=True):
         vae = small_vae().set_fit_request(X_teacher=True).fit(clusters)
         other = saved(vae, path)
-        assert other.get_metadata_routing().fit.requests == {"X_teacher": True}
+        assert other.get_metadata_routing().fit.requests["X_teacher"] is True
         assert repr(other.get_metadata_routing()) == repr(vae.get_metadata_routing())
     assert_same(vae, other, clusters)
 
