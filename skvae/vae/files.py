@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
@@ -178,7 +179,7 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
         found = fitted.state(with_modules=False)
         # The net is there to be read: what a run of it was given besides is not asked again.
         found["settings"] = {
-            name: value if _is_plain(value) or isinstance(value, type) else None
+            name: value if _is_plain(value) or isinstance(value, (type, partial)) else None
             for name, value in found["settings"].items()
         }
         history = found["net"]["history"]
