@@ -11,9 +11,11 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import torch
 from shared import READS, linear_decoder, linear_encoder, rows_for
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -75,6 +77,12 @@ VALUES = {
     "max_epochs": [1, 2, 3],
     "lr": [1e-2, np.float64(1e-3)],
     "weight_decay": [0.0, 0.1],
+    "optimizer": [None, None, torch.optim.SGD, torch.optim.RMSprop],
+    "lr_schedule": [None, "cosine", "one-cycle"],
+    "max_grad_norm": [None, 5.0],
+    "callbacks": [None, ()],
+    "checkpoint": [None],
+    "checkpoint_every": [timedelta(minutes=10), 2],
     "early_stopping": [False, True],
     "validation_fraction": [0.1, 0.3],
     "n_iter_no_change": [10, 1],

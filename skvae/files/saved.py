@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -14,9 +15,12 @@ from skvae.files.archive import DAMAGES, read_archive, same_major, write_archive
 from skvae.files.foreign import type_names
 from skvae.files.values import Packer, Unpacker, holds, with_state
 
-__all__ = ["Saved", "load_object", "save_object"]
+__all__ = ["Saved", "defaults_of", "load_object", "made_of_plain", "plain_state", "save_object"]
 
 STAMP = "_skvae_version"
+REQUEST = "_metadata_request"
+# Callbacks of scikit-learn are of a run, and not of the model.
+NOT_KEPT = (STAMP, REQUEST, "_skl_callbacks")
 
 
 class Saved:
@@ -83,12 +87,11 @@ class Saved:
 
     def _state_for_file(self, packer: Packer) -> Mapping[str, Any]:
         """Return what an object is made of, in a file."""
-        # The file says which version wrote it.
-        return {name: each for name, each in self.__getstate__().items() if name != STAMP}
+        return plain_state(self.__getstate__())
 
     @classmethod
     def _from_file(cls, state: dict[str, Any], unpacker: Unpacker) -> Self:
-        made: Self = with_state(cls, state)
+        made: Self = made_of_plain(cls, state)
         return made
 
     def __getstate__(self) -> Any:
@@ -109,6 +112,45 @@ class Saved:
             vars(self).update(state)
         else:
             inherited(state)
+
+
+def plain_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of an estimator for a file, which knows who wrote it, and runs nothing.
+
+    What it asks of scikit-learn's metadata routing is kept as plain values.
+    """
+    request = state.get(REQUEST)
+    kept = {name: each for name, each in state.items() if name not in NOT_KEPT}
+    if request is None:
+        return kept
+    asked = {
+        method: dict(each.requests)
+        for method, each in vars(request).items()
+        if getattr(each, "requests", None)
+    }
+    return {**kept, REQUEST: asked}
+
+
+def made_of_plain(cls: type, state: Mapping[str, Any]) -> Any:
+    """Return the object of a class that `plain_state` was taken of.
+
+    What the class did not have yet when it was saved is as it is by default.
+    """
+    state = {**defaults_of(cls), **state}
+    made = with_state(cls, {name: each for name, each in state.items() if name != REQUEST})
+    if REQUEST in state:
+        request = made._get_metadata_request()
+        for method, asked in state[REQUEST].items():
+            for parameter, alias in asked.items():
+                getattr(request, method).add_request(param=parameter, alias=alias)
+        setattr(made, REQUEST, request)
+    return made
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """Return the defaults of the parameters of a class, or of the fields of a record."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def save_object(

@@ -5,13 +5,12 @@ Reading makes objects of the classes on that list alone, and gives them what the
 
 from __future__ import annotations
 
-import functools
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,7 +22,7 @@ from skvae.files import foreign
 from skvae.files.archive import SCALARS
 from skvae.rows.fingerprint import RowFingerprint
 
-__all__ = ["Packer", "Unpacker", "defaults_of", "holds", "is_optimizer", "with_state"]
+__all__ = ["Packer", "Unpacker", "holds", "is_optimizer", "with_state"]
 
 # What a mapping in a file is, where it is none of Python.
 KIND = "is"
@@ -70,11 +69,7 @@ def holds(
 
 
 def with_state(cls: type, state: Mapping[str, Any]) -> Any:
-    """Return an object of a class with a state; what is no data of one is refused.
-
-    Parameters that the class has got since it was written are at their defaults.
-    """
-    state = {**defaults_of(cls), **state}
+    """Return an object of a class with a state; what is no data of one is refused."""
     for name in state:
         if not (name.isidentifier() and not callable(getattr(cls, name, None))):
             raise ValueError(f"{name!r} is no attribute of a {cls.__name__}")
@@ -84,14 +79,6 @@ def with_state(cls: type, state: Mapping[str, Any]) -> Any:
     else:
         vars(made).update(state)
     return made
-
-
-def defaults_of(cls: type) -> dict[str, Any]:
-    """Return the constructor parameters of an estimator that have a default; else nothing."""
-    if not issubclass(cls, BaseEstimator):
-        return {}
-    parameters = inspect.signature(cls).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 @dataclass
@@ -125,21 +112,18 @@ class Packer:
             return {KIND: "bytes", "array": self._keep(np.frombuffer(value, np.uint8))}
         if isinstance(value, PurePath):
             return {KIND: "path", "path": str(value)}
-        if isinstance(value, timedelta):
-            return {KIND: "time", "parts": [value.days, value.seconds, value.microseconds]}
-        if is_optimizer(value):
-            return self._pack_optimizer(value, place)
+        if kind is timedelta:
+            return {KIND: "timedelta", "parts": [value.days, value.seconds, value.microseconds]}
+        if isinstance(value, type) and is_optimizer(value):
+            return {KIND: "optimizer", "name": value.__name__}
+        if kind is partial and isinstance(value.func, type) and not value.args:
+            packed = {"of": value.func, "with": dict(value.keywords)}
+            return {KIND: "partial", **self._pack_mapping(packed, place)}
         if id(value) in self._seen:
             return {KIND: "same", "number": self._seen[id(value)][1]}
         number = len(self._seen)
         self._seen[id(value)] = value, number
         return {"number": number, **self._pack_object(value, place)}
-
-    def _pack_optimizer(self, value: Any, place: str) -> dict[str, Any]:
-        if not isinstance(value, functools.partial):
-            return {KIND: "optimizer", "name": value.__name__}
-        keywords = self.pack(value.keywords, place)
-        return {KIND: "optimizer", "name": value.func.__name__, "keywords": keywords}
 
     def _pack_mapping(self, value: dict, place: str) -> Any:
         if all(type(key) is str and key != KIND and not key.startswith("$") for key in value):
@@ -228,12 +212,14 @@ class Unpacker:
                 return self._array(value, np.uint8).tobytes()
             case "path":
                 return Path(value["path"])
-            case "time":
-                return timedelta(*map(int, value["parts"]))
+            case "timedelta":
+                return timedelta(*value["parts"])
             case "optimizer":
-                made = _optimizer(value["name"]) or _unknown(value["name"])
-                keywords = self.unpack(value.get("keywords"))
-                return made if keywords is None else functools.partial(made, **keywords)
+                return _optimizer(value["name"]) or _unknown(value["name"])
+            case "partial":
+                if value["of"][KIND] != "optimizer":
+                    _unknown(value["of"])
+                return partial(self.unpack(value["of"]), **self.unpack(value["with"]))
             case "same":
                 return self._made[value["number"]]
         made = self._unpack_object(value)
@@ -275,10 +261,9 @@ def _part_of_teachers(name: str) -> type | None:
 
 
 def is_optimizer(value: Any) -> bool:
-    """Whether this is a class of `torch.optim`, or one with keywords, as `partial` makes it."""
-    if isinstance(value, functools.partial):
-        return not value.args and is_optimizer(value.func)
-    return isinstance(value, type) and _optimizer(value.__name__) is value
+    """Whether this is a class of `torch.optim`, or a partial of one: what a file holds."""
+    made_by = value.func if isinstance(value, partial) else value
+    return isinstance(made_by, type) and _optimizer(made_by.__name__) is made_by
 
 
 def _optimizer(name: str) -> type | None:

@@ -6,6 +6,7 @@ otherwise, and what is kept are the differences, which are mostly nothing or sma
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -157,8 +158,10 @@ def _information(records: Sequence[Mapping[str, Any]], prefix: str) -> float:
         return 0.0
     near = [sum(pairs[0])]
     for _ in range(2):
-        near = [np.nextafter(near[0], -np.inf), *near, np.nextafter(near[-1], np.inf)]
-    return float(max(near, key=lambda total: sum(total - cost == gain for gain, cost in pairs)))
+        near = [math.nextafter(near[0], -math.inf), *near, math.nextafter(near[-1], math.inf)]
+    gains, costs = np.array(pairs, dtype=np.float64).T
+    with np.errstate(all="ignore"):
+        return float(max(near, key=lambda total: np.sum(total - costs == gains)))
 
 
 def _predicted(

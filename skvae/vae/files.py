@@ -8,17 +8,17 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from skvae.files.saved import STAMP, Saved, load_object, save_object
-from skvae.files.values import (
-    Packer,
-    Unpacker,
+from skvae.files.saved import (
+    Saved,
     defaults_of,
-    holds,
-    is_optimizer,
-    with_state,
+    load_object,
+    made_of_plain,
+    plain_state,
+    save_object,
 )
+from skvae.files.values import Packer, Unpacker, holds, is_optimizer, with_state
 from skvae.training.devices import resolve_device
-from skvae.vae.fitted import Fitted, fitted_of
+from skvae.vae.fitted import NOT_OF_NET, Fitted, fitted_of
 from skvae.vae.training_settings import shallow_copy, that_can_be_pickled
 from skvae.vae.warm_start import without_ancestors
 
@@ -167,8 +167,7 @@ class SavedModel(Saved):
 
 def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
-    state = model.__getstate__()
-    del state[STAMP]
+    state = plain_state(model.__getstate__())
     fitted = state.pop("_fitted", None)
     state = {**state, **_without_run(state)}
     given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
@@ -222,12 +221,16 @@ def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
         state["device"] = device
     elif state["device"] == "auto":
         device = "auto"
-    model = with_state(cls, state)
+    model = made_of_plain(cls, state)
     if found is not None:
         net = dict(found["net"])
-        found["settings"] = {**defaults_of(cls), **found["settings"]}
         own = {name: settings[name] for name in net.pop("own")}
         net["architecture"] = {**net["architecture"], **own}
+        # What there was not yet when it was saved is as it is by default.
+        net_settings = {
+            name: value for name, value in defaults_of(cls).items() if name not in NOT_OF_NET
+        }
+        found = {**found, "settings": {**net_settings, **found["settings"]}}
         where = None if device is None else resolve_device(device)
         model._adopt(fitted_of({**found, "net": net}, where))
     return model

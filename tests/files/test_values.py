@@ -1,6 +1,8 @@
 """What a file holds of objects, and what it refuses to make of its values."""
 
 import sys
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ def tripped(value, trusted=()):
         b"bytes\x00",
         Path("some") / "where",
         torch.optim.SGD,
+        timedelta(days=-1, seconds=3, microseconds=5),
         [(), [], {}],
     ],
 )
@@ -47,6 +50,15 @@ def test_arrays_keep_their_order_in_memory(order):
     assert found.flags.c_contiguous == array.flags.c_contiguous
     products = tripped(array[:, ::2]) @ np.ones(2)
     np.testing.assert_array_equal(products, array[:, ::2] @ np.ones(2))
+
+
+def test_optimisers_with_settings_come_back():
+    found = tripped(partial(torch.optim.SGD, momentum=np.float64(0.5), nesterov=True))
+    assert found.func is torch.optim.SGD
+    assert found.keywords == {"momentum": 0.5, "nesterov": True}
+    for other in (partial(int, base=2), partial(torch.optim.SGD, [1])):
+        with pytest.raises(TypeError, match=r"it(\.of)? is (the type int|a functools.partial)"):
+            tripped(other)
 
 
 @pytest.mark.parametrize("dtype", [object, "U9"])
@@ -113,6 +125,7 @@ def test_what_a_file_does_not_hold_is_refused_by_name(value, message):
         {"is": "optimizer", "name": "Optimizer.step"},
         {"is": "optimizer", "name": "lr_scheduler"},
         {"is": "same", "number": 3},
+        {"is": "partial", "of": {"is": "path", "path": "x"}, "with": {}},
         {"is": "array", "array": "none", "number": 0},
         {"is": "bytes", "array": "floats"},
         {"is": "PCA", "number": 0, "state": {"transform": 1}},

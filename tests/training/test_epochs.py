@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skvae.training.criterion import Criterion
-from skvae.training.epochs import packed_epochs, plain_records, unpacked_epochs
+from skvae.training.epochs import packed_epochs, unpacked_epochs
+from skvae.training.records import plain_records
 
 NAMES = (
     "epoch",

@@ -14,6 +14,7 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import torch
 from joblib import Memory
 from shared import READS, SETTINGS, rows_for
@@ -346,6 +347,15 @@ def test_a_model_is_loaded_on_the_device_that_is_asked_for(small_vae, clusters, 
     assert TeacherGuidedVAE.load(path).device == "auto"
     with pytest.raises(ValueError, match="device must be"):
         TeacherGuidedVAE.load(path, device="abacus")
+
+
+def test_what_is_asked_of_metadata_routing_is_kept(small_vae, clusters, path):
+    with sklearn.config_context(enable_metadata_routing=True):
+        vae = small_vae().set_fit_request(X_teacher=True).fit(clusters)
+        other = saved(vae, path)
+        assert other.get_metadata_routing().fit.requests["X_teacher"] is True
+        assert repr(other.get_metadata_routing()) == repr(vae.get_metadata_routing())
+    assert_same(vae, other, clusters)
 
 
 class Subclass(TeacherGuidedVAE):
