@@ -245,9 +245,12 @@ class Inference:
         made = self._map(decoder.expectation, codes, unscaled)
         if isinstance(made, Tensor):
             rows: Any = ColumnUnits(self.units).to(made.device).restored(in_most_digits(made))
+            is_finite = bool(torch.isfinite(rows).all())
         else:
             rows = self.units.restore(made)
-        if not torch.isfinite(torch.as_tensor(rows)).all():
+            # By NumPy: torch would split it over threads, which no forked child has.
+            is_finite = bool(np.isfinite(rows).all())
+        if not is_finite:
             raise ValueError(
                 "Codes are too far from the prior to be decoded: their rows are not finite. "
                 f"They reach {abs(codes).max():.3g}, and those of rows about 1."
