@@ -37,6 +37,7 @@ TESTS_FAILED = 1
 
 SCORER = "tests/certificate/test_scorer.py"
 CLAIMS = "tests/certificate/test_claims.py"
+VERDICTS = "tests/certificate/test_verdicts.py"
 PROBES = "tests/certificate/test_probes.py"
 BOUND = "tests/information/test_bound.py"
 WEIGHTS = "tests/information/test_weights.py"
@@ -245,9 +246,9 @@ MUTATIONS = [
     ),
     one(
         "verdict by the margin of the rows",
-        "certificate/scorer.py",
-        "verdict=self._verdict(bounds[self.latent].lower_bound, evidence, by_probe),",
-        "verdict=self._verdict(readings[self.latent].margin, evidence, by_probe),",
+        "certificate/verdicts.py",
+        "bound = report.lower_bound\n",
+        "bound = report.margin_sample\n",
         SCORER + "::test_constant_encoder_is_certified_at_the_sample_no_oftener_than_it_may",
     ),
     one(
@@ -338,9 +339,9 @@ MUTATIONS = [
     ),
     one(
         "tau ignored in the verdict",
-        "certificate/scorer.py",
-        "if bound > self.tau:",
-        "if bound > 0:",
+        "certificate/verdicts.py",
+        "if bound is not None and bound > report.tau:",
+        "if bound is not None and bound > 0:",
         SCORER + "::test_verdict_is_the_bound_at_the_read_against_tau",
     ),
     # Reads and noise.
@@ -564,10 +565,60 @@ MUTATIONS = [
     ),
     one(
         "reconstruction margin of the rows themselves",
-        "certificate/evidence.py",
-        "of_decoded = self.subject.teach(decoded, T.shape[1])",
+        "certificate/decoders.py",
+        "of_decoded = self._subject.teach(decoded, T.shape[1])",
         "of_decoded = T",
         SCORER + "::test_reconstruction_margin_tells_a_decoder_that_ignores_the_code",
+    ),
+    one(
+        "gain of a decoder with a row's own code both times",
+        "certificate/decoders.py",
+        "others[order] = draws[np.roll(order, 1)]",
+        "others[order] = draws[order]",
+        VERDICTS + "::test_gain_of_the_decoder_is_that_of_the_formula",
+    ),
+    # Verdicts.
+    one(
+        "probe that is judged at the mean beside a posterior",
+        "certificate/subjects.py",
+        'return "sample" if not self.has_witness and self.has_posterior else latent',
+        "return latent",
+        VERDICTS,
+    ),
+    one(
+        "what a draw can carry without its noise",
+        "certificate/spread.py",
+        "widths = self._variances / self._n_samples + self.variance",
+        "widths = self.variance",
+        VERDICTS,
+    ),
+    one(
+        "margin above the rate that is not told",
+        "certificate/verdicts.py",
+        "above = [each for each, value in margins if value is not None and value > limit]",
+        "above = []",
+        VERDICTS,
+    ),
+    one(
+        "rows needed by the rows at hand alone, without the price of their average",
+        "information/sample_size.py",
+        "taken *= n_samples / (n_samples - 1)",
+        "taken = 0.0",
+        "tests/information/test_sample_size.py",
+    ),
+    one(
+        "rows needed in one sample of two",
+        "information/sample_size.py",
+        "log_capital -= quantile * np.sqrt(n) * gains.std(axis=1, ddof=1)",
+        "pass",
+        "tests/information/test_sample_size.py",
+    ),
+    one(
+        "warning of a fit by the training margin beside held-out rows",
+        "vae/advice.py",
+        "if held_out is not None and held_out.lower_bound <= 0:",
+        "if held_out is not None and estimator.margin_ <= 0:",
+        "tests/vae/test_advice.py",
     ),
     one(
         "view gap with its sign turned",

@@ -4,11 +4,13 @@ import doctest
 from pathlib import Path
 
 import mutated_files
+import pytest
 import random_settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "saving.rst"
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_damaged_and_forged_files_are_refused_or_are_what_they_were(tmp_path):
     files = mutated_files.saved_files(tmp_path)
     outcomes, _, largest = mutated_files.survey(files, 240, tmp_path / "changed.skvae", seed=1)

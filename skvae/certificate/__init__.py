@@ -1,8 +1,9 @@
 """The certificate: what is scored, gathered and reported of a code; imports no torch.
 
 `scorer` is what a user calls; `subjects` are what is certified, `evidence` what one pass
-gathers, `readings` what a witness makes of it, `probes` witnesses fitted afterwards, `reports`
-what is found and how it prints.
+gathers, `spread` of codes and `decoders` of what is decoded, `readings` what a witness makes of
+it, `probes` witnesses fitted afterwards, `reports` what is found and how it prints, `verdicts`
+what that means and what to do next.
 """
 
 from skvae.certificate.probes import SoftmaxProbe, probe_in_turn

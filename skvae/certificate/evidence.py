@@ -14,23 +14,26 @@ from sklearn.utils.validation import _num_samples
 
 from skvae._common.spool import RowSpool
 from skvae._common.threads import n_threads, side_by_side
+from skvae.certificate.decoders import DecodedRows
+from skvae.certificate.spread import CodeSpread
 from skvae.certificate.subjects import Subject, check_codes
 from skvae.information import BoundaryStatistics
-from skvae.information.aggregate import PosteriorSample, RowSample
+from skvae.information.aggregate import PosteriorSample
 from skvae.information.boundary import check_student, rows_counted_from
 from skvae.information.statistics import TeacherBlock
 from skvae.rows.fingerprint import DistinctRows
-from skvae.rows.frames import columns_of, frame_like, is_frame
+from skvae.rows.frames import columns_of, is_frame
 
 __all__ = ["Evidence"]
 
+# Of `CodeSpread`, as fields of a report.
+OF_SPREAD = (
+    *("information_bound", "unit_noise_bound"),
+    *("code_scale", "dimension_ratio", "outlier_share"),
+)
 # Variance of the posterior mean above which a dimension counts as active
 # (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
-# Rows that are reconstructed for a report: the decoder takes as long as the encoder.
-RECONSTRUCTED_ROWS = 2048
-# Variance of codes, as a share of their squares, that may be rounding.
-ROUNDING = 1e-12
 
 
 class Evidence:
@@ -68,24 +71,12 @@ class Evidence:
         self._of_teacher = self._of_model if shares else _Told(fingerprint)
         self._distinct: DistinctRows | None = DistinctRows()
         self._hashes: list[NDArray[np.uint64]] = []
-        has_reconstruction = (
-            whole
-            and subject.has_witness
-            and subject.X_teacher is None
-            and hasattr(subject.model, "transform")
-            and hasattr(subject.model, "inverse_transform")
-        )
-        self.margin_reconstruction: float | None = None
-        self.notes = subject.notes
-        to_reconstruct = RowSample(subject.random_state, RECONSTRUCTED_ROWS)
-        last_rows: Any = None
+        decoded = DecodedRows(subject)
         self.other_view = BoundaryStatistics()
+        self.spread: CodeSpread | None = None
         self._kl: Any = 0.0
-        self._code: Any = 0.0
-        self._code_squares: Any = 0.0
         # With squared weights: of the rate of a row, its square, and one.
         self._kl_again = self._kl_squares = self._weight_again = 0.0
-        self._code_origin: NDArray | None = None
         self._n_components: int | None = None
         self._block: Any = None
         # Closed here, or the traceback of an error would hold on to the threads.
@@ -94,15 +85,13 @@ class Evidence:
                 with rows_counted_from(self.n_samples):
                     self._block = X
                     T, codes = self._add(number, X, X_teacher, read, latents, whole)
-                if has_reconstruction:
-                    weights = self._weights_of(T)
-                    beside = () if weights is None else (weights,)
-                    to_reconstruct.update(T, np.asarray(codes.transformed), *beside)
-                    last_rows = X
+                if whole:
+                    decoded.update(X, T, codes, self._weights_of(T))
         if self.n_samples == 0:
             raise ValueError("There are no rows to certify: got an empty stream.")
-        if has_reconstruction:
-            self.margin_reconstruction = self._reconstruct(to_reconstruct, last_rows)
+        self.margin_reconstruction = decoded.margin()
+        self.decoder_gain = decoded.gain()
+        self.notes = [*subject.notes, *decoded.notes]
 
     @property
     def rate(self) -> float | None:
@@ -126,13 +115,14 @@ class Evidence:
     @property
     def active_units(self) -> int | None:
         """Dimensions that vary: by more than 0.01 beside a normal prior, else at all."""
-        if self._code_origin is None:
+        if self.spread is None:
             return None
-        mean = self._code / self.n_samples
-        variance = self._code_squares / self.n_samples - mean**2
-        rounding = ROUNDING * self._code_squares / self.n_samples
-        least = ACTIVE_VARIANCE if self.subject.has_rate else rounding
-        return int(np.sum(variance > least))
+        variance = self.spread.variance
+        return int(np.sum(variance > (ACTIVE_VARIANCE if self.subject.has_rate else 0.0)))
+
+    def spread_of_codes(self) -> dict[str, Any]:
+        """Return what a report has of how the codes lie, by field."""
+        return {name: getattr(self.spread, name, None) for name in OF_SPREAD}
 
     @property
     def view_gap(self) -> float | None:
@@ -190,7 +180,8 @@ class Evidence:
         self.n_samples += len(T)
         codes = read()
         if whole or subject.keep_codes:
-            self._count_distinct(X)
+            # Of bare codes the rows are what the teacher sees; text is not counted.
+            self._count_distinct(*((X_teacher, X) if subject.is_bare else (X,)))
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -220,17 +211,19 @@ class Evidence:
         weights = self.subject.weights
         return None if weights is None else weights[self.n_samples - len(T) : self.n_samples]
 
-    def _count_distinct(self, X: Any) -> None:
-        if self._distinct is None:
+    def _count_distinct(self, *views: Any) -> None:
+        """Count the rows by the first view that holds numbers; if none does, no more."""
+        for X in views:
+            if self._distinct is None:
+                return
+            try:
+                hashes = self._distinct.update(X)
+            except (TypeError, ValueError):
+                continue
+            if self.subject.keep_codes:
+                self._hashes.append(hashes)
             return
-        try:
-            hashes = self._distinct.update(X)
-        # Rows of text are for a teacher to read, and not counted.
-        except (TypeError, ValueError):
-            self._distinct = None
-            return
-        if self.subject.keep_codes:
-            self._hashes.append(hashes)
+        self._distinct = None
 
     def _add_witness(self, codes: Any, T: NDArray, latents: tuple[str, ...]) -> None:
         teacher = TeacherBlock.of(T, self._weights_of(T))
@@ -250,17 +243,8 @@ class Evidence:
         if self.subject.has_posterior:
             log_variance = check_codes(codes.log_variance, n_rows, "Log variances of codes")
             self.posterior.update(mean, log_variance, weights)
-        if self._code_origin is None:
-            self._code_origin = mean[0]
-        with np.errstate(over="ignore"):
-            from_origin = mean - self._code_origin
-            self._code = self._code + _sum(from_origin, weights)
-            self._code_squares = self._code_squares + _sum(np.square(from_origin), weights)
-        if not np.isfinite(self._code_squares).all():
-            raise ValueError(
-                f"The codes are too far apart, up to {np.abs(mean).max():.3g}: their variance "
-                "is not a finite float64. Rescale them."
-            )
+        self.spread = self.spread or CodeSpread(mean[0])
+        self.spread.update(mean, log_variance if self.subject.has_posterior else None, weights)
         if not self.subject.keep_codes:
             return
         if "mean" in latents:
@@ -270,27 +254,6 @@ class Evidence:
             for draw in self.codes["sample"]:
                 noise = generator.standard_normal(mean.shape)
                 draw.append(mean + np.exp(0.5 * log_variance) * noise)
-
-    def _reconstruct(self, sample: RowSample, rows: Any) -> float | None:
-        """Return ``I_T`` less the mean divergence of the teacher on the reconstructions."""
-        T, codes, *weights = sample.arrays
-        model = self.subject.model
-        try:
-            decoded = model.inverse_transform(codes)
-            if is_frame(rows):
-                # A teacher that was fitted to named columns wants them named.
-                decoded = frame_like(rows, decoded)
-            of_decoded = self.subject.teach(decoded, T.shape[1])
-        # A teacher may take kinds, counts or proportions alone, which reconstructions are not.
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            self.notes.append(f"No reconstruction margin: the teacher refused ({reason})")
-            return None
-        # A hard teacher on reconstructions may rule out what it said of a row.
-        if (of_decoded == 0).any():
-            self.notes.append("No reconstruction margin: the teacher rules components out.")
-            return None
-        return BoundaryStatistics().update(T, np.log(of_decoded), *weights).margin
 
 
 def _sum(values: NDArray, weights: NDArray | None) -> NDArray:
@@ -307,7 +270,7 @@ def _read_ahead(
     anyone's, and need not bear several.
     """
     in_threads = getattr(subject.model, "can_read_in_threads", False)
-    is_worth_it = _is_read_at_once(subject) and subject.is_long
+    is_worth_it = subject.is_read_at_once and subject.is_long
     n_workers = n_threads() if in_threads and is_worth_it else 1
     # While the caller is busy with a block there is another for each thread.
     n_ahead = n_workers if n_workers > 1 else 0
@@ -324,13 +287,9 @@ def _read(subject: Subject, number: int, X: Any, latents: tuple[str, ...]) -> An
     """Read the codes of a block: at once where the model can, else one by one as asked."""
     stream = np.random.SeedSequence(subject.random_state, spawn_key=(number,))
     seeds = stream.generate_state(subject.n_draws).tolist() if "sample" in latents else []
-    if _is_read_at_once(subject):
+    if subject.is_read_at_once:
         return subject.model.read_codes(X, seeds)
     return _OneByOne(subject, X, seeds)
-
-
-def _is_read_at_once(subject: Subject) -> bool:
-    return subject.has_witness and hasattr(subject.model, "read_codes")
 
 
 class _OneByOne:
@@ -354,7 +313,7 @@ class _OneByOne:
     def mean(self) -> NDArray:
         if self._subject.has_posterior:
             return self._posterior[0]
-        codes = self._X if isinstance(self._model, np.ndarray) else self.transformed
+        codes = self._X if self._subject.is_bare else self.transformed
         return check_codes(codes, None, "codes")
 
     @property
@@ -363,7 +322,10 @@ class _OneByOne:
 
     @property
     def kl(self) -> NDArray:
-        return self._model.posterior_kl(self._X)
+        if hasattr(self._model, "posterior_kl"):
+            return self._model.posterior_kl(self._X)
+        mean, log_variance = self.mean, self.log_variance
+        return 0.5 * (np.square(mean) + np.exp(log_variance) - 1 - log_variance)
 
     @cached_property
     def log_witness_mean(self) -> NDArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from skvae.exceptions import BrokenBoundError
 from skvae.information import BoundaryStatistics, MarginBound
 from skvae.information.bound import bound_of_checked
 from skvae.information.boundary import check_student, require_information, without_zeros
+from skvae.information.sample_size import needed_of_checked
 
 __all__ = ["Reading", "check_chain", "read"]
 
@@ -21,6 +23,13 @@ __all__ = ["Reading", "check_chain", "read"]
 # from which on a standard error can be relied on for that.
 BREACH = 6.0
 CHAIN_ROWS = 30
+
+# Confidence, as far as a normal approximation goes, with which a margin is above tau where
+# more rows like these would show it.
+HARDLY_CHANCE = 0.95
+# Between no sample that is certified and all of them there may be a tenth of the rows, and few
+# rows do not tell the number to within a tenth.
+TO_SPARE = 1.25
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,33 @@ class Reading:
             self.T, self.log_q, self.reference, confidence, method, *weights
         )
 
+    def rows_needed(
+        self, bound: MarginBound, confidence: float, tau: float, n_given: int
+    ) -> int | None:
+        """Rows to be given for a bound above tau, where this one is not.
+
+        By this witness, where its margin is hardly chance, else by one that is the teacher
+        itself: no other could do with less.
+        """
+        if bound.lower_bound > tau or self.n_samples < 2:
+            return None
+        needed = self._needed(self.log_q, confidence, tau)
+        hardly_chance = self.bound(HARDLY_CHANCE, "normal").lower_bound > tau
+        if needed is not None and hardly_chance:
+            # These may have been the one sample of five.
+            needed = max(needed, self.n_samples + 1)
+        else:
+            with np.errstate(divide="ignore"):
+                needed = self._needed([np.log(self.T)], confidence, tau)
+        if needed is None or needed <= self.n_samples:
+            return None
+        # A probe scores a part of the rows that it is given.
+        return math.ceil(TO_SPARE * needed * n_given / self.n_samples)
+
+    def _needed(self, log_q: list[NDArray], confidence: float, tau: float) -> int | None:
+        weights = (self.sample_weight, self.max_weight)
+        return needed_of_checked(self.T, log_q, self.reference, confidence, tau, *weights)
+
 
 def read(subject: Subject, latent: str, evidence: Evidence) -> Reading:
     """Return what the subject's witness, or the probe, makes of the codes of a read."""
@@ -114,7 +150,8 @@ def read(subject: Subject, latent: str, evidence: Evidence) -> Reading:
         sample_weight = subject.sample_weight
         sample_weight = None if sample_weight is None else sample_weight[rows]
     information = statistics[0].teacher_information
-    require_information(information, *T.shape)
+    n_samples, n_components = T.shape
+    require_information(information, n_samples, n_components, subject.of_training[0])
     weights = (sample_weight, subject.max_weight)
     return Reading(T, log_q, statistics, without_zeros(reference), *weights)
 

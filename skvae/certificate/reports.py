@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +11,8 @@ from skvae.files.saved import Saved
 
 __all__ = ["CertificateReport", "SimultaneousReport"]
 
+# Of a report as it prints.
+WIDTH = 80
 ROWS = {
     "held-out": "held-out rows",
     "training": "rows that were in fit",
@@ -28,7 +31,8 @@ class CertificateReport(Saved):
       the stated confidence the witness, and so the code it reads, is not constant in x.
       It says nothing else: not that the code is good, nor that it keeps what anyone needs;
     - ``"uncertified"``: not certified, and yet the code varies: a probe of the codes is
-      certified, or the rate and the active units are up;
+      certified, or a draw of them can carry more than 0.01 nats (``information_bound``; of
+      codes without a posterior all that is asked is that they vary);
     - ``"collapsed"``: neither. This is what was seen, and not a proof of collapse.
 
     Where a quantity is not known of a model, the field is None.
@@ -56,10 +60,18 @@ class CertificateReport(Saved):
     method : {"e-value", "normal"}
         "e-value" holds at every number of rows; "normal" is approximate.
     rate : float
-        Mean divergence of the posterior from the prior.
+        Mean divergence of the posterior from the prior; of a model that has `posterior` and no
+        `posterior_kl` from the standard normal distribution, which no less bounds what a draw
+        carries. None where no posterior is known.
+    information_bound : float
+        Most that a draw of the code can carry of which of these rows it is of: what a Gaussian
+        channel with the same variances would, ``sum_j (log V_j - mean_i log v_ij) / 2`` with
+        the posterior variances ``v`` and ``V_j = mean_i v_ij + Var_i(mu_ij)``. At most the
+        rate beside a normal prior, and 0 if and only if the posterior is the same for all rows.
     mutual_information : float
         Information of a draw of the code about its row, estimated from the aggregated
-        posterior; at most the log of the number of rows used.
+        posterior; at most the log of the number of rows used, and, in expectation,
+        `information_bound`.
     kl_per_dimension : tuple of float
         The rate, dimension by dimension.
     active_units : int
@@ -69,15 +81,37 @@ class CertificateReport(Saved):
         teacher on the rows; above 0 the decoder passes on what the teacher sees. Of all rows up
         to 2,048; beyond, of that many of them, each with the same chance. Of these rows, at the
         posterior mean; it has no bound.
+    decoder_gain : float
+        What the decoder gains from a row's own code: mean of ``log p(x|z)``, less the same
+        with the code of another row, each drawn once; of all rows up to 512, beyond of that
+        many. Below a tenth of a nat the decoder does as well without a code.
     view_gap : float
         Margin at the mean under the view that was given, less that of the same witness under
         the teacher of X: what the margin on these rows would lose under the teacher of X. It is
         of the sample, and no bound. None unless the two views have the same columns.
+    training_information, training_margin : float
+        ``I_T``, and margin at the mean, of the rows that the model was trained on, as it has
+        them; None under a teacher that is given.
+    rows_needed : int
+        Rows of this kind that a bound above tau would take, a quarter more than
+        `skvae.information.rows_needed` says, where that is more than there are: by this
+        witness, where its margin is hardly chance (1.64 standard errors above tau), else by
+        the best witness that there could be. None where certified.
+    code_scale : float
+        Largest standard deviation of a dimension of the code over the rows (of its posterior
+        mean); 0 where it is rounding.
+    dimension_ratio : float
+        That over the next largest; None where there is none.
+    outlier_share : float
+        Largest share of a dimension's variance over the rows that is due to a single row.
+    unit_noise_bound : float
+        Of codes without a posterior: most that a draw of unit variance around them could carry,
+        ``sum_j log(1 + Var_i(z_ij)) / 2``.
     tau : float
         Safety margin that the lower bound is compared with, and so one of the mixed witness,
         not of the witness itself.
     latent : {"mean", "sample"}
-        The read that decides.
+        The read that decides. Of a probe it is the sample wherever there is a posterior.
     n_samples : int
         Number of rows.
     rows : {"held-out", "training", "mixed", "unknown"}
@@ -97,13 +131,19 @@ class CertificateReport(Saved):
     probe : CertificateReport or None
         The certificate by probe, where it was asked for beside the model's own.
     notes : tuple of str
-        Why a quantity is missing, and, where rows had weights, what population the bounds are
-        then for; all averages over rows are weighted.
+        Why a quantity is missing, or is not what it seems: a margin that is above the rate, a
+        draw that nothing is known of; and, where rows had weights, what population the bounds
+        are then for; all averages over rows are weighted.
+    situation : str
+        What the numbers show, in the words of the table in ``docs/certificate.rst``.
+    next_step : str or None
+        What to do then; None where nothing is asked for.
 
     References
     ----------
     arXiv 2605.05813; active units: Burda et al., arXiv 1509.00519; the bound at the
-    sample: Barber and Agakov, NIPS 2003.
+    sample: Barber and Agakov, NIPS 2003; `information_bound`: Cover and Thomas, Elements of
+    Information Theory, 2006, theorem 8.6.5.
     """
 
     _file_kind: ClassVar[str] = "report"
@@ -136,6 +176,17 @@ class CertificateReport(Saved):
     witness: str
     probe: CertificateReport | None = None
     notes: tuple[str, ...] = ()
+    decoder_gain: float | None = None
+    information_bound: float | None = None
+    training_information: float | None = None
+    training_margin: float | None = None
+    rows_needed: int | None = None
+    code_scale: float | None = None
+    dimension_ratio: float | None = None
+    outlier_share: float | None = None
+    unit_noise_bound: float | None = None
+    situation: str = ""
+    next_step: str | None = None
 
     @property
     def certified(self) -> bool:
@@ -146,6 +197,11 @@ class CertificateReport(Saved):
     def lower_bound(self) -> float | None:
         """Lower bound at the read that decides."""
         return self.lower_bound_mean if self.latent == "mean" else self.lower_bound_sample
+
+    @property
+    def margin(self) -> float | None:
+        """Margin at the read that decides."""
+        return self.margin_mean if self.latent == "mean" else self.margin_sample
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, and ``certified``, as plain numbers, strings and lists."""
@@ -175,6 +231,7 @@ class CertificateReport(Saved):
             ("rate", self.rate, None),
             ("mutual information", self.mutual_information, None),
             ("reconstruction margin", self.margin_reconstruction, None),
+            ("decoder's gain from the code", self.decoder_gain, None),
             ("view gap", self.view_gap, None),
             ("active units", self.active_units, None),
         ]
@@ -190,6 +247,8 @@ class CertificateReport(Saved):
             "uncertified": "this witness proves nothing, yet the code varies",
             "collapsed": "nothing shows that the code varies",
         }[self.verdict]
+        if self.verdict == "collapsed" and self.lower_bound_mean > self.tau:
+            reason = "the mean varies, and nothing shows that a draw does"
         return f"{self.verdict}: {reason} (bound at the {self.latent} <= tau = {self.tau:g})"
 
     def __str__(self) -> str:
@@ -202,13 +261,22 @@ class CertificateReport(Saved):
             f"  {label:30}{_number(mean)}{_number(sample)}".rstrip()
             for label, mean, sample in self._table()
         ]
-        lines += [f"  {remark}" for remark in self._remarks()]
+        for remark in self._remarks():
+            lines += textwrap.wrap(
+                remark,
+                WIDTH,
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
         return "\n".join(lines)
 
     def _title(self) -> str:
         by_probe = " by probe" if self.witness == "probe" else ""
         rows = f"{self.n_samples} {ROWS[self.rows]}"
-        if self.n_distinct not in (None, self.n_samples):
+        # Of the rows that a probe is given it scores a part.
+        if self.n_distinct is not None and self.n_distinct < self.n_samples:
             rows += f", {self.n_distinct} of them distinct"
         return f"Constant-collapse certificate{by_probe}: {rows}"
 
@@ -234,6 +302,10 @@ class CertificateReport(Saved):
             if self.probe.lower_bound_sample is not None:
                 bounds += f", at the sample {self.probe.lower_bound_sample:.4f}"
             remarks.append(f"By probe, {self.probe.verdict}: {bounds}")
+            said = self.notes
+            remarks += [f"By probe: {note}" for note in self.probe.notes if note not in said]
+        if self.next_step is not None:
+            remarks.append(f"next: {self.next_step}")
         return remarks
 
     def _repr_html_(self) -> str:

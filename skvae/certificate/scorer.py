@@ -7,11 +7,11 @@ Nothing here knows how a model was trained. A model with a witness of its own ha
   witness that sees the latent code alone, at the posterior mean or at a draw of it;
 
 and for all of a report also ``transform``, ``posterior``, ``posterior_kl``,
-``inverse_transform``, ``average_teacher_`` and ``fingerprint_``. One that has
-``read_codes(X, random_states)`` too is read by it, in one pass of its encoder in place of
-one for each of these; where its ``can_read_in_threads`` is true, by several threads at a
-time. Any other encoder is certified with a teacher that is given and a
-probe that is fitted to its codes.
+``inverse_transform``, ``average_teacher_``, ``teacher_information_``, ``margin_`` and
+``fingerprint_``. One that has ``read_codes(X, random_states)`` too is read by it, in one pass
+of its encoder in place of one for each of these, and where it has ``log_likelihood(X, codes)``
+its decoder is tested; where its ``can_read_in_threads`` is true, by several threads at a time.
+Any other encoder is certified with a teacher that is given and a probe of its codes.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ from skvae.certificate.probes import SoftmaxProbe
 from skvae.certificate.readings import check_chain, read
 from skvae.certificate.reports import CertificateReport, SimultaneousReport
 from skvae.certificate.subjects import Subject
+from skvae.certificate.verdicts import judged
 from skvae.information import SequentialMargin
 from skvae.information.betting import check_share
 from skvae.rows.sources import RowsLike, as_rows
 
 __all__ = ["ConstantCollapseCertificate"]
 
-# Nats of rate above which a code with an active unit counts as informative.
-INFORMATIVE_RATE = 0.01
 # Confidence of the bounds in a report where none was asked for.
 REPORT_CONFIDENCE = 0.95
 
@@ -63,8 +62,9 @@ class ConstantCollapseCertificate(BaseEstimator):
         Nats, at least 0, that are taken off the score and that a report compares the lower
         bound with: with a bound, a margin of the mixed witness, not of the witness itself.
     latent : {"mean", "sample"}, default="mean"
-        What the witness reads: the posterior mean (the published certificate), or draws
-        of the code, which are what the decoder sees.
+        What the witness reads: the posterior mean (the published certificate), or draws of
+        the code, which are what the decoder sees and what a probe is judged by in any case,
+        wherever the model has a posterior.
     confidence : float or None, default=None
         In (0, 1). None scores by the margin of the sample; reports then have bounds at
         0.95.
@@ -216,8 +216,9 @@ class ConstantCollapseCertificate(BaseEstimator):
             subject = self._subject(estimator, X, X_teacher, sample_weight)
             if self.confidence is not None:
                 subject.check_bound(by_probe=not subject.has_witness)
-            evidence = Evidence(subject, (self.latent,), whole=False)
-            reading = read(subject, self.latent, evidence)
+            latent = subject.decides(self.latent)
+            evidence = Evidence(subject, (latent,), whole=False)
+            reading = read(subject, latent, evidence)
             if self.confidence is None:
                 return reading.margin - self.tau
             return reading.bound(self.confidence, self.method).lower_bound - self.tau
@@ -356,13 +357,15 @@ class ConstantCollapseCertificate(BaseEstimator):
             bounds = {latent: bound() for latent, bound in waiting.items()}
         if "sample" in readings and evidence.rate is not None:
             check_chain(readings["sample"], evidence)
-        at_mean = readings["mean"]
+        at_mean, latent = readings["mean"], subject.decides(self.latent)
+        information, margin = subject.of_training
+        asked = (confidence, self.tau, evidence.n_samples)
 
         def at_sample(found: dict[str, Any], name: str) -> Any:
             return getattr(found["sample"], name) if "sample" in found else None
 
-        return CertificateReport(
-            verdict=self._verdict(bounds[self.latent].lower_bound, evidence, by_probe),
+        report = CertificateReport(
+            verdict="collapsed",
             teacher_information=at_mean.teacher_information,
             alignment_cost_mean=at_mean.alignment_cost,
             alignment_cost_sample=at_sample(readings, "alignment_cost"),
@@ -379,9 +382,14 @@ class ConstantCollapseCertificate(BaseEstimator):
             kl_per_dimension=evidence.kl_per_dimension,
             active_units=None if evidence.rate is None else evidence.active_units,
             margin_reconstruction=evidence.margin_reconstruction,
+            decoder_gain=evidence.decoder_gain,
             view_gap=evidence.view_gap,
+            training_information=information,
+            training_margin=margin,
+            rows_needed=readings[latent].rows_needed(bounds[latent], *asked),
+            **evidence.spread_of_codes(),
             tau=float(self.tau),
-            latent=self.latent,
+            latent=latent,
             n_samples=at_mean.n_samples,
             rows=evidence.rows,
             teacher_rows=evidence.teacher_rows,
@@ -391,16 +399,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             witness="own" if subject.has_witness else "probe",
             probe=by_probe,
         )
-
-    def _verdict(
-        self, bound: float, evidence: Evidence, by_probe: CertificateReport | None
-    ) -> str:
-        if bound > self.tau:
-            return "certified"
-        rate_is_up = evidence.rate is None or evidence.rate > INFORMATIVE_RATE
-        # Of a model that shows neither rate nor codes nothing speaks for a collapse.
-        varies = rate_is_up and evidence.active_units != 0
-        return "uncertified" if varies or (by_probe and by_probe.certified) else "collapsed"
+        return judged(report)
 
     def _validate_params(self) -> None:
         super()._validate_params()
@@ -445,5 +444,5 @@ class ConstantCollapseCertificate(BaseEstimator):
             sample_weight=sample_weight,
             max_weight=self.max_weight,
         )
-        subject.check_read(self.latent)
+        subject.decides(self.latent)
         return subject

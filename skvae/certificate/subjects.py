@@ -29,6 +29,8 @@ __all__ = ["Subject"]
 # Rows that a model is asked about at a time, whatever batches they come in: so the size
 # of the batches changes no draw.
 BLOCK_ROWS = 4096
+# Margins that are taken for rounding.
+ROUNDING = 1e-12
 
 
 class Subject:
@@ -96,7 +98,7 @@ class Subject:
                 f"probe=True needs codes: {type(model).__name__} has neither transform nor "
                 "posterior."
             )
-        self.has_rate = hasattr(model, "posterior_kl")
+        self.has_rate = self.has_posterior or hasattr(model, "posterior_kl")
         self.kept = self.sample_weight = self.weights = None
         self.max_weight = max_weight
         if sample_weight is not None:
@@ -204,6 +206,16 @@ class Subject:
         return other
 
     @property
+    def is_read_at_once(self) -> bool:
+        """Whether the model reads all of a block of rows in one pass of its encoder."""
+        return self.has_witness and hasattr(self.model, "read_codes")
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there are codes alone, and no model."""
+        return isinstance(self.model, np.ndarray)
+
+    @property
     def is_long(self) -> bool:
         """Whether the rows, as far as they can be counted, are more than one block."""
         return not _is_stream(self.X) and _num_samples(self.X) > BLOCK_ROWS
@@ -213,13 +225,29 @@ class Subject:
         """The reads there are: bare codes have no posterior to draw from."""
         return ("mean", "sample") if self.has_witness or self.has_posterior else ("mean",)
 
-    def check_read(self, latent: str) -> None:
-        """Refuse a read that there is not."""
+    @property
+    def of_training(self) -> tuple[float | None, float | None]:
+        """Teacher information and margin of the training rows of the model's own witness."""
+        if not self.has_witness:
+            return None, None
+        information = getattr(self.model, "teacher_information_", None)
+        margin = getattr(self.model, "margin_", None)
+        if margin is not None and abs(margin) <= ROUNDING:
+            margin = 0.0
+        return information, margin
+
+    def decides(self, latent: str) -> str:
+        """Return the read that a verdict goes by where this one is asked for.
+
+        A probe is fitted to the codes as they are: means however small it makes as large as it
+        needs. So where there are draws it is judged by those.
+        """
         if latent not in self.latents:
             raise TypeError(
                 'latent="sample" needs a model with a posterior to draw codes from; '
                 f'{type(self.model).__name__} has none: use latent="mean".'
             )
+        return "sample" if not self.has_witness and self.has_posterior else latent
 
     def blocks(self) -> Iterator[tuple[Any, Any]]:
         """Yield the rows as the model sees them, and as the teacher does."""

@@ -2,8 +2,9 @@
 
 `boundary` is of a sample, `statistics` the same of rows in batches; `betting` has the bets and
 the floor of Frank and Wolfe under what they return at the least, `bound` and `sequential` make
-lower bounds and evidence of it; `aggregate` is mutual information, `simplex` the geometry of
-the simplex witness and `design` the margin that it is designed for.
+lower bounds and evidence of it, and `sample_size` says how many rows a bound takes; `aggregate`
+is mutual information, `simplex` the geometry of the simplex witness and `design` the margin
+that it is designed for.
 """
 
 from skvae.information import simplex
@@ -16,6 +17,7 @@ from skvae.information.boundary import (
     teacher_information,
 )
 from skvae.information.design import Design, design_alpha
+from skvae.information.sample_size import rows_needed
 from skvae.information.sequential import SequentialMargin
 from skvae.information.statistics import BoundaryStatistics
 
@@ -30,6 +32,7 @@ __all__ = [
     "margin",
     "margin_lower_bound",
     "mutual_information",
+    "rows_needed",
     "simplex",
     "teacher_information",
 ]

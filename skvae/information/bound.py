@@ -42,8 +42,8 @@ __all__ = [
 
 # A bet is best where its spread is the standard deviation of the rows' margins, which is
 # not known beforehand: the capital is spread over these, most of it where it mostly lies.
-_BET_SPREADS = np.array([0.12, 0.3, 0.6, 1.2, 2.4])
-_BET_SHARES = np.array([0.1, 0.35, 0.35, 0.15, 0.05])
+BET_SPREADS = np.array([0.12, 0.3, 0.6, 1.2, 2.4])
+BET_SHARES = np.array([0.1, 0.35, 0.35, 0.15, 0.05])
 # The bound is found to within so many nats.
 PRECISION = 2e-7
 # Share of the reference in the mixed witness.
@@ -279,7 +279,7 @@ def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginB
     """Find the largest margin that is rejected; all below it are, as returns fall with it."""
     n_samples = rows.n_samples
     threshold = float(np.log(1 / (1 - confidence)))
-    wanted = np.sqrt(2 * threshold / rows.n_effective) / _BET_SPREADS
+    wanted = np.sqrt(2 * threshold / rows.n_effective) / BET_SPREADS
     average = average_of(T for _, T, _ in rows)
     margin, spread = _margin_and_spread(rows, average)
     rejected, accepted = -np.inf, margin
@@ -287,7 +287,7 @@ def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginB
     m = max(floor, margin - 3 * spread / np.sqrt(n_samples))
     for _ in range(MOST_PASSES):
         largest = 1 / (m + 1 - floor)
-        bets = Bets(np.minimum(wanted, largest), _BET_SHARES)
+        bets = Bets(np.minimum(wanted, largest), BET_SHARES)
         least = least_log_e_value(rows, bets, m, average, threshold, tolerance)
         average = least.average
         excess = least.certified - threshold
@@ -308,7 +308,7 @@ def _e_value_bound(rows: ScoredRows, confidence: float, floor: float) -> MarginB
         elif not lowest < m < accepted:
             m = (lowest + accepted) / 2
     lower_bound = max(rejected, floor)
-    bets = Bets(np.minimum(wanted, 1 / (1 - floor)), _BET_SHARES)
+    bets = Bets(np.minimum(wanted, 1 / (1 - floor)), BET_SHARES)
     log_e_value = least_log_e_value(rows, bets, 0.0, average).certified
     # The two were found to within a tolerance each; as returns fall with the margin, what
     # either proves of the other is proved.

@@ -299,15 +299,28 @@ def check_informative(T: NDArray, sample_weight: NDArray | None = None) -> float
     return information
 
 
-def require_information(information: float, n_samples: int, n_components: int) -> None:
-    """Refuse a teacher that is constant over the rows."""
+def require_information(
+    information: float,
+    n_samples: int,
+    n_components: int,
+    in_training: float | None = None,
+) -> None:
+    """Refuse a teacher that is constant over the rows; say so if it was not in training."""
     if information < MINIMAL_TEACHER_INFORMATION:
+        to_blame = (
+            "Use a teacher that tells the rows apart (two or more components), or rows that "
+            "differ."
+        )
+        if in_training is not None and in_training >= MINIMAL_TEACHER_INFORMATION:
+            to_blame = (
+                f"In the training rows it saw {in_training:.3g} nats, so it is these rows: "
+                "certify rows that were drawn as those were."
+            )
         raise ConstantTeacherError(
             f"The teacher is constant over these {n_samples} rows: its information is "
             f"I_T = {information:.3g} nats (K = {n_components} components), less than "
             f"{MINIMAL_TEACHER_INFORMATION:g}. No witness can cost less than the best constant "
-            "student then, so nothing can be certified. Use a teacher that tells the rows "
-            "apart (two or more components), or rows that differ."
+            f"student then, so nothing can be certified. {to_blame}"
         )
 
 

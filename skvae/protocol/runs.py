@@ -178,6 +178,7 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: Any) -> TeacherGuide
             teacher_information=information,
             average_teacher=average_teacher,
             margin=0.0,
+            held_out=None,
             net=with_fresh_witness(fitted.net, average_teacher),
             history=[
                 {**epoch, "alignment": information, "margin": 0.0} for epoch in fitted.history

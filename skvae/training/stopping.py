@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.nets.networks import draw_latent
 
-__all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining"]
+__all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining", "read_witness"]
 
 # What `StopOnPlateau` keeps from one epoch to the next, beside the best weights.
 STATE = ("misses_", "dynamic_threshold_", "best_epoch_", "handed_back_")
@@ -99,18 +100,27 @@ class HeldOutBound(Callback):
 
     def on_epoch_end(self, net, dataset_valid=None, **kwargs):
         """Record `valid_lower_bound`."""
-        module = net.module_
-        generator = torch_generator(net.seed, "validation")
-        log_q = []
-        with torch.inference_mode():
-            for rows, *_ in dataset_valid.batches(net.batch_size, net.device):
-                mean, log_variance = module.encoder(rows)
-                latent = draw_latent(mean, log_variance, generator)
-                log_q.append(module.witness(module.shown(mean, latent)).cpu())
         bound = margin_lower_bound(
             dataset_valid.targets.numpy(),
-            torch.cat(log_q).numpy(),
+            read_witness(net, dataset_valid),
             without_zeros(net.module__average_teacher),
             sample_weight=dataset_valid.weights,
         )
         net.history.record("valid_lower_bound", bound.lower_bound)
+
+
+@torch.inference_mode()
+def read_witness(net, held_out) -> NDArray:
+    """Log probabilities of the witness of held-out rows, at the read that it is trained on.
+
+    The noise is the same at every call, as that of the held-out losses is.
+    """
+    module = net.module_
+    module.eval()
+    generator = torch_generator(net.seed, "validation")
+    log_q = []
+    for rows, *_ in held_out.batches(net.batch_size, net.device):
+        mean, log_variance = module.encoder(rows)
+        latent = draw_latent(mean, log_variance, generator)
+        log_q.append(module.witness(module.shown(mean, latent)).cpu())
+    return torch.cat(log_q).numpy()

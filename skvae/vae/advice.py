@@ -13,6 +13,7 @@ from skvae.exceptions import (
     WeakAlignmentWarning,
 )
 from skvae.training.devices import has_products_in, resolve_device
+from skvae.vae.new_rows import HeldOut
 
 __all__ = [
     "warn_if_uncertified",
@@ -23,6 +24,8 @@ __all__ = [
     "warn_of_weak_alignment",
 ]
 
+# Share of the teacher information below which a margin is next to nothing.
+LITTLE = 0.1
 # Frames from here to the caller of `fit`, past the method and its parameter checks.
 TO_CALLER = 4
 
@@ -91,12 +94,58 @@ def warn_if_unguarded(estimator: Any, first: int) -> None:
 
 
 def warn_if_uncertified(estimator: Any) -> None:
-    if estimator.alignment_weight > 0 and estimator.margin_ <= 0:
-        warnings.warn(
+    if not estimator.alignment_weight > 0:
+        return
+    held_out = estimator._fitted.held_out
+    if held_out is not None and held_out.lower_bound <= 0:
+        message = (
+            f"Not certified: the 0.95 lower bound on the margin is {held_out.lower_bound:.3g} "
+            f"nats on the {held_out.n_samples} held-out rows, whose margin is "
+            f"{held_out.margin:.3g} of I_T = {held_out.teacher_information:.3g}, with the "
+            f"weights that were kept. {_advice(estimator, held_out)}"
+        )
+    elif held_out is None and estimator.margin_ <= 0:
+        message = (
             f"Not certified: the margin on the training rows is {estimator.margin_:.3g} nats "
             f"of I_T = {estimator.teacher_information_:.3g}. Train longer (max_epochs, lr), or "
             f"raise alignment_weight (now {estimator.alignment_weight:g}) further above beta "
-            f"(now {estimator.beta:g}).",
-            UncertifiedWarning,
-            stacklevel=TO_CALLER,
+            f"(now {estimator.beta:g})."
         )
+    else:
+        return
+    warnings.warn(message, UncertifiedWarning, stacklevel=TO_CALLER)
+
+
+def _advice(estimator: Any, held_out: HeldOut) -> str:
+    """Say what to do where the bound of the held-out rows is not above zero."""
+    in_training = estimator.teacher_information_
+    if held_out.teacher_information < in_training / 2:
+        return (
+            f"In the training rows the teacher saw {in_training:.3g} nats: it fits them too "
+            "closely, or these are too few. Take a teacher of fewer components, or hold out "
+            f"more rows (validation_fraction, now {estimator.validation_fraction:g})."
+        )
+    if held_out.rows_needed is not None and held_out.margin > LITTLE * in_training:
+        return (
+            f"So few rows cannot show it: certify {held_out.rows_needed:,} or more that were "
+            "not in fit, or hold out as many (validation_fraction, now "
+            f"{estimator.validation_fraction:g})."
+        )
+    # Of all epochs, if one was trained: the weights that are kept may be those of the first.
+    most, most_held_out = (
+        max((record.get(name, 0.0) for record in estimator.history_), default=0.0)
+        for name in ("margin", "valid_margin")
+    )
+    longer = (
+        f"Train longer (n_iter_no_change, now {estimator.n_iter_no_change}; max_epochs; lr), "
+        f"or raise alignment_weight (now {estimator.alignment_weight:g}) further above beta "
+        f"(now {estimator.beta:g})."
+    )
+    if most_held_out > LITTLE * in_training:
+        return f"Another epoch had {most_held_out:.3g}, and a higher loss. {longer}"
+    if most > LITTLE * in_training:
+        return (
+            f"On the training rows it came to {most:.3g}: model or teacher fit them too "
+            "closely. Take a teacher of fewer components, or more rows."
+        )
+    return longer

@@ -259,7 +259,8 @@ def course_of_fit(
         design=design,
         design_setting=design_setting,
     )
-    beginning = Beginning(begun, rows, chosen, T, weights, given.owner)
+    told_by = validation if is_fresh else None
+    beginning = Beginning(begun, rows, chosen, T, weights, told_by, given.owner)
     if as_model is not None:
         net.tell_model(lambda copied: as_model(beginning.with_net(copied)))
     with _torch_state(settings, seed, n_epochs):

@@ -43,6 +43,7 @@ from skvae.vae.advice import (
     warn_of_weak_alignment,
 )
 from skvae.vae.course import Course, course_of_fit, train
+from skvae.vae.decoding import log_likelihood
 from skvae.vae.files import SavedModel
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows, Weights
@@ -574,8 +575,10 @@ class TeacherGuidedVAE(
         Warns
         -----
         UncertifiedWarning
-            If alignment was asked for and `margin_` is not positive, or no epoch reached the
-            guard.
+            If alignment was asked for and is not certified: the lower bound on the margin of
+            the held-out rows is not positive with the weights that were kept, or, where none
+            were held out that are surely new, `margin_` is not; or if no epoch reached the
+            guard. It says what to do.
         WeakAlignmentWarning
             If ``0 < alignment_weight <= beta`` and there is no guard.
         SlowPrecisionWarning
@@ -762,6 +765,23 @@ class TeacherGuidedVAE(
         if n_importance_samples is None or n_importance_samples == 1:
             return self._inference.elbo(rows)
         return self._inference.importance_bound(rows, n_importance_samples)
+
+    def log_likelihood(self, X: ArrayLike, codes: ArrayLike) -> NDArray[np.float64]:
+        """Log density that the decoder gives to rows at codes, one for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        codes : array-like of shape (n_samples, latent_dim)
+            A code for each row: its own, or another row's, to see what the decoder makes of it.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+            ``log p(x|z)`` in nats, in the units of X.
+        """
+        return log_likelihood(self._inference, self._check_rows(X), codes)
 
     def score(
         self, X: RowsLike, y: Any = None, sample_weight: ArrayLike | None = None

@@ -19,6 +19,7 @@ from skvae.training.epochs import packed_epochs, unpacked_epochs
 from skvae.training.net import VAENet
 from skvae.training.records import plain_records
 from skvae.training.saved_net import net_made_of, state_of_net, weigher
+from skvae.vae.new_rows import HeldOut
 
 __all__ = ["NOT_OF_NET", "Fitted", "fitted_of"]
 
@@ -67,6 +68,9 @@ class Fitted:
         What a simplex witness was designed for.
     design_setting : tuple
         The parameters that this follows from.
+    held_out : HeldOut or None
+        What was found of rows that were held out and that nothing has seen, where there are
+        any, for `fit` to warn by; neither pickled nor saved.
     """
 
     net: VAENet
@@ -88,6 +92,7 @@ class Fitted:
     teacher_setting: Any
     design: Design | None
     design_setting: tuple[Any, ...]
+    held_out: HeldOut | None = None
 
     @property
     def n_iter(self) -> int:
@@ -125,8 +130,9 @@ class Fitted:
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         is_same = self.fingerprint is self.trained_on
         is_shown = plain_records(self.net.history) == self.history
+        left_out = (*MADE_AGAIN, "held_out")
         return {
-            **{name: value for name, value in own.items() if name not in MADE_AGAIN},
+            **{name: value for name, value in own.items() if name not in left_out},
             "net": state_of_net(self.net, with_modules=with_modules),
             # Mostly that of the net, in other words.
             "history": None if is_shown else packed_epochs(self.history, weigher(self.net)),

@@ -55,6 +55,8 @@ class CodeReadings(NamedTuple):
         Log probabilities of the witness at the posterior mean.
     log_witness_samples : list of ndarray of shape (n_samples, n_components)
         The same at a draw of the code, for each draw.
+    rows : ndarray of shape (n_samples, n_features)
+        The rows that were read, as numbers.
     """
 
     mean: NDArray[np.float32]
@@ -62,6 +64,7 @@ class CodeReadings(NamedTuple):
     kl: NDArray[np.float32]
     log_witness_mean: NDArray[np.float64]
     log_witness_samples: list[NDArray[np.float64]]
+    rows: NDArray
 
     @property
     def transformed(self) -> NDArray[np.float32]:
@@ -175,7 +178,7 @@ class Inference:
 
         mean, log_variance, kl = self._map_all(encode, rows)
         at_mean, *at_samples = self._witnessed((mean, log_variance), latents)
-        return CodeReadings(mean, log_variance, kl, at_mean, at_samples)
+        return CodeReadings(mean, log_variance, kl, at_mean, at_samples, rows)
 
     @undisturbed()
     @of_tensors_too
@@ -336,7 +339,7 @@ class Inference:
             return self._map_tensors(function, rows, prepare=columns.standardised)
         self.module.eval()
         joined = _Joined(len(rows))
-        n_rows = self._chunk_rows
+        n_rows = self.chunk_rows
         of_thread = threading.local()
 
         @torch.inference_mode()
@@ -364,8 +367,8 @@ class Inference:
         self.module.eval()
         joined = _Joined(len(codes[0]))
         with one_thread_if(self.net.is_small()):
-            for start in range(0, len(codes[0]), self._chunk_rows):
-                chunk = [each[start : start + self._chunk_rows] for each in codes]
+            for start in range(0, len(codes[0]), self.chunk_rows):
+                chunk = [each[start : start + self.chunk_rows] for each in codes]
                 joined.write(start, function(*(each.to(self.net.device) for each in chunk)))
         return joined.arrays
 
@@ -379,14 +382,15 @@ class Inference:
         self.module.eval()
         made = []
         with one_thread_if(self.net.is_small()):
-            for start in range(0, len(tensors[0]), self._chunk_rows):
-                chunk = [prepare(each[start : start + self._chunk_rows]) for each in tensors]
+            for start in range(0, len(tensors[0]), self.chunk_rows):
+                chunk = [prepare(each[start : start + self.chunk_rows]) for each in tensors]
                 found = function(*(each.float().to(self.net.device) for each in chunk))
                 made.append([part.to(tensors[0].device) for part in found])
         return [torch.cat(parts) for parts in zip(*made, strict=True)]
 
     @property
-    def _chunk_rows(self) -> int:
+    def chunk_rows(self) -> int:
+        """Rows that go through the net together."""
         return CHUNK_ROWS if self.net.module__image_shape is None else CHUNK_IMAGES
 
 

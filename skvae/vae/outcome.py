@@ -11,9 +11,11 @@ from sklearn.utils import gen_batches
 
 from skvae.exceptions import DivergenceError
 from skvae.information import BoundaryStatistics
+from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CHUNK_ROWS, Inference
+from skvae.vae.new_rows import HeldOut
 
 __all__ = ["BLOCK_ROWS", "Beginning"]
 
@@ -37,6 +39,8 @@ class Beginning:
         Their teacher distributions.
     weights : ndarray of shape (n_chosen,) or None
         Their weights; None where all weigh the same.
+    held_out : TrainingRows or None
+        Rows that were held out and that nothing has seen, where there are any.
     owner : str
         Name of the estimator, for errors.
     """
@@ -46,6 +50,7 @@ class Beginning:
     chosen: NDArray | None
     T: NDArray
     weights: NDArray | None
+    held_out: TrainingRows | None
     owner: str
 
     def with_net(self, net: VAENet) -> Fitted:
@@ -53,7 +58,11 @@ class Beginning:
         inference = Inference(net, self.fitted.units, self.fitted.seed, self.owner)
         self._check_finite(inference)
         history = [*self.fitted.history, *net.plain_history()]
-        return replace(self.fitted, net=net, margin=self._margin(inference), history=history)
+        held_out = None
+        if self.held_out is not None:
+            held_out = HeldOut.of(net, self.held_out, self.fitted.average_teacher)
+        margin = self._margin(inference)
+        return replace(self.fitted, net=net, margin=margin, history=history, held_out=held_out)
 
     def _margin(self, inference: Inference) -> float:
         statistics = BoundaryStatistics()

@@ -53,6 +53,7 @@ class Remembering(GaussianMixtureTeacher):
 
 
 @pytest.mark.parametrize("witness_input", ["sample", "mean"])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_bound_of_an_epoch_is_that_of_the_held_out_rows(small_vae, clusters, witness_input):
     # Unbalanced, so that the averages over both parts are not alike.
     X = clusters[np.r_[:60, 60:75, 120:125]]
@@ -81,6 +82,7 @@ def test_bound_of_an_epoch_is_that_of_the_held_out_rows(small_vae, clusters, wit
     assert record["valid_margin"] == pytest.approx(margin(T, log_q), abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_what_is_held_out_has_no_part_in_the_fit(small_vae, clusters):
     teacher = Remembering(n_components=3)
     vae = small_vae(
@@ -269,6 +271,7 @@ def test_report_says_whether_the_teacher_has_seen_the_rows(small_vae, shuffled):
         assert given.certify(vae.transform(rows), rows).teacher_rows == of_teacher
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_rows_that_a_donor_was_trained_on_are_not_held_out(small_vae, shuffled):
     setting = {"early_stopping": True, "validation_fraction": FRACTION, "max_epochs": 2}
     donor = small_vae(max_epochs=2).fit(shuffled[:90])
@@ -286,6 +289,7 @@ def test_rows_that_a_donor_was_trained_on_are_not_held_out(small_vae, shuffled):
     assert "valid_lower_bound" not in vae.history_[-1]
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_rows_that_a_fitted_teacher_has_seen_are_not_held_out(small_vae, shuffled):
     setting = {"early_stopping": True, "validation_fraction": FRACTION, "max_epochs": 2}
     known = GaussianMixtureTeacher(n_components=3, random_state=0).fit(shuffled[:90])

@@ -5,10 +5,15 @@ import dataclasses
 import html
 import json
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
 from skvae import ConstantCollapseCertificate, SimultaneousReport
+from skvae.certificate.verdicts import SITUATIONS
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,8 @@ def test_prints_as_a_short_table(report):
     assert f"{report.margin_sample:12.4f}" in lines[4]
     assert lines[4].strip().startswith("margin")
     assert "  certified: not constant in x (bound at the sample > tau = 0)" in lines
-    assert lines[-1].startswith("  By probe, certified: bound at the mean")
+    assert lines[-2].startswith("  By probe, certified: bound at the mean")
+    assert lines[-1] == f"  next: {report.next_step}"
 
 
 def test_html_holds_the_same(report):
@@ -64,3 +70,10 @@ def test_quantities_of_one_model_fit_together(report):
     assert report.lower_bound_sample < report.margin_sample
     assert report.lower_bound == report.lower_bound_sample
     assert report.log_e_value_mean > report.log_e_value_sample > 3
+
+
+def test_every_situation_has_a_line_in_the_documentation():
+    page = (DOCS / "certificate.rst").read_text(encoding="utf-8")
+    table = re.findall(r"^   \* - (.+)$", page, flags=re.MULTILINE)
+    names = dict.fromkeys(each.name for each in SITUATIONS)
+    assert table[1:] == [name for name in names if name != "certified"]

@@ -516,7 +516,7 @@ def test_reconstruction_margin_of_many_rows_is_that_of_some_of_them(
         decoded.append(codes)
         return self._inference.decode(codes)
 
-    monkeypatch.setattr("skvae.certificate.evidence.RECONSTRUCTED_ROWS", 60)
+    monkeypatch.setattr("skvae.certificate.decoders.DECODED_ROWS", 60)
     monkeypatch.setattr(type(vae), "inverse_transform", keep_and_decode)
     of_some = certificate.certify(vae, clusters).margin_reconstruction
     (seen,) = decoded

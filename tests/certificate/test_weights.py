@@ -231,7 +231,7 @@ def test_several_teachers_judge_the_same_weighted_rows(fitted, clusters, weights
         )
         for each in teachers
     ]
-    assert [report.margin_mean for report in reports] == alone
+    assert [report.margin for report in reports] == alone
     assert together.score(fitted, clusters, sample_weight=weights) == min(alone)
 
 

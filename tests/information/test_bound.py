@@ -64,13 +64,13 @@ def test_one_bet_on_equal_rows():
     log_q = np.log(np.clip(T, 1e-300, 1))
     d = math.log(1 - mixing / 2) + math.log(2)
     floor = math.log(mixing) - math.log(2)
-    wanted = math.sqrt(2 * LOG_20 / n_samples) / bound_module._BET_SPREADS
+    wanted = math.sqrt(2 * LOG_20 / n_samples) / bound_module.BET_SPREADS
     bets = np.minimum(wanted, 1 / (1 - floor))
-    expected = math.log(bound_module._BET_SHARES @ (1 + bets * d) ** n_samples)
+    expected = math.log(bound_module.BET_SHARES @ (1 + bets * d) ** n_samples)
     found = margin_lower_bound(T, log_q, [0.5, 0.5], mixing=mixing)
     assert found.log_e_value == pytest.approx(expected, abs=1e-5)
     bets = np.minimum(wanted, 1 / (found.lower_bound + 1 - floor))
-    returned = bound_module._BET_SHARES @ (1 + bets * (d - found.lower_bound)) ** n_samples
+    returned = bound_module.BET_SHARES @ (1 + bets * (d - found.lower_bound)) ** n_samples
     assert math.log(returned) == pytest.approx(LOG_20, abs=2e-5)
 
 

@@ -337,6 +337,7 @@ def test_a_data_set_gives_the_bits_of_its_array(small_vae, clusters, reference, 
     assert vae.fingerprint_.share_of(X) == 1.0
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_large_data_sets_are_streamed_from_their_file(
     small_vae, clusters, monkeypatch, tmp_path
 ):

@@ -147,6 +147,7 @@ def test_any_estimator_with_predict_proba_teaches(small_vae, clusters, teacher):
     np.testing.assert_array_equal(again.transform(clusters), vae.transform(clusters))
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_string_labels_in_a_series_teach_a_classifier_with_early_stopping(small_vae, clusters):
     labels = pd.Series(np.repeat(["a", "b", "c"], 60), index=np.arange(180)[::-1])
     vae = small_vae(teacher=LogisticRegression(), early_stopping=True).fit(clusters, labels)
@@ -228,6 +229,7 @@ def test_another_view_teaches_in_place_of_the_rows(small_vae, clusters):
         vae.partial_fit(clusters)
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_view_is_split_with_the_rows_for_early_stopping(small_vae, clusters):
     view = pd.DataFrame(clusters[:, :2], columns=["u", "v"], index=np.arange(180)[::-1])
     vae = small_vae(early_stopping=True).fit(clusters, X_teacher=view)

@@ -269,6 +269,7 @@ def test_where_rows_are_is_checked_and_changes_nothing_on_the_cpu(small_vae, clu
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_the_estimator_passes_on_where_rows_are(
     small_vae, clusters, monkeypatch, early_stopping
 ):
@@ -349,6 +350,7 @@ def test_memory_does_not_grow_with_a_mapped_file(small_vae, tmp_path, monkeypatc
     assert peak < 12 * 2**20
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_teacher_is_fitted_to_no_more_rows_than_allowed(small_vae, clusters):
     vae = small_vae(max_teacher_rows=50, max_epochs=1)
     X = clusters.copy()

@@ -115,6 +115,7 @@ def test_held_out_bound_is_recorded_and_below_the_held_out_margin(
     assert bounds[0] < 0 < bounds[-1]
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_early_stopping_holds_out_shuffled_rows(small_vae, clusters):
     # The clusters lie one after the other: an unshuffled split would lose one.
     vae = small_vae(early_stopping=True, validation_fraction=0.3).fit(clusters)
@@ -149,6 +150,7 @@ def interrupt(monkeypatch):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_ctrl_c_keeps_a_usable_model(small_vae, clusters, interrupt, early_stopping):
     interrupt(at := 8)
     vae = small_vae(max_epochs=50, batch_size=60, early_stopping=early_stopping)
@@ -160,6 +162,7 @@ def test_ctrl_c_keeps_a_usable_model(small_vae, clusters, interrupt, early_stopp
     assert vae.margin_ <= vae.teacher_information_
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_ctrl_c_in_the_validation_pass_keeps_the_epochs_before_it(
     small_vae, clusters, monkeypatch
 ):

@@ -152,6 +152,7 @@ def test_chunks_of_rows_join_without_a_seam(fitted, clusters):
     np.testing.assert_allclose(codes[-180:], codes[:180], atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_same_seed_same_weights_and_history_to_the_bit(small_vae, clusters):
     first, second = (small_vae(early_stopping=True).fit(clusters) for _ in range(2))
     for one, other in zip(
@@ -179,6 +180,7 @@ def test_number_of_threads_does_not_change_a_bit(small_vae, digit_images, set_th
 
 
 @pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 def test_global_random_states_are_neither_read_nor_changed(small_vae, clusters, seed):
     def states():
         return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()

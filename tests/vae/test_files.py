@@ -518,6 +518,16 @@ LOADERS = {
 }
 
 
+def of_then(found, expected):
+    """Return what was found but for fields that have come since, which are empty."""
+    if isinstance(found, list):
+        return [of_then(*each) for each in zip(found, expected, strict=True)]
+    if not isinstance(found, dict):
+        return found
+    assert not any(value for name, value in found.items() if name not in expected)
+    return {name: of_then(found[name], value) for name, value in expected.items()}
+
+
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.OtherVersionWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 @pytest.mark.parametrize("name", LOADERS)
@@ -530,7 +540,7 @@ def test_files_of_format_1_are_read(name):
     expected = said.get(name.replace("_", " "))
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
     if "report" in name:
-        assert json.loads(json.dumps(loaded.to_dict())) == expected
+        assert of_then(json.loads(json.dumps(loaded.to_dict())), expected) == expected
     elif "model" in name:
         close(loaded.transform(X[::10]), expected["codes"])
         close(loaded.score_samples(X[::10]), expected["elbo"])
