@@ -21,6 +21,7 @@ from skvae import (
     protocol,
     rescue,
 )
+from skvae._common import threads
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.model_selection import StackedGridSearchCV
 
@@ -31,6 +32,7 @@ def global_state():
     return {
         "threads": [(each["filepath"], each["num_threads"]) for each in threadpool_info()],
         "torch threads": torch.get_num_threads(),
+        "lock of the threads": threads._process.lock._is_owned(),
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
         "modes": torch._C._len_torch_dispatch_stack(),

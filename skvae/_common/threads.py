@@ -45,8 +45,8 @@ class _Process:
     """Who is held to one thread, and what each BLAS had before: it has one for all callers."""
 
     def __init__(self) -> None:
-        # One that its holder may take again: a Ctrl-C may hit the end of a `with`.
-        self.lock = threading.RLock()
+        # One of which its holder can be told.
+        self.lock: Any = threading.RLock()
         self.stays: dict[object, int] = {}
         self.blas_before: Limits | None = None
         self.is_forked = False
@@ -91,6 +91,9 @@ def threads_of_caller() -> Callable[[], None]:
                 library.set_num_threads(number)
         if n_threads() != of_torch:
             _set_threads_of_torch(of_torch)
+        # A Ctrl-C may have hit the end of a `with`: others would wait for ever.
+        while _process.lock._is_owned():
+            _process.lock.release()
 
     return restore
 

@@ -7,7 +7,14 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from skvae._common.threads import n_threads, one_thread_if, side_by_side, surely
+from skvae._common import threads
+from skvae._common.threads import (
+    n_threads,
+    one_thread_if,
+    side_by_side,
+    surely,
+    threads_of_caller,
+)
 
 # Seconds after which calls that should run at a time are taken not to.
 PATIENCE = 60
@@ -144,3 +151,19 @@ def test_surely_takes_every_step_however_often_it_is_interrupted():
     with pytest.raises(KeyboardInterrupt):
         surely(step, step)
     assert taken == [0, 1]
+
+
+def test_a_lock_that_an_interrupt_left_held_is_given_back():
+    restore = threads_of_caller()
+    # As a Ctrl-C on the way out of a `with` leaves it.
+    threads._process.lock.acquire()
+    restore()
+
+    def work():
+        with one_thread_if(True):
+            pass
+
+    other = threading.Thread(target=work, daemon=True)
+    other.start()
+    other.join(timeout=PATIENCE)
+    assert not other.is_alive()
