@@ -29,7 +29,7 @@ class CodeSpread:
     >>> spread.update(np.array([[-1.0], [1.0]]), np.zeros((2, 1)))
     >>> spread.code_scale
     1.0
-    >>> round(spread.information_bound, 4) == round(np.log(2) / 2, 4)
+    >>> bool(round(spread.information_bound, 4) == round(np.log(2) / 2, 4))
     True
     """
 

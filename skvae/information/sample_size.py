@@ -95,9 +95,9 @@ def rows_needed(
     >>> margin_lower_bound(T, np.log(T), [0.5, 0.5]).lower_bound > 0
     True
 
-    A constant witness has no margin on any number of rows:
+    A constant witness that is not the average has no margin on any number of rows:
 
-    >>> rows_needed(T, np.log(np.full_like(T, 0.5)), [0.5, 0.5]) is None
+    >>> rows_needed(T, np.log(np.tile([0.7, 0.3], (len(T), 1))), [0.5, 0.5]) is None
     True
     """
     check_share(confidence, "confidence")
