@@ -112,6 +112,10 @@ class Progress:
         if bar is not None:
             bar.set_postfix_str(found, refresh=False)
             bar.update(n_steps)
+            if bar.last_print_t < bar.start_t + bar.delay:
+                # What is done within a tenth of a second tqdm would never draw.
+                bar.refresh()
+                bar.last_print_t = bar.start_t + bar.delay
         say(f"{line}: {found}" if found else line, self.verbose if self.prints else 1, bar)
 
     def begin_at(self, n_steps: int) -> None:
