@@ -47,7 +47,8 @@ small = {
 }
 certificate = ConstantCollapseCertificate(probe=True)
 LONG = ("default", "simplex witness")
-for name in ("default", "conv", "own modules", "simplex witness", "mlp witness", "poisson"):
+for name in ("default", "conv", "own modules", "simplex witness", "mlp witness", "poisson",
+             "early stopping"):
     setting = SETTINGS[name]
     # The default net is wide, and many rows are read by a narrow one.
     tables = [(few, (256, 256)), (many, (16,))] if name in LONG else [(few, (256, 256))]

@@ -7,6 +7,7 @@ from typing import Self
 
 from numpy.typing import NDArray
 
+from skvae._common.threads import one_thread_if
 from skvae.certificate.readings import Reading
 from skvae.information import BoundaryStatistics
 from skvae.information.boundary import check_pair, without_zeros
@@ -42,7 +43,9 @@ class HeldOut:
     @classmethod
     def of(cls, net: VAENet, rows: TrainingRows, average_teacher: NDArray) -> Self:
         """Read the rows with the weights that the net has now."""
-        T, log_q = check_pair(rows.targets.numpy(), read_witness(net, rows))
+        with one_thread_if(net.is_small()):
+            log_q = read_witness(net, rows)
+        T, log_q = check_pair(rows.targets.numpy(), log_q)
         weights = None if rows.weights is None else rows.weights.double().numpy()
         statistics = BoundaryStatistics().update(T, log_q, weights)
         reference = without_zeros(average_teacher)
