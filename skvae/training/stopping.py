@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skvae._common.progress import say
 from skvae._common.randomness import torch_generator
+from skvae._common.threads import one_thread_if
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.nets.networks import draw_latent
@@ -86,7 +87,9 @@ class StopOnPlateau(EarlyStopping):
     def on_train_end(self, net, **kwargs):
         """Restore the best weights, where there are any."""
         if self.best_model_weights_ is not None:
-            super().on_train_end(net, **kwargs)
+            # Copied by several threads they would be what a forked child waits for.
+            with one_thread_if(True):
+                super().on_train_end(net, **kwargs)
         self.best_model_weights_ = None
 
 
