@@ -11,13 +11,12 @@ import anndata
 import numpy as np
 import scvi
 import torch
-from hand_loop import HandWrittenVAE, layers, optimizer_of, train_epoch
+from hand_loop import HandWrittenVAE, optimizer_of, train_epoch
+from peer_nets import Decoder, Encoder
 from products import HIDDEN, LATENT_DIM
 from pyod.models import vae as outlier_vae
 from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VAEConfig
-from pythae.models.base.base_utils import ModelOutput
-from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from sklearn.preprocessing import StandardScaler
 from tables import clusters
@@ -27,25 +26,6 @@ from skvae import PrecomputedTeacher, TeacherGuidedVAE
 from skvae.datasets import digits
 
 BATCH_SIZES = (128, 512)
-
-
-class Encoder(BaseEncoder):
-    def __init__(self, n_features):
-        super().__init__()
-        self.layers = layers([n_features, *HIDDEN, 2 * LATENT_DIM])
-
-    def forward(self, x):
-        mean, log_variance = self.layers(x).chunk(2, dim=1)
-        return ModelOutput(embedding=mean, log_covariance=log_variance)
-
-
-class Decoder(BaseDecoder):
-    def __init__(self, n_features):
-        super().__init__()
-        self.layers = layers([LATENT_DIM, *reversed(HIDDEN), n_features])
-
-    def forward(self, latent):
-        return ModelOutput(reconstruction=self.layers(latent))
 
 
 def by_pythae(X, batch_size):
@@ -130,6 +110,7 @@ def by_skvae(X, T, batch_size):
             decoder_variance=1.0,
             batch_size=batch_size,
             max_epochs=n_epochs,
+            early_stopping=False,
             device="cpu",
             random_state=0,
         ).fit(X, X_teacher=T)
