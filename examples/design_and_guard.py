@@ -21,6 +21,7 @@ setting = {
     "hidden_layer_sizes": (128,),
     "lr": 2e-3,
     "max_epochs": 60,
+    "early_stopping": False,
     "witness": "simplex",
     "teacher": FrozenEstimator(GaussianMixtureTeacher(random_state=0).fit(X_train)),
     "decoder_variance": collapse_prone_variance(X_train),

@@ -68,14 +68,20 @@ def clusters():
 
 @pytest.fixture(scope="session")
 def small_vae():
-    """Make an unfitted estimator that trains in a moment."""
+    """Make an unfitted estimator that trains in a moment, on all rows."""
 
     def make(**parameters):
         setting = {
             "latent_dim": 3,
             "hidden_layer_sizes": (16,),
-            "teacher": GaussianMixtureTeacher(n_components=3),
+            "teacher": GaussianMixtureTeacher(n_components=3, scaling="columns"),
+            "witness": "linear",
+            "alignment_target": None,
             "max_epochs": 5,
+            "batch_size": 128,
+            "ema_decay": None,
+            "early_stopping": False,
+            "n_iter_no_change": 10,
             "lr": 1e-2,
             "device": "cpu",
             "random_state": 0,

@@ -44,6 +44,7 @@ SETTINGS = {
     "simplex witness": {"witness": "simplex", "prefit_epochs": 2},
     "guard": {"guard": 0.05},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.3},
+    "average": {"ema_decay": 0.9, "early_stopping": True, "validation_fraction": 0.3},
     "warm-up": {"kl_warmup": 0.5, "kl_cycles": 2},
     "free bits": {"free_bits": 0.1},
     "capacity": {"kl_capacity": 1.0},
@@ -95,7 +96,7 @@ READS = {
 # Estimators that scikit-learn's own checks are run on.
 _briefly = partial(TeacherGuidedVAE, max_epochs=20)
 ESTIMATORS = [
-    TeacherGuidedVAE(),
+    _briefly(),
     _briefly(witness="simplex", prefit_epochs=2, guard=0.01),
     _briefly(
         kl_warmup=0.5,

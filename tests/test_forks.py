@@ -42,6 +42,7 @@ small = {
     "latent_dim": 3,
     "teacher": GaussianMixtureTeacher(n_components=3),
     "max_epochs": 1,
+    "early_stopping": False,
     "device": "cpu",
     "random_state": 0,
 }

@@ -51,7 +51,9 @@ def one_seed(X, X_test, seed):
             "decoder_variance": collapse_prone_variance(X),
             "random_state": seed,
         }
-        teacher = FrozenEstimator(GaussianMixtureTeacher(random_state=seed).fit(X))
+        teacher = FrozenEstimator(
+            GaussianMixtureTeacher(scaling="columns", random_state=seed).fit(X)
+        )
         begun = TeacherGuidedVAE(**shared, **start, teacher=teacher, max_epochs=60).fit(X)
         before = CERTIFICATE.certify(begun, X_test)
         for guard in GUARDS:

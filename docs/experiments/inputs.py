@@ -75,6 +75,7 @@ SETTING = {
     "hidden_layer_sizes": (8,),
     "max_epochs": 2,
     "batch_size": 32,
+    "early_stopping": False,
     "device": "cpu",
 }
 

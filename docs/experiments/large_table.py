@@ -22,6 +22,7 @@ SETTING = {
     "hidden_layer_sizes": (128,),
     "batch_size": 1024,
     "max_epochs": 1,
+    "early_stopping": False,
     "device": "cpu",
     "random_state": 0,
 }

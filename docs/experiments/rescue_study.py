@@ -64,7 +64,9 @@ def descend(X, witness, seed):
     vae = TeacherGuidedVAE(
         **SETTING,
         witness=witness,
-        teacher=FrozenEstimator(GaussianMixtureTeacher(random_state=seed).fit(X)),
+        teacher=FrozenEstimator(
+            GaussianMixtureTeacher(scaling="columns", random_state=seed).fit(X)
+        ),
         decoder_variance=collapse_prone_variance(X),
         max_epochs=60,
         random_state=seed,

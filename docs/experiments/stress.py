@@ -37,7 +37,14 @@ BETAS = (1.0, 2.0, 4.0, 8.0)
 RATIO = 10.0
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 DECODERS = {"collapse-prone": VARIANCE_RATIO, "deaf": 150.0}
-SETTING = {"latent_dim": 10, "hidden_layer_sizes": (128,), "lr": 2e-3, "device": "cpu"}
+SETTING = {
+    "latent_dim": 10,
+    "hidden_layer_sizes": (128,),
+    "lr": 2e-3,
+    "batch_size": 128,
+    "early_stopping": False,
+    "device": "cpu",
+}
 EPOCHS = {"digits": 100, "fashion-mnist": 30}
 PREFIT = {"digits": 20, "fashion-mnist": 5}
 TRAIN_ROWS, TEST_ROWS = 10_000, 2_000
@@ -69,7 +76,7 @@ def train(arm, X, epochs, prefit, **parameters):
 
 
 def frozen_teacher(X, seed):
-    return FrozenEstimator(GaussianMixtureTeacher(random_state=seed).fit(X))
+    return FrozenEstimator(GaussianMixtureTeacher(scaling="columns", random_state=seed).fit(X))
 
 
 def local_threshold(teacher, X):

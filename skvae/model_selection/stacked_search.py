@@ -33,6 +33,8 @@ __all__ = ["StackedGridSearchCV"]
 
 # Parameters in which the models of a stack may differ.
 FREE = frozenset({"alignment_weight", "beta", "random_state"})
+# What a stack leaves out, whether it is asked for by these values or left to the estimator.
+WITHOUT = {"early_stopping": False, "ema_decay": None}
 # Those that may have any value, the same in a stack. All others stay at their defaults.
 SHARED = frozenset(
     {
@@ -41,6 +43,7 @@ SHARED = frozenset(
         "teacher",
         "likelihood",
         "decoder_variance",
+        "alignment_target",
         "witness_input",
         "witness",
         "witness_scale",
@@ -73,7 +76,9 @@ class StackedGridSearchCV(GridSearchCV):
     Parameters
     ----------
     estimator : TeacherGuidedVAE
-        Without `early_stopping`, `guard` or `warm_start`, in ``precision="fp32"``.
+        Without `guard` or `warm_start`, in ``precision="fp32"``. Candidates are trained on all
+        rows of a fold, without early stopping and without an average of the weights, also
+        where these are "auto"; the best one is fitted to all rows as it is.
     param_grid : dict or list of dict
         As in `GridSearchCV`, over any parameters of `estimator` but those. Candidates that
         differ in others than the three above are in stacks of their own.
@@ -291,15 +296,14 @@ class _Fit:
         estimator = self.estimator
         estimator._validate_params()
         warn_of_weak_alignment(estimator)
-        remembers = estimator.memory is not None
-        if not remembers:
-            estimator.memory = memory
+        asked = {name: getattr(estimator, name) for name in (*WITHOUT, "memory")}
+        kept = memory if estimator.memory is None else estimator.memory
         try:
+            estimator.set_params(**WITHOUT, memory=kept)
             self._course = estimator._course(X, y, None, {})
             self.net, self.rows = next(self._course)
         finally:
-            if not remembers:
-                estimator.memory = None
+            estimator.set_params(**asked)
 
     def end(self) -> None:
         """Do all that comes after it."""
@@ -338,7 +342,9 @@ def _check_stackable(estimator: Any, candidates: Sequence[dict[str, Any]]) -> No
     defaults = TeacherGuidedVAE().get_params(deep=False)
     for candidate in candidates:
         for name, value in _with(estimator, candidate).get_params(deep=False).items():
-            if name not in FREE | SHARED and repr(value) != repr(defaults[name]):
+            is_left_out = name in WITHOUT and value == WITHOUT[name]
+            is_default = repr(value) == repr(defaults[name])
+            if name not in FREE | SHARED and not is_default and not is_left_out:
                 raise ValueError(
                     f"{name}={value!r} cannot be trained in a stack: leave it at "
                     f"{defaults[name]!r}, or search with GridSearchCV."

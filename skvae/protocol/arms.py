@@ -40,12 +40,17 @@ ARMS: dict[str, dict[str, Any]] = {
 TEACHER_GUIDED: dict[str, dict[str, Any]] = {"teacher-guided": {"alignment_weight": 10.0}}
 # The arm whose weights an arm starts from.
 STARTS = {"rescue": "collapse"}
+# All arms train for the same number of epochs, on all rows: what differs is the arm.
 SETTING: dict[str, Any] = {
     "latent_dim": 8,
     "hidden_layer_sizes": (128,),
     "beta": 1.0,
     "batch_size": 128,
     "lr": 2e-3,
+    "witness": "linear",
+    "alignment_target": None,
+    "early_stopping": False,
+    "ema_decay": None,
 }
 # A linear decoder uses no dimension once its variance exceeds the largest eigenvalue of
 # the data's covariance (Lucas et al., NeurIPS 2019); half as much again leaves no doubt.

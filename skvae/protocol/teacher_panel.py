@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -64,7 +65,9 @@ class Chair:
         if self.kind == GIVEN:
             return self.source
         own_seed = seed if self.is_of_a_seed else self.source
-        make = GaussianMixtureTeacher if self.kind in (PER_SEED, FIXED) else TeacherSearch
+        # On standardised columns whatever their unit is, as in all records so far.
+        mixture = partial(GaussianMixtureTeacher, scaling="columns")
+        make = mixture if self.kind in (PER_SEED, FIXED) else TeacherSearch
         if self.kind == SEARCHED:
             own_seed, n_searched = self.source
             X = _safe_indexing(X, _share_of_rows(len(X), own_seed, n_searched))

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
-__all__ = ["Standardization", "fit_scaler"]
+__all__ = ["Standardization", "check_spread", "fit_scaler", "pool", "shares_unit"]
 
 # Rows standardised at a time: few enough to stay in a processor's cache.
 BLOCK_ROWS = 128
 # Centres and scales with which float32 neither overflows nor loses its last digits.
 FLOAT32_CENTER = 1e30
 FLOAT32_SCALES = (1e-30, 1e30)
+# Share of the columns that their effective number reaches where they share a unit.
+EVEN_SHARE = 0.5
 # Rows whose moments are taken at a time: a large table at once would be copied in float64.
 MOMENT_ROWS = 2**14
 
@@ -171,3 +173,35 @@ def fit_scaler(
         rows = X[block] if chosen is None else X[chosen[block]]
         scaler.partial_fit(rows, sample_weight=None if weights is None else weights[block])
     return scaler
+
+
+def shares_unit(scaler: StandardScaler) -> bool:
+    """Whether the columns vary as columns of one unit do: none of them, or few, by far more.
+
+    The effective number of columns, ``sum(v)**2 / sum(v**2)`` of their variances, is at least
+    half of those that vary.
+    """
+    variances = _variances(scaler)
+    variances = variances[variances > 0]
+    if not variances.size:
+        return False
+    # Squares of what is large leave floating point.
+    shares = variances / variances.max()
+    effective = shares.sum() ** 2 / np.square(shares).sum()
+    return bool(effective >= EVEN_SHARE * shares.size)
+
+
+def pool(scaler: StandardScaler) -> None:
+    """Let all columns of a fitted scaler share one scale: the root of the average variance."""
+    variances = _variances(scaler)
+    varying = variances > 0
+    if varying.any():
+        largest = variances.max()
+        average = largest * (variances[varying] / largest).mean()
+        scaler.scale_ = np.full_like(scaler.scale_, np.sqrt(average))
+
+
+def _variances(scaler: StandardScaler) -> NDArray[np.float64]:
+    """Variances of the columns, zero where they are no more than rounding."""
+    is_constant = scaler.scale_ != np.sqrt(scaler.var_)
+    return np.where(is_constant, 0.0, scaler.var_)

@@ -60,15 +60,17 @@ class Candidate:
 
 
 def list_candidates(candidates: Any, n_fitted: int, n_features: int) -> list[Candidate]:
+    mixture = GaussianMixtureTeacher()
     if candidates is None:
         candidates = _default_grid(n_fitted, n_features)
+        mixture.scaling = "columns"
     elif not isinstance(candidates, (list, tuple)):
         candidates = [candidates]
     listed: list[Candidate] = []
     for candidate in candidates:
         if isinstance(candidate, dict):
             listed += [
-                Candidate.of(GaussianMixtureTeacher().set_params(**params), params)
+                Candidate.of(clone(mixture).set_params(**params), params)
                 for params in map(_plain, ParameterGrid(candidate))
             ]
         elif all(hasattr(candidate, name) for name in ("fit", "predict_proba")):

@@ -19,7 +19,7 @@ from skvae._common.parameters import NumberInterval, fit_context
 from skvae._common.randomness import draw_seed, seed_unset_random_states
 from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
-from skvae.rows.scaling import check_spread, fit_scaler
+from skvae.rows.scaling import check_spread, fit_scaler, pool, shares_unit
 from skvae.rows.sources import RowsLike
 from skvae.rows.tables import check_rows
 from skvae.teachers.tempered import temper
@@ -33,7 +33,7 @@ PROJECTED_ROWS = 128
 class GaussianMixtureTeacher(Saved, BaseEstimator):
     """Posterior of a Gaussian mixture on principal components, tempered and floored.
 
-    The columns are standardised, projected on their principal components and
+    The columns are scaled, projected on their principal components and
     modelled by a Gaussian mixture. With responsibilities ``r_k(x)`` the teacher is
 
         T(k|x) = (1 - floor) * r_k(x)**(1/temperature) / sum_j r_j(x)**(1/temperature)
@@ -53,12 +53,19 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         Covariances of the mixture, as in `sklearn.mixture.GaussianMixture`. The default
         has the fewest parameters, and so says much the same of rows that it was not
         fitted to, also where those are few.
+    scaling : {"auto", "columns", "pooled"}, default="auto"
+        "columns" divides each column by its own standard deviation, "pooled" all by one, the
+        root of their average variance. "auto" is "pooled" where the columns share a unit, as
+        pixels do: where the effective number of columns, ``sum(v)**2 / sum(v**2)`` of their
+        variances ``v``, is at least half of those that vary. Standardised by itself, the
+        noise of a border pixel would weigh as much as the picture; where units differ, the one
+        that gives the largest numbers would rule.
     temperature : float, default=1.0
         Positive. Above 1 the responsibilities are softened, below 1 sharpened.
     floor : float, default=0.01
         Weight of the uniform distribution, in [0, 1).
     reg_covar : float, default=1e-3
-        Added to the diagonal of each covariance, in standardised units.
+        Added to the diagonal of each covariance, in the units of the scaled columns.
     n_init : int, default=1
         Number of initialisations of the mixture; the best is kept.
     max_iter : int, default=100
@@ -80,7 +87,9 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
 
     References
     ----------
-    arXiv 2605.05813 (posterior of a mixture on PCA features as the teacher).
+    arXiv 2605.05813 (posterior of a mixture on PCA features as the teacher); the effective
+    number is the participation ratio of Bell and Dean, Discussions of the Faraday Society 50,
+    1970.
 
     Examples
     --------
@@ -100,6 +109,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         "n_components": [NumberInterval(Integral, 1, None, closed="left")],
         "pca_components": [NumberInterval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "scaling": [StrOptions({"auto", "columns", "pooled"})],
         "temperature": [NumberInterval(Real, 0, None, closed="neither")],
         "floor": [NumberInterval(Real, 0, 1, closed="left")],
         "reg_covar": [NumberInterval(Real, 0, None, closed="left")],
@@ -117,6 +127,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         n_components: int = 10,
         pca_components: int = 16,
         covariance_type: str = "spherical",
+        scaling: str = "auto",
         temperature: float = 1.0,
         floor: float = 0.01,
         reg_covar: float = 1e-3,
@@ -127,6 +138,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         self.n_components = n_components
         self.pca_components = pca_components
         self.covariance_type = covariance_type
+        self.scaling = scaling
         self.temperature = temperature
         self.floor = floor
         self.reg_covar = reg_covar
@@ -163,6 +175,8 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             with np.errstate(over="ignore", invalid="ignore"):
                 fit_scaler(scaler, rows)
             check_spread(scaler)
+            if self.scaling == "pooled" or (self.scaling == "auto" and shares_unit(scaler)):
+                pool(scaler)
             scaled = scaler.transform(rows)
             mixture.fit(pca.fit_transform(scaled))
             self.pipeline_ = pipeline

@@ -59,7 +59,7 @@ class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
         parameters of `GaussianMixtureTeacher`, `random_state` among them if wished. An
         estimator has `fit` and `predict_proba`; a classifier needs y, and one in a
         `sklearn.frozen.FrozenEstimator` is judged as it is, with stability 1. None is a
-        grid for the shape of X; see Notes.
+        grid for the shape of X, of mixtures on standardised columns; see Notes.
     scoring : str, callable or None, default=None
         Higher is better. A str names a column of `results_`; a callable is given a row of
         it as a dict, without its score and rank, and returns a float. None is

@@ -1,13 +1,14 @@
 """The skorch net that is trained: batches, criterion, schedules, optimiser, callbacks.
 
-`net` is it, fed by `batches` and weighed by `criterion`; `events` tells callbacks of it,
-`records` keeps its history, `certificates` certifies on the way, `tasks` are for callbacks of
-scikit-learn. `schedules` moves the KL weight and the learning rate, `guard` holds the KL weight
-back, `aggressive` takes the encoder ahead, `stopping` ends training early, `optimizer` is AdamW
-on flat memory, `own_optimizer` is of a user's, `prefit` comes before, `stacked` trains many at
-a time, `checkpoints` keeps the state of a training for who has to go on with it, `saved_net`
-takes a net apart and makes it again, `epochs` does so with its history, `progress` tells of it,
-`devices` and `denormals` are of the machine. `steps` has the step that is written by hand.
+`net` is it, made by `building`, fed by `batches` and weighed by `criterion`; `events` tells
+callbacks of it, `records` keeps its history, `certificates` certifies on the way, `tasks` are
+for callbacks of scikit-learn. `schedules` moves the KL weight and the learning rate, `guard`
+holds the KL weight back, `aggressive` takes the encoder ahead, `stopping` ends training early,
+`optimizer` is AdamW on flat memory, `own_optimizer` is of a user's, `prefit` comes before,
+`stacked` trains many at a time, `checkpoints` keeps the state of a training for who has to go
+on with it, `saved_net` takes a net apart and makes it again, `epochs` does so with its history,
+`progress` tells of it, `averages` has the average of the weights that is kept, `devices` and
+`denormals` are of the machine. `steps` has the step that is written by hand.
 """
 
 from skvae.training.aggressive import is_aggressive

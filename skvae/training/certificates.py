@@ -63,7 +63,8 @@ class CertificateCallback(Callback):
     >>> from skvae.training import CertificateCallback
     >>> X = load_wine().data
     >>> certifying = CertificateCallback(X[1::2], every=50)
-    >>> vae = TeacherGuidedVAE(callbacks=[certifying], lr=1e-2, random_state=0).fit(X[::2])
+    >>> setting = {"max_epochs": 100, "early_stopping": False, "random_state": 0}
+    >>> vae = TeacherGuidedVAE(callbacks=[certifying], lr=1e-2, **setting).fit(X[::2])
     >>> [record["epoch"] for record in vae.history_ if "certified_margin" in record]
     [50, 100]
     >>> certifying.reports_[100].verdict, certifying.reports_[100].rows

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from skvae.files.archive import read_archive, write_archive
+from skvae.training.averages import MovingAverage
 from skvae.training.stopping import StopOnPlateau
 
 __all__ = ["Checkpoint"]
@@ -106,6 +107,9 @@ class Checkpoint(Callback):
             return
         found, arrays = self.found, self._arrays
         net.module_.load_state_dict(_tensors(arrays, "weights"))
+        if "n_steps_averaged" in found:
+            net.average_ = MovingAverage(net.module_, net.ema_decay)
+            net.average_.resume_from(found["n_steps_averaged"], _tensors(arrays, "trained"))
         net.history_ = History([*net.history, *found["history"]])
         net.n_epochs_done_ = net.max_epochs if found["is_complete"] else len(found["history"])
         net.n_steps_done_ = found["n_steps"]
@@ -154,6 +158,9 @@ class Checkpoint(Callback):
             "stop": None,
         }
         stop = _stop_of(net)
+        if net.average_ is not None and not is_complete:
+            record["n_steps_averaged"] = net.average_.n_steps
+            arrays |= _arrays(net.average_.trained(), "trained")
         if not is_complete:
             record["optimizer"], moments = _state_of_optimizer(net.optimizer_)
             arrays |= _arrays(moments, "optimizer")

@@ -31,6 +31,9 @@ FURTHER_TERMS = (
 
 Value = TypeVar("Value", Tensor, float)
 
+# Weight of the alignment of held-out rows over that of their rate, at the most.
+JUDGED_AT = 3.0
+
 
 class Criterion(nn.Module):
     """Weighted objective of a batch, and the terms it is made of.
@@ -196,3 +199,13 @@ class Criterion(nn.Module):
         for name, weight in self.further_weights.items():
             objective = objective + weight * terms[name]
         return objective
+
+    def judge(self, loss: float, alignment: float) -> float:
+        """Loss of held-out rows whose alignment weighs at most three times what the rate does.
+
+        A pull that is ten times as strong serves the margin; as a judge it would go on when
+        the ELBO has long been falling. One that weighs no more than the rate would stop before
+        there is a margin, where a first code costs more than it gains.
+        """
+        excess = self.alignment_weight - JUDGED_AT * self.beta if self.beta > 0 else 0.0
+        return loss - max(0.0, excess) * alignment

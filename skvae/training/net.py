@@ -1,66 +1,41 @@
-"""The training path: one skorch net, its criterion and its callbacks."""
+"""The training path: one skorch net."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
-from skorch.callbacks import Callback, EpochTimer
-from skorch.helper import predefined_split
+from skorch.callbacks import EpochTimer
 from skorch.history import History
 from torch import Tensor
 from torch.amp import GradScaler
 
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import one_thread_if
-from skvae.nets.likelihoods import starting_variances
-from skvae.nets.networks import VariationalAutoencoder, standard_normal
+from skvae.nets.networks import standard_normal
 from skvae.nets.own_modules import normalises_batches, single_row_explained
-from skvae.rows.scaling import Standardization
-from skvae.training.aggressive import AggressivePhase, with_encoder_steps
-from skvae.training.batches import TrainingRows, filled_up, without_single_row
-from skvae.training.checkpoints import Checkpoint
-from skvae.training.criterion import Criterion
+from skvae.training.aggressive import with_encoder_steps
+from skvae.training.averages import MovingAverage
+from skvae.training.batches import filled_up, without_single_row
 from skvae.training.denormals import without_denormals
-from skvae.training.devices import memory_explained, resolve_device
-from skvae.training.events import TellingNet, named_callbacks
-from skvae.training.guard import Guard
+from skvae.training.devices import memory_explained
+from skvae.training.events import TellingNet
 from skvae.training.optimizer import FlatAdamW
 from skvae.training.own_optimizer import (
     PlainWeights,
     clip_gradients,
-    optimizer_settings,
     weights_of,
 )
 from skvae.training.progress import EpochLog, silent, told
 from skvae.training.records import OF_SOME_EPOCHS, means_of, plain_records, record_epoch
-from skvae.training.schedules import schedules_of
 from skvae.training.steps import DirectStep, step_for
-from skvae.training.stopping import HeldOutBound, StopOnPlateau, StopTraining
+from skvae.training.stopping import StopTraining
 
-__all__ = [
-    "VAENet",
-    "build_net",
-]
+__all__ = ["VAENet"]
 
 # Of the gradients of float16, where a longer training ends up of itself.
 INITIAL_SCALE = 2.0**10
-# Modes of `torch.compile` by what is asked for.
-COMPILE_MODES = {False: None, True: "default"}
-# Constructor parameters of the estimator that its criterion has too.
-CRITERION_SETTINGS = (
-    "beta",
-    "alignment_weight",
-    "alignment_target",
-    "free_bits",
-    "kl_capacity",
-    "mmd_weight",
-    "tc_weight",
-    "n_importance_samples",
-)
 # Multiply-adds of a batch below which a step is kept on one thread: a second one would save a
 # fifth of its time at the most, and cost its last digits in worker processes.
 SMALL_STEP = 2**25
@@ -86,6 +61,8 @@ class VAENet(TellingNet):
         Norm that the gradients of a step are scaled down to; None leaves them as they are.
     aggressive_steps : int
         Encoder-only steps before each step of an aggressive phase.
+    ema_decay : float or None
+        Of the moving average of the weights that is judged and kept; None keeps the weights.
     compile_mode : str or None
         Mode of `torch.compile` for the steps of training; None leaves them as they are.
     """
@@ -100,6 +77,7 @@ class VAENet(TellingNet):
     # While training alone: what is compiled cannot be pickled.
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
+    average_: MovingAverage | None = None
     _progress: Any = None
 
     def __init__(
@@ -111,6 +89,7 @@ class VAENet(TellingNet):
         lr_schedule=None,
         max_grad_norm=None,
         aggressive_steps=0,
+        ema_decay=None,
         compile_mode=None,
         **kwargs,
     ):
@@ -120,6 +99,7 @@ class VAENet(TellingNet):
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
         self.aggressive_steps = aggressive_steps
+        self.ema_decay = ema_decay
         self.compile_mode = compile_mode
         super().__init__(*args, **kwargs)
 
@@ -160,6 +140,10 @@ class VAENet(TellingNet):
         epochs = (self.max_epochs if epochs is None else epochs) - self.n_epochs_done_
         self.n_epochs_done_ = self.n_steps_done_ = 0
         self.listen()
+        # One is there already where a training that was killed goes on.
+        if self.average_ is None and self.averages():
+            with one_thread_if(True):
+                self.average_ = MovingAverage(self.module_, self.ema_decay)
         if self.compile_mode is not None:
             # Every batch has the same shape: nothing is compiled twice.
             self._compiled = torch.compile(batch_sums, dynamic=False, mode=self.compile_mode)
@@ -180,7 +164,10 @@ class VAENet(TellingNet):
                 if self.history and "dur" not in self.history[-1]:
                     self.history.pop()
             finally:
+                if self.average_ is not None:
+                    self.average_.show()
                 self._weights.release()
+                self.average_ = None
                 self._compiled = self._direct_step = None
         return self
 
@@ -189,6 +176,8 @@ class VAENet(TellingNet):
         if iterator is None:
             return
         self._set_training(training)
+        if training and self.average_ is not None:
+            self.average_.hide()
         device = iterator.device
         epoch = self.history[-1, "epoch"]
         if training:
@@ -214,6 +203,8 @@ class VAENet(TellingNet):
             step_fn = self.announced(step_fn, training, prefix)
         for batch in batches:
             totals += step_fn(batch, generator=noise)
+        if training and self.average_ is not None:
+            self.average_.show()
         terms = means_of(self, totals, n_rows)
         record_epoch(self, terms, iterator.teacher_information, training)
 
@@ -247,6 +238,8 @@ class VAENet(TellingNet):
             self.scaler_.update()
         else:
             self._weights.update()
+        if self.average_ is not None:
+            self.average_.update()
         return terms
 
     def _follow_schedules(self) -> None:
@@ -300,6 +293,11 @@ class VAENet(TellingNet):
     def _weights(self) -> FlatAdamW | PlainWeights:
         return weights_of(self.optimizer_)
 
+    def averages(self) -> bool:
+        """Whether a moving average of the weights is judged and kept."""
+        # The statistics of normalised batches are those of the weights themselves.
+        return self.ema_decay is not None and not normalises_batches(self.module_)
+
     def is_small(self) -> bool:
         """Whether a batch is too little work for a second thread."""
         return self.batch_size * self.module_.multiply_adds < SMALL_STEP
@@ -352,95 +350,3 @@ def batch_sums(module, criterion, x, T, noise, weights=None):
     """Return sums of the terms of a batch: all of a step forward worth compiling."""
     outputs = module(x, noise, criterion.n_importance_samples)
     return criterion.sums(x, T, outputs, module, weights)
-
-
-def build_net(
-    settings: dict[str, Any],
-    architecture: dict[str, Any],
-    units: Standardization,
-    average_teacher: NDArray,
-    *,
-    n_rows: int,
-    seed: int,
-    max_epochs: int,
-    held_out: TrainingRows | None = None,
-    has_bound: bool = True,
-    checkpoint: Checkpoint | None = None,
-) -> VAENet:
-    """Return the net that an estimator's parameters describe, not yet initialised.
-
-    Parameters
-    ----------
-    settings : dict
-        Constructor parameters of `TeacherGuidedVAE`.
-    architecture : dict
-        As `skvae.vae.settings.check_settings` returns it.
-    units : Standardization
-        From the units of the data to those of the net.
-    average_teacher : ndarray of shape (n_components,)
-        ``Tbar`` of the training rows.
-    n_rows : int
-        Training rows, those held out not among them.
-    seed, max_epochs : int
-        Seed of all streams, and passes over the rows.
-    held_out : TrainingRows or None
-        Rows to validate and stop by.
-    has_bound : bool
-        Whether a lower bound on the margin is recorded of them, as of rows that nothing has
-        seen.
-    checkpoint : Checkpoint or None
-        What keeps the state of the training.
-    """
-    device = resolve_device(settings["device"])
-    guard = settings["guard"]
-    callbacks: list[tuple[str, Callback]] = []
-    guests = named_callbacks(settings["callbacks"])
-    if held_out is not None:
-        stop = StopOnPlateau(settings["n_iter_no_change"], settings["tol"], guard)
-        callbacks += [("bound", HeldOutBound())] if has_bound else []
-        callbacks += [*guests, ("stop", stop)]
-    else:
-        callbacks += guests
-    if guard is not None:
-        callbacks.insert(0, ("guard", Guard(guard)))
-    aggressive_steps = settings["aggressive_steps"]
-    if aggressive_steps:
-        callbacks.insert(0, ("aggressive", AggressivePhase()))
-    if checkpoint is not None:
-        # The last: what the others found in an epoch belongs to its state.
-        callbacks.append(("checkpoint", checkpoint))
-    log_variance, log_variance_floor = starting_variances(
-        settings["likelihood"], settings["decoder_variance"], units
-    )
-    net = VAENet(
-        module=VariationalAutoencoder,
-        **{f"module__{name}": value for name, value in architecture.items()},
-        module__log_variance=log_variance,
-        module__log_variance_floor=log_variance_floor,
-        module__average_teacher=average_teacher,
-        module__witness=settings["witness"],
-        module__witness_scale=settings["witness_scale"],
-        module__witness_input=settings["witness_input"],
-        module__precision=settings["precision"],
-        module__seed=seed,
-        module__is_variance_shared=settings["decoder_variance"] == "shared",
-        criterion=Criterion,
-        **{f"criterion__{name}": settings[name] for name in CRITERION_SETTINGS},
-        criterion__n_rows=n_rows,
-        **optimizer_settings(settings, device),
-        lr=settings["lr"],
-        max_epochs=max_epochs,
-        batch_size=settings["batch_size"],
-        train_split=None if held_out is None else predefined_split(held_out),
-        callbacks=callbacks,
-        device=device,
-        verbose=settings["verbose"],
-        seed=seed,
-        log_scale_sum=units.log_scale_sum,
-        **schedules_of(settings, max_epochs * math.ceil(n_rows / settings["batch_size"])),
-        compile_mode=COMPILE_MODES.get(settings["compile"], settings["compile"]),
-        aggressive_steps=aggressive_steps,
-        max_grad_norm=settings["max_grad_norm"],
-    )
-    net.guests_ = tuple(name for name, _ in guests)
-    return net

@@ -21,8 +21,9 @@ from skvae._common.threads import one_thread_if
 from skvae.nets.networks import ModuleDecoder, ModuleEncoder
 from skvae.nets.witnesses import HIDDEN_UNITS
 from skvae.rows.scaling import Standardization
+from skvae.training.building import build_net
 from skvae.training.epochs import packed_epochs, unpacked_epochs
-from skvae.training.net import VAENet, build_net
+from skvae.training.net import VAENet
 from skvae.training.own_optimizer import weights_of
 
 __all__ = ["net_made_of", "state_of_net", "weigher"]

@@ -43,7 +43,13 @@ class StopOnPlateau(EarlyStopping):
     _earlier: Mapping[str, Any] | None = None
 
     def __init__(self, patience, tol, guard=None):
-        super().__init__(patience=patience, threshold=tol, threshold_mode="abs", load_best=True)
+        super().__init__(
+            monitor="valid_judged",
+            patience=patience,
+            threshold=tol,
+            threshold_mode="abs",
+            load_best=True,
+        )
         self.guard = guard
 
     def on_epoch_end(self, net, **kwargs):
@@ -52,10 +58,17 @@ class StopOnPlateau(EarlyStopping):
             return
         if self.guard is not None and not self._counts(net):
             return
+        record = net.history[-1]
+        # For skorch to find, and not to be kept: it follows from the others.
+        record["valid_judged"] = net.criterion_.judge(
+            record["valid_loss"], record["valid_alignment"]
+        )
         try:
             super().on_epoch_end(net, **kwargs)
         except KeyboardInterrupt:
             raise StopTraining from None
+        finally:
+            del record["valid_judged"]
 
     def _counts(self, net) -> bool:
         betas = [record["beta"] for record in net.history[-2:]]

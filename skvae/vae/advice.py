@@ -98,6 +98,9 @@ def warn_if_uncertified(estimator: Any) -> None:
         return
     held_out = estimator._fitted.held_out
     if held_out is not None and held_out.lower_bound <= 0:
+        if estimator.early_stopping == "auto" and _are_too_few(estimator, held_out):
+            # They are there to stop by. Nobody has asked what they show, and more would.
+            return
         message = (
             f"Not certified: the 0.95 lower bound on the margin is {held_out.lower_bound:.3g} "
             f"nats on the {held_out.n_samples} held-out rows, whose margin is "
@@ -116,6 +119,12 @@ def warn_if_uncertified(estimator: Any) -> None:
     warnings.warn(message, UncertifiedWarning, stacklevel=TO_CALLER)
 
 
+def _are_too_few(estimator: Any, held_out: HeldOut) -> bool:
+    """Whether the margin of the held-out rows is there, and more of them would show it."""
+    enough = LITTLE * estimator.teacher_information_
+    return held_out.rows_needed is not None and held_out.margin > enough
+
+
 def _advice(estimator: Any, held_out: HeldOut) -> str:
     """Say what to do where the bound of the held-out rows is not above zero."""
     in_training = estimator.teacher_information_
@@ -125,7 +134,7 @@ def _advice(estimator: Any, held_out: HeldOut) -> str:
             "closely, or these are too few. Take a teacher of fewer components, or hold out "
             f"more rows (validation_fraction, now {estimator.validation_fraction:g})."
         )
-    if held_out.rows_needed is not None and held_out.margin > LITTLE * in_training:
+    if _are_too_few(estimator, held_out):
         return (
             f"So few rows cannot show it: certify {held_out.rows_needed:,} or more that were "
             "not in fit, or hold out as many (validation_fraction, now "

@@ -35,10 +35,12 @@ from skvae.teachers.fits import (
     teacher_distributions,
 )
 from skvae.training.batches import TrainingRows, is_large
+from skvae.training.building import build_net
 from skvae.training.devices import resolve_device
-from skvae.training.net import VAENet, build_net
+from skvae.training.net import VAENet
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
+from skvae.vae.budget import holds_out, with_budget
 from skvae.vae.checkpoints import open_checkpoint, what_is_taught
 from skvae.vae.fitted import NOT_OF_NET, Fitted
 from skvae.vae.given import GivenRows, weights_of
@@ -149,13 +151,15 @@ def course_of_fit(
             fresh &= donor.trained_on.absent(rows)
         if teacher_fingerprint is not None:
             fresh &= _absent(teacher_fingerprint, seen_by_teacher)
-        fraction = settings["validation_fraction"]
-        chosen, held_out, is_fresh = split_rows(fraction, fresh, seed)
-        if not is_fresh:
-            warn_of_seen_rows(len(held_out), int(fresh.sum()))
-        # Of a teacher that nothing is known of, nobody can say what it has seen.
-        is_fresh &= not came_fitted or teacher_fingerprint is not None
+        if holds_out(settings, fresh):
+            fraction = settings["validation_fraction"]
+            chosen, held_out, is_fresh = split_rows(fraction, fresh, seed)
+            if not is_fresh:
+                warn_of_seen_rows(len(held_out), int(fresh.sum()))
+            # Of a teacher that nothing is known of, nobody can say what it has seen.
+            is_fresh &= not came_fitted or teacher_fingerprint is not None
     n_rows = len(rows) if chosen is None else len(chosen)
+    settings = with_budget(settings, n_rows, is_judged=chosen is not None)
     check_number_of_steps(settings, n_rows)
 
     if donor is not None:

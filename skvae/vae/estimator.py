@@ -112,11 +112,13 @@ class TeacherGuidedVAE(
     alignment_weight : float, default=10.0
         Weight of the alignment, at least 0; 0 is the plain VAE. Where the decoder gains
         nothing from the code, collapse is optimal up to ``alignment_weight = beta``.
-    alignment_target : float or None, default=None
+    alignment_target : float, None or "auto", default="auto"
         Share of the teacher information, in (0, 1), that is margin enough. A batch whose margin
         is at or above it, at the read trained on, trains the witness and leaves the code to
         the rest of the objective; one below it pulls at the code with `alignment_weight`.
-        None pulls always. ``history_`` and ``valid_loss`` count the alignment all the same.
+        None pulls always. "auto" is 0.9; None with a simplex witness, whose margin is designed
+        for a pull that does not end, and with batches of one row, which have no information.
+        ``history_`` and ``valid_loss`` count the alignment all the same.
         No effect where `alignment_weight` is 0.
     beta : float, default=1.0
         Weight of the divergence from the prior, at least 0.
@@ -160,7 +162,7 @@ class TeacherGuidedVAE(
     witness_input : {"sample", "mean"}, default="sample"
         What the witness reads in training: a draw of the code, as the decoder does, or
         the posterior mean.
-    witness : {"linear", "mlp", "simplex"}, default="linear"
+    witness : {"linear", "mlp", "simplex"}, default="mlp"
         "linear" is trained with the rest, and so is "mlp", which has a hidden layer of 64
         units: it asks less of the code for the same margin. "simplex" is fixed, on the
         vertices of a regular simplex in the first K - 1 dimensions of the code for a teacher
@@ -183,10 +185,12 @@ class TeacherGuidedVAE(
         if there are any) is below the guard, the weight is halved; if not, ``0.05 beta`` is
         handed back, up to `beta`, which takes 20 epochs. It stays as it is where the
         teacher information of these rows is not above the guard.
-    batch_size : int, default=128
-        Rows in a batch.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch. "auto" is the greatest power of two that cuts the training rows into 8
+        batches or more, from 16 to 128.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training rows. "auto" is as many as make ``4000 * sqrt(n / 1000)``
+        steps on ``n`` training rows: 240 passes over 100, 250 over 1,000, 16 over a million.
     lr : float, default=1e-3
         Learning rate of the optimiser; a learned log variance has ten times it.
     weight_decay : float, default=0.0
@@ -206,18 +210,28 @@ class TeacherGuidedVAE(
     max_grad_norm : float or None, default=None
         Norm, positive, that the gradient of all weights together is scaled down to where it is
         longer, as `torch.nn.utils.clip_grad_norm_` does. None leaves it as it is.
-    early_stopping : bool, default=False
-        Hold out rows, stop when their loss no longer falls, keep the best weights. With a
+    ema_decay : float, None or "auto", default="auto"
+        What a step leaves of an exponential moving average of the weights, in (0, 1): the
+        average is what held-out rows judge and what is kept. The last weights are those of one
+        noisy step; the average reaches back some ``1 / (1 - ema_decay)``. "auto" is 0.996 where
+        rows are held out, and else None: the weights as they are. Not of nets that normalise
+        batches, nor in `partial_fit`.
+    early_stopping : bool or "auto", default="auto"
+        Hold out rows, stop when their loss no longer falls, keep the best weights. It is judged
+        with an alignment that weighs no more than three times what the rate does: a strong pull
+        would go on when the ELBO has long been falling. "auto" does
+        where at least 75 rows, and half of all, are new to the model and its teacher. With a
         donor, or a teacher that came fitted, they are drawn among the rows that these have
         surely not seen, where such are enough. With a
         `guard` only epochs count whose held-out margin reaches it, once the KL weight has been
         handed back.
     validation_fraction : float, default=0.1
         Share of the rows held out, drawn at random, in (0, 1).
-    n_iter_no_change : int, default=10
-        Epochs without improvement before stopping.
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs without improvement before stopping. "auto" is as many as take 1,000 steps, and
+        at least 5.
     tol : float, default=1e-4
-        Least fall of the held-out loss, in nats, that is an improvement.
+        Least fall of what is judged, in nats, that is an improvement.
     warm_start : bool or fitted TeacherGuidedVAE, default=False
         True: `fit` continues with this estimator's own weights and teacher; not with the
         moments of its optimiser, which a model that is kept has no use for, so that five
@@ -437,7 +451,7 @@ class TeacherGuidedVAE(
         decoder: Callable[..., Any] | str | None = None,
         teacher: Any = None,
         alignment_weight: float = 10.0,
-        alignment_target: float | None = None,
+        alignment_target: float | str | None = "auto",
         beta: float = 1.0,
         kl_warmup: float = 0.0,
         kl_cycles: int = 1,
@@ -450,21 +464,22 @@ class TeacherGuidedVAE(
         likelihood: str = "gaussian",
         decoder_variance: float | str = "learned",
         witness_input: str = "sample",
-        witness: str = "linear",
+        witness: str = "mlp",
         witness_scale: float = 2.0,
         prefit_epochs: int = 0,
         prefit_alpha: float | str = "design",
         guard: float | None = None,
-        batch_size: int = 128,
-        max_epochs: int = 100,
+        batch_size: int | str = "auto",
+        max_epochs: int | str = "auto",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         optimizer: Callable[..., Any] | None = None,
         lr_schedule: str | Callable[[float], float] | None = None,
         max_grad_norm: float | None = None,
-        early_stopping: bool = False,
+        ema_decay: float | str | None = "auto",
+        early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | str = "auto",
         tol: float = 1e-4,
         warm_start: bool | BaseEstimator = False,
         max_teacher_rows: int = 100_000,
@@ -510,6 +525,7 @@ class TeacherGuidedVAE(
         self.max_epochs = max_epochs
         self.lr = lr
         self.weight_decay = weight_decay
+        self.ema_decay = ema_decay
         self.optimizer = optimizer
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
@@ -591,7 +607,8 @@ class TeacherGuidedVAE(
         """
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
-        with fitting(self, X, y, self.max_epochs):
+        n_epochs = None if isinstance(self.max_epochs, str) else self.max_epochs
+        with fitting(self, X, y, n_epochs):
             resume = self._resumes()
             first = len(self.history_) if resume else 0
             self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))

@@ -30,6 +30,7 @@ __all__ = [
     "may_draw_from_torch",
 ]
 
+AUTO = StrOptions({"auto"})
 # Types and ranges of the constructor parameters, each by itself.
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     # Wider codes than this are a slip, and would take memory before they are told.
@@ -42,7 +43,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "decoder": [callable, StrOptions({"autoregressive"}), None],
     "teacher": [HasMethods(["fit", "predict_proba"]), None],
     "alignment_weight": [NumberInterval(Real, 0, None, closed="left")],
-    "alignment_target": [NumberInterval(Real, 0, 1, closed="neither"), None],
+    "alignment_target": [NumberInterval(Real, 0, 1, closed="neither"), AUTO, None],
     "beta": [NumberInterval(Real, 0, None, closed="left")],
     "kl_warmup": [NumberInterval(Real, 0, 1, closed="both")],
     "kl_cycles": [NumberInterval(Integral, 1, None, closed="left")],
@@ -63,17 +64,18 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "prefit_epochs": [NumberInterval(Integral, 0, None, closed="left")],
     "prefit_alpha": [NumberInterval(Real, 0, None, closed="neither"), StrOptions({"design"})],
     "guard": [NumberInterval(Real, 0, None, closed="left"), None],
-    "batch_size": [NumberInterval(Integral, 1, None, closed="left")],
-    "max_epochs": [NumberInterval(Integral, 1, None, closed="left")],
+    "batch_size": [NumberInterval(Integral, 1, None, closed="left"), AUTO],
+    "max_epochs": [NumberInterval(Integral, 1, None, closed="left"), AUTO],
     "lr": [NumberInterval(Real, 0, None, closed="neither")],
     "weight_decay": [NumberInterval(Real, 0, None, closed="left")],
     "optimizer": [callable, None],
     "lr_schedule": [StrOptions({"one-cycle", "cosine"}), callable, None],
     "max_grad_norm": [NumberInterval(Real, 0, None, closed="neither"), None],
     "callbacks": [list, tuple, None],
-    "early_stopping": ["boolean"],
+    "ema_decay": [NumberInterval(Real, 0, 1, closed="neither"), AUTO, None],
+    "early_stopping": ["boolean", AUTO],
     "validation_fraction": [NumberInterval(Real, 0, 1, closed="neither")],
-    "n_iter_no_change": [NumberInterval(Integral, 1, None, closed="left")],
+    "n_iter_no_change": [NumberInterval(Integral, 1, None, closed="left"), AUTO],
     "tol": [NumberInterval(Real, 0, None, closed="left")],
     "warm_start": ["boolean", HasMethods(["fit", "witness_log_proba"])],
     "max_teacher_rows": [NumberInterval(Integral, 2, None, closed="left")],
@@ -232,7 +234,7 @@ def is_designed_objective(settings: Mapping[str, Any]) -> bool:
     return (
         settings["free_bits"] == 0
         and settings["kl_capacity"] is None
-        and settings["alignment_target"] is None
+        and settings["alignment_target"] in (None, "auto")
         and settings["mmd_weight"] == 0
         and settings["tc_weight"] == 0
         and settings["n_importance_samples"] == 1
@@ -298,7 +300,7 @@ def _check_schedule(settings: Mapping[str, Any]) -> None:
             f"guard={settings['guard']:g} and kl_warmup={warmup:g} both set the KL weight in "
             "force: pass guard=None or kl_warmup=0."
         )
-    if warmup == 1 and settings["early_stopping"]:
+    if warmup == 1 and settings["early_stopping"] not in (False, "auto"):
         raise ValueError(
             "early_stopping counts epochs after the last warm-up, and kl_warmup=1 leaves none: "
             "pass a smaller kl_warmup, or early_stopping=False."
@@ -312,7 +314,7 @@ def _check_batch_terms(settings: Mapping[str, Any]) -> None:
                 f"{name}={settings[name]:g} compares the rows of a batch, and batch_size=1 "
                 f"leaves nothing to compare: pass a larger batch_size, or {name}=0."
             )
-    if settings["alignment_target"] is not None and settings["batch_size"] == 1:
+    if settings["alignment_target"] not in (None, "auto") and settings["batch_size"] == 1:
         raise ValueError(
             f"alignment_target={settings['alignment_target']:g} is a share of the teacher "
             "information of a batch, and a batch of one row has none: pass a larger "

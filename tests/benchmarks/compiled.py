@@ -25,6 +25,7 @@ from skvae.datasets import digits
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 settings = json.loads(sys.argv[1])
+settings = {"early_stopping": False, "batch_size": 128, **settings}
 vae = TeacherGuidedVAE(device="cpu", decoder_variance=0.1, random_state=0, **settings)
 print(json.dumps([epoch["seconds"] for epoch in vae.fit(digits()).history_]))
 """

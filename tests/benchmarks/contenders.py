@@ -20,6 +20,7 @@ def ours(X, teacher, **settings):
         TeacherGuidedVAE(
             teacher=FrozenEstimator(teacher),
             max_epochs=n_epochs,
+            early_stopping=False,
             device="cpu",
             random_state=0,
             **WEIGHTS,

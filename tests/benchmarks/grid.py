@@ -26,6 +26,7 @@ def search(X, n_epochs, remembers, n_jobs, counts):
             teacher=CountedTeacher(folder),
             memory=memory if remembers else None,
             max_epochs=n_epochs,
+            early_stopping=False,
             device="cpu",
             random_state=0,
         )

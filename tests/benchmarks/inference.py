@@ -30,6 +30,7 @@ def measure(name, X, session):
         hidden_layer_sizes=HIDDEN,
         latent_dim=LATENT_DIM,
         max_epochs=1,
+        early_stopping=False,
         device="cpu",
         random_state=0,
     ).fit(X[:TRAINING_ROWS])

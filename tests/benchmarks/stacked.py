@@ -24,8 +24,8 @@ from skvae.information import best_constant_student
 from skvae.model_selection import StackedGridSearchCV
 from skvae.rows.scaling import Standardization
 from skvae.training.batches import TrainingRows
+from skvae.training.building import build_net
 from skvae.training.denormals import without_denormals
-from skvae.training.net import build_net
 from skvae.training.stacked import _Objective, _Stack
 
 # Hidden layers, latent dimensions, batch size.
@@ -55,6 +55,7 @@ class Table:
             batch_size=batch_size,
             alignment_weight=ALIGNMENT_WEIGHTS[number % 4],
             beta=BETAS[number // 4 % 2],
+            ema_decay=None,
             device="cpu",
         )
         architecture = {
@@ -194,6 +195,7 @@ def searches(session, table, options):
             hidden_layer_sizes=hidden,
             batch_size=batch_size,
             max_epochs=options.search_epochs,
+            early_stopping=False,
             device="cpu",
             random_state=0,
         )

@@ -17,6 +17,7 @@ from tables import many_rows
 from timing import Session, median, parser, time_of_an_epoch
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae.vae.budget import with_budget
 
 
 def plain_pipeline(teacher):
@@ -65,6 +66,7 @@ def main():
         TeacherGuidedVAE(
             teacher=FrozenEstimator(teacher),
             max_epochs=n_epochs,
+            early_stopping=False,
             device="cpu",
             random_state=0,
         ).fit(X)
@@ -76,7 +78,8 @@ def main():
     epoch = median(trainings["skvae"], clock)
     fixed = median(trainings["skvae"], f"fixed_{clock}")
     fitted = median(fits["GaussianMixtureTeacher"], clock)
-    n_epochs = TeacherGuidedVAE().max_epochs
+    defaults = TeacherGuidedVAE().get_params(deep=False)
+    n_epochs = with_budget(defaults, len(X), is_judged=False)["max_epochs"]
     whole = fitted + fixed + n_epochs * epoch
     session.say("")
     session.say(

@@ -51,6 +51,8 @@ def conv_vae():
             "latent_dim": 3,
             "teacher": GaussianMixtureTeacher(n_components=3),
             "max_epochs": 3,
+            "batch_size": 128,
+            "early_stopping": False,
             "lr": 1e-2,
             "device": "cpu",
             "random_state": 0,

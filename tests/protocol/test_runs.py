@@ -67,12 +67,13 @@ def test_own_witness_of_another_teacher_is_its_constant_student(split):
         ({"alignment_weight": 0}, False),
         ({}, True),
         ({"alignment_weight": 0, "early_stopping": True}, True),
+        ({"alignment_weight": 0, "early_stopping": "auto"}, True),
         ({"alignment_weight": 0, "witness": "simplex"}, True),
         ({"alignment_weight": 0, "witness": "mlp"}, False),
     ],
 )
 def test_teacher_is_needed_where_it_reaches_the_model(parameters, needed):
-    assert needs_teacher(parameters) is needed
+    assert needs_teacher({"early_stopping": False, **parameters}) is needed
 
 
 @pytest.fixture(scope="module")

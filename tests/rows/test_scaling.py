@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
-from skvae.rows.scaling import Standardization
+from skvae.rows.scaling import Standardization, fit_scaler, pool, shares_unit
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,26 @@ def test_rows_are_left_as_they_were_and_copied():
     np.testing.assert_array_equal(found, X)
     assert found.flags.writeable
     assert not np.shares_memory(found, X)
+
+
+@pytest.mark.parametrize(
+    ("scales", "is_shared"),
+    [
+        ([1, 1, 1, 1], True),
+        # The effective number of columns of variances 1, 1, 1, 1, a, a, a, a is, for small a,
+        # four of eight and a little more.
+        ([1] * 4 + [1e-3] * 4, True),
+        ([1] * 3 + [1e-3] * 5, False),
+        ([1e150, 1e150, 1e-150], True),
+        ([1, 1, 0, 0, 0], True),
+        ([0, 0], False),
+    ],
+)
+def test_columns_share_a_unit_where_few_do_not_rule(scales, is_shared):
+    X = np.where(np.arange(20)[:, None] % 2, 1.0, -1.0) * np.array(scales, dtype=float)
+    scaler = fit_scaler(StandardScaler(), X)
+    assert shares_unit(scaler) == is_shared
+    pool(scaler)
+    varying = X.var(axis=0)[X.var(axis=0) > 0]
+    expected = np.sqrt(varying.mean()) if varying.size else 1.0
+    np.testing.assert_allclose(scaler.scale_, expected)

@@ -9,9 +9,11 @@ from joblib import Memory
 from scipy import special, stats
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -41,6 +43,32 @@ def test_teacher_is_the_tempered_and_floored_posterior_of_its_pipeline(wine):
     np.testing.assert_allclose(teacher.predict_proba(wine), expected, atol=1e-12)
 
 
+def test_columns_of_one_unit_share_a_scale(wine, digit_images):
+    for X, wanted in ((wine, "columns"), (digit_images, "pooled")):
+        auto, same = (
+            GaussianMixtureTeacher(scaling=scaling, random_state=0).fit(X)
+            for scaling in ("auto", wanted)
+        )
+        np.testing.assert_array_equal(auto.predict_proba(X), same.predict_proba(X))
+    pooled = GaussianMixtureTeacher(scaling="pooled").fit(wine).pipeline_[0].scale_
+    np.testing.assert_allclose(pooled, np.sqrt(wine.var(axis=0).mean()))
+
+
+def test_the_teacher_of_digits_sees_digits():
+    X, y = load_digits(return_X_y=True)
+    agreement = {
+        scaling: adjusted_rand_score(
+            y,
+            GaussianMixtureTeacher(scaling=scaling, random_state=0)
+            .fit(X)
+            .predict_proba(X)
+            .argmax(axis=1),
+        )
+        for scaling in ("auto", "columns")
+    }
+    assert agreement["auto"] > agreement["columns"] + 0.05
+
+
 @pytest.mark.parametrize(
     ("dtype", "offset", "scale", "tolerance"),
     [
@@ -65,7 +93,9 @@ def test_one_product_has_the_digits_of_the_steps_of_the_pipeline(
 @pytest.mark.parametrize("temperature", [100.0, 1000.0])
 def test_temperature_lifts_what_probabilities_would_underflow(digit_images, temperature):
     """Far from its component a row's responsibility is below any float64."""
-    teacher = GaussianMixtureTeacher(temperature=temperature, floor=0.0, random_state=0)
+    teacher = GaussianMixtureTeacher(
+        scaling="columns", temperature=temperature, floor=0.0, random_state=0
+    )
     T = teacher.fit(digit_images).predict_proba(digit_images)
     scaled = teacher.pipeline_[:-1].transform(digit_images)
     mixture = teacher.pipeline_[-1]

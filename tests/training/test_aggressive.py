@@ -146,7 +146,7 @@ def test_the_encoder_is_stepped_at_the_weight_of_the_step_that_follows(
 
     monkeypatch.setattr(Criterion, "total", watched)
     # The closed form of the usual objective makes no total.
-    setting = {"alignment_weight": 0, "max_epochs": 1, "batch_size": 60, "witness": "mlp"}
+    setting = {"alignment_weight": 0, "max_epochs": 1, "batch_size": 60, "mmd_weight": 0.1}
     small_vae(aggressive_steps=2, kl_warmup=1.0, **setting).fit(clusters)
     assert seen == [0, 0, 0, *[seen[3]] * 3, *[seen[6]] * 3]
     assert 0 < seen[3] < seen[6]

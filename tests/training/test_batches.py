@@ -291,7 +291,7 @@ def test_the_estimator_passes_on_where_rows_are(
     "setting",
     [
         {},
-        {"early_stopping": True, "validation_fraction": 0.2},
+        {"early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 30},
         {"witness": "simplex", "prefit_epochs": 5, "guard": 0.1},
     ],
 )

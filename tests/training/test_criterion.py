@@ -202,3 +202,16 @@ def test_each_objective_moves_what_it_is_about(small_vae, clusters):
     assert last(beta=0.1, mmd_weight=100.0)["mmd"] < last(beta=0.1, mmd_weight=1e-6)["mmd"]
     dependent = last(beta=0.1, tc_weight=1e-6)["total_correlation"]
     assert last(beta=0.1, tc_weight=5.0)["total_correlation"] < 0.2 * dependent
+
+
+@pytest.mark.parametrize(
+    ("weight", "beta", "counted"),
+    [(10.0, 1.0, 3.0), (0.5, 1.0, 0.5), (10.0, 4.0, 10.0), (2, 0, 2)],
+)
+def test_a_judge_counts_alignment_at_most_three_times_as_much_as_the_rate(
+    weight, beta, counted
+):
+    terms = {"reconstruction": 5.0, "rate": 3.0, "alignment": 0.7}
+    criterion = Criterion(alignment_weight=weight, beta=beta)
+    judged = criterion.judge(criterion.weigh(terms, beta), terms["alignment"])
+    assert judged == pytest.approx(5.0 + 3.0 * beta + 0.7 * counted)

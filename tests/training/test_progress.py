@@ -94,7 +94,7 @@ def test_an_early_stop_is_told_with_its_last_epoch(small_vae, clusters, caplog, 
         vae.fit(clusters)
     assert vae.n_iter_ < 50
     told = messages(caplog)
-    assert "Stopping since valid_loss has not improved in the last 2 epochs." in told
+    assert "Stopping since valid_judged has not improved in the last 2 epochs." in told
     assert f"Training stopped early after {vae.n_iter_} epochs, " in "\n".join(told)
     assert sum(message.startswith("Training, epoch") for message in told) == vae.n_iter_
     drawn = capfd.readouterr()

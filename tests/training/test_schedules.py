@@ -77,7 +77,7 @@ def test_weights_of_single_steps_reach_the_criterion(small_vae, clusters, monkey
 
     monkeypatch.setattr(Criterion, "total", watched)
     # The closed form of the usual objective makes no total.
-    setting = {"max_epochs": 4, "batch_size": 90, "witness": "mlp"}
+    setting = {"max_epochs": 4, "batch_size": 90, "mmd_weight": 0.1}
     small_vae(kl_warmup=0.5, kl_cycles=2, **setting).fit(clusters)
     assert seen == pytest.approx([0, 0.5, 1, 1, 0, 0.5, 1, 1])
 

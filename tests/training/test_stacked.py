@@ -28,6 +28,7 @@ def estimators(models=MODELS, **parameters):
         # The last batch is short.
         "batch_size": 50,
         "max_epochs": 2,
+        "early_stopping": False,
         "lr": 1e-2,
         "device": "cpu",
     }

@@ -26,7 +26,7 @@ def linear():
     X = (X - X.mean(axis=0)) / X.std(axis=0) * 3 + np.array([1.0, -2.0, 0.0, 5.0])
     vae = TeacherGuidedVAE(
         latent_dim=2, hidden_layer_sizes=(), decoder_variance=9 * VARIANCE,
-        alignment_weight=0, max_epochs=1, device="cpu", random_state=0,
+        alignment_weight=0, max_epochs=1, early_stopping=False, device="cpu", random_state=0,
     ).fit(X)  # fmt: skip
     directions = np.linalg.qr(rng.standard_normal((4, 2)))[0]
     center = np.array([0.1, -0.2, 0.3, 0.0])

@@ -35,6 +35,7 @@ def test_active_units_rate_and_elbo_are_those_of_probabilistic_pca(data, varianc
         lr=1e-2,
         batch_size=500,
         max_epochs=600,
+        early_stopping=False,
         device="cpu",
         random_state=0,
     ).fit(data)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skvae.nets.likelihoods import GaussianLikelihood
 from skvae.nets.networks import VariationalAutoencoder
-from skvae.nets.witnesses import LinearWitness
+from skvae.nets.witnesses import LinearWitness, MLPWitness
+from skvae.objective.batch_terms import is_aligned
 from skvae.training.criterion import TERMS, Criterion
-from skvae.training.steps.dense_pass import gradient_of, set_gradient
+from skvae.training.steps.dense_pass import DensePass, gradient_of, set_gradient
 from skvae.training.steps.direct_step import DirectStep
 from skvae.training.steps.room import Room
 
@@ -32,7 +33,7 @@ class _Scales(NamedTuple):
 
 
 class ClosedFormStep(DirectStep):
-    """`DirectStep` for Gaussian columns, a linear witness and none of the further terms.
+    """`DirectStep` for Gaussian columns, a trained witness and none of the further terms.
 
     Autograd would find the same gradients, and its bookkeeping costs a small net more than
     their formulas. Whatever is as large as the batch is written over what was there.
@@ -54,6 +55,12 @@ class ClosedFormStep(DirectStep):
         super().__init__(module, criterion)
         self.likelihood = cast(GaussianLikelihood, module.decoder.likelihood)
         self.head = cast(LinearWitness, module.witness).head
+        self.hidden: DensePass | None = None
+        if isinstance(module.witness, MLPWitness):
+            layers = [
+                each for each in module.witness.hidden.modules() if not list(each.children())
+            ]
+            self.hidden = DensePass(nn.Sequential(*layers, self.head), torch.float32)
         self._of_made = Room()
         self._scales: _Scales | None = None
         # Shares of the sums of squares and their like that the terms are.
@@ -65,8 +72,7 @@ class ClosedFormStep(DirectStep):
         return (
             super().is_for(module, criterion)
             and criterion.terms == TERMS
-            and criterion.alignment_target is None
-            and type(module.witness) is LinearWitness
+            and type(module.witness) in (LinearWitness, MLPWitness)
             and type(module.decoder.likelihood) is GaussianLikelihood
             # A loss that is scaled up for the gradients' sake has to go through autograd.
             and module.precision != "fp16"
@@ -93,17 +99,17 @@ class ClosedFormStep(DirectStep):
         excess = torch.expm1(log_variance)
         # Entry by entry: the sums are far larger than what they differ by near the prior.
         rate = (excess - log_variance).addcmul_(mean, mean).sum()
-        alignment, of_logits = self._alignment(T, shown)
+        alignment, pull = self._alignment(T, shown)
 
         of_latent = cast(Tensor, self.decoder.backward(of_parameters, needs_input=True)).float()
         weight = criterion.effective_beta / n_rows
         of_made = self._of_made.like(made)
         of_mean, of_log_variance = of_made.chunk(2, dim=1)
-        if of_logits is not None and shown is latent:
-            of_latent.addmm_(of_logits.t(), self.head.weight)
+        if pull is not None and shown is latent:
+            pull(of_latent)
         torch.add(of_latent, mean, alpha=weight, out=of_mean)
-        if of_logits is not None and shown is mean:
-            of_mean.addmm_(of_logits.t(), self.head.weight)
+        if pull is not None and shown is mean:
+            pull(of_mean)
         of_draw = deviation.mul_(of_latent).add_(excess, alpha=weight)
         torch.mul(of_draw, 0.5, out=of_log_variance)
         self.encoder.backward(of_made, needs_input=False)
@@ -137,14 +143,19 @@ class ClosedFormStep(DirectStep):
             )
         return self._scales
 
-    def _alignment(self, T: Tensor, shown: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Sum over the batch, and the gradient of its weighted mean in the logits, if any.
+    def _alignment(
+        self, T: Tensor, shown: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], object] | None]:
+        """Sum over the batch, and what adds the gradient of its weighted mean in the codes.
 
-        The gradients of the head are set. A row of the logits here is a component: a softmax
-        over few columns of many rows is slow on a CPU.
+        The gradients of the witness are set. A row of the logits here is a component: a
+        softmax over few columns of many rows is slow on a CPU.
         """
         head, weight = self.head, self.criterion.alignment_weight
-        logits = torch.addmm(head.bias[:, None], head.weight, shown.t())
+        if self.hidden is None:
+            logits = torch.addmm(head.bias[:, None], head.weight, shown.t())
+        else:
+            logits = self.hidden.forward(shown).t().contiguous()
         log_q = torch.log_softmax(logits, dim=0)
         T = T.t().contiguous()
         # Nothing is added where T is zero.
@@ -157,6 +168,21 @@ class ClosedFormStep(DirectStep):
         # leaves of it.
         weighed = T * (weight / shown.shape[0])
         of_logits = log_q.exp_().mul_(weighed.sum(dim=0)).sub_(weighed)
-        torch.mm(of_logits, shown, out=gradient_of(head.weight))
-        torch.sum(of_logits, 1, out=gradient_of(head.bias))
-        return alignment, of_logits
+        if self.hidden is None:
+            torch.mm(of_logits, shown, out=gradient_of(head.weight))
+            torch.sum(of_logits, 1, out=gradient_of(head.bias))
+            if self.criterion.alignment_target is None:
+                return alignment, lambda of_codes: of_codes.addmm_(of_logits.t(), head.weight)
+            of_shown = of_logits.t() @ head.weight
+        else:
+            of_shown = cast(Tensor, self.hidden.backward(of_logits.t(), needs_input=True))
+        return alignment, lambda of_codes: of_codes.add_(self._off_target(T, ratio, of_shown))
+
+    def _off_target(self, T: Tensor, ratio: Tensor, of_shown: Tensor) -> Tensor:
+        """Return the gradient in the codes, zero where the batch has its share of margin."""
+        target = self.criterion.alignment_target
+        if target is None:
+            return of_shown
+        is_on_target = is_aligned(T.t(), torch.linalg.vecdot(T, ratio, dim=0), target)
+        # A choice by `if` would wait for the device.
+        return of_shown.masked_fill_(is_on_target, 0.0)
