@@ -67,6 +67,7 @@ VALUES = {
         "poisson",
     ],
     "decoder_variance": ["learned", "learned", "shared", 0.5],
+    "missing": ["error", "error", "mask"],
     "witness_input": ["sample", "mean"],
     "witness": ["linear", "mlp", "simplex"],
     "witness_scale": [2.0, 1.0],

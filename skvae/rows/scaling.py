@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
+from skvae.rows.missing import ObservedMoments
+
 __all__ = ["Standardization", "check_spread", "fit_scaler", "pool", "shares_unit"]
 
 # Rows standardised at a time: few enough to stay in a processor's cache.
@@ -56,6 +58,16 @@ class Standardization:
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
+
+    @classmethod
+    def of_observed(cls, moments: ObservedMoments) -> Standardization:
+        """Mean and standard deviation of the entries of each column that were observed."""
+        _check_variances(moments.variance)
+        # What varies by no more than rounding.
+        rounding = 8 * np.finfo(np.float64).eps * np.abs(moments.mean)
+        constant = moments.variance <= rounding**2
+        scale = np.where(constant, 1.0, np.sqrt(moments.variance))
+        return cls(moments.mean, scale, constant)
 
     @classmethod
     def identity(cls, n_features: int) -> Standardization:
@@ -154,7 +166,11 @@ class Standardization:
 
 def check_spread(scaler: StandardScaler) -> None:
     """Refuse columns whose variance leaves floating point."""
-    is_finite = np.isfinite(scaler.var_)
+    _check_variances(scaler.var_)
+
+
+def _check_variances(variances: NDArray) -> None:
+    is_finite = np.isfinite(variances)
     if not is_finite.all():
         raise ValueError(
             f"Column {int(np.argmin(is_finite))} of X is too spread out: its variance is not a "

@@ -463,6 +463,7 @@ class TeacherGuidedVAE(
         aggressive_steps: int = 0,
         likelihood: str = "gaussian",
         decoder_variance: float | str = "learned",
+        missing: str = "error",
         witness_input: str = "sample",
         witness: str = "mlp",
         witness_scale: float = 2.0,
@@ -515,6 +516,7 @@ class TeacherGuidedVAE(
         self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
         self.decoder_variance = decoder_variance
+        self.missing = missing
         self.witness_input = witness_input
         self.witness = witness
         self.witness_scale = witness_scale
@@ -866,12 +868,13 @@ class TeacherGuidedVAE(
         check_is_fitted(self)
         if self.teacher_sees_ == "X":
             rows = self._check_shape(X)
-            require_finite(rows, type(self).__name__)
+            allow_nan = self.net_.module__missing == "mask"
+            require_finite(rows, type(self).__name__, allow_nan=allow_nan)
             X = X if is_frame(X) else rows
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
-                return teacher_distributions(self.teacher_, X, len(rows))
+                return teacher_distributions(self._fitted.asked, X, len(rows))
         X = as_rows(X)
         return teacher_distributions(self.teacher_, X, _num_samples(X))
 
@@ -929,7 +932,8 @@ class TeacherGuidedVAE(
         rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
-            require_finite(to_numpy(rows), type(self).__name__)
+            allow_nan = self.net_.module__missing == "mask"
+            require_finite(to_numpy(rows), type(self).__name__, allow_nan=allow_nan)
             check_support(likelihood, to_numpy(rows))
         return rows
 
@@ -979,5 +983,6 @@ class TeacherGuidedVAE(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.allow_nan = self.missing == "mask"
         tags.input_tags.positive_only = self.likelihood == "poisson"
         return tags
