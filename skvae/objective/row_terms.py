@@ -49,8 +49,8 @@ def summed(terms: Tensor, observed: Tensor | None) -> Tensor:
 
     References
     ----------
-    Nazabal, Olmos, Ghahramani and Valera, arXiv 1807.03653, section 2.1; Mattei and Frellsen,
-    arXiv 1812.02633, section 2.
+    Nazabal, Olmos, Ghahramani and Valera, HI-VAE, arXiv 1807.03653; Mattei and Frellsen, MIWAE,
+    arXiv 1812.02633.
 
     Examples
     --------

@@ -91,7 +91,7 @@ def observed_moments(
     return ObservedMoments(mean, variance, count / whole)
 
 
-def require_observed(moments: ObservedMoments, names: Sequence[Any] | None) -> None:
+def require_observed(moments: ObservedMoments, names: Sequence[Any] | NDArray | None) -> None:
     """Refuse columns in which nothing was observed: nothing can be learned of them."""
     empty = np.flatnonzero(moments.share == 0)
     if len(empty):
