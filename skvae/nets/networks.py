@@ -48,8 +48,8 @@ class ModuleEncoder(nn.Module):
     sees_logs : bool
         Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
     sees_mask : bool
-        Whether entries of the rows may be NaN. The layers are then shown zero in their place,
-        and, in as many columns more, where there are entries: 1, and 0 where there are none.
+        Whether entries of the rows may be NaN. The layers are shown zero in their place, and
+        as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
     def __init__(self, layers, sees_logs=False, sees_mask=False):
@@ -110,9 +110,8 @@ class ConvolutionalEncoder(ModuleEncoder):
     """
 
     def __init__(self, image_shape, latent_dim, channels, generator, **shown):
-        super().__init__(
-            convolutional_encoder(image_shape, latent_dim, channels, generator), **shown
-        )
+        layers = convolutional_encoder(image_shape, latent_dim, channels, generator)
+        super().__init__(layers, **shown)
 
 
 class ModuleDecoder(nn.Module):
@@ -145,9 +144,7 @@ class ModuleDecoder(nn.Module):
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of rows given what `forward` made of their codes."""
-        if not self.bears_missing:
-            return self.likelihood.reconstruction(x, parameters)
-        x, observed = without_missing(x)
+        x, observed = without_missing(x) if self.bears_missing else (x, None)
         return self.likelihood.reconstruction(x, parameters, observed)
 
     def expectation(self, latent: Tensor) -> Tensor:
@@ -335,20 +332,18 @@ class VariationalAutoencoder(nn.Module):
         shape = (n_features,) if image_shape is None else tuple(image_shape)
         sees_logs = likelihood == "poisson"
         shown = {"sees_logs": sees_logs, "sees_mask": missing == "mask"}
-        encoded = shape_encoded(shape, missing)
+        seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
         if encoder is not None:
-            module = own_module(encoder, "encoder", encoded, latent_dim, seed)
-            layers = nn.Sequential(nn.Unflatten(1, encoded), module)
+            module = own_module(encoder, "encoder", seen, latent_dim, seed)
+            layers = nn.Sequential(nn.Unflatten(1, seen), module)
             self.encoder = ModuleEncoder(layers, **shown)
         elif architecture == "conv":
-            self.encoder = ConvolutionalEncoder(
-                encoded, latent_dim, channels, generator, **shown
-            )
+            self.encoder = ConvolutionalEncoder(seen, latent_dim, channels, generator, **shown)
         else:
             self.encoder = Encoder(
-                math.prod(encoded), latent_dim, hidden_layer_sizes, generator, **shown
+                math.prod(seen), latent_dim, hidden_layer_sizes, generator, **shown
             )
         generator = torch_generator(seed, "decoder")
         distribution = LIKELIHOODS[likelihood](
