@@ -22,7 +22,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 from torch import nn
 
-from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
+from skvae import (
+    ConstantCollapseCertificate,
+    GaussianMixtureTeacher,
+    TeacherGuidedVAE,
+    rescue,
+)
+from skvae.model_selection import StackedGridSearchCV
 from skvae.nets.likelihoods import LIKELIHOODS
 from skvae.training import batches
 from skvae.training.steps import step_for
@@ -599,6 +605,22 @@ def test_handed_out_modules_bear_missing_entries(masked, rows, tmp_path):
     program = torch.export.load(tmp_path / "encoder.pt2").module()
     mean, _ = program(torch.from_numpy(np.array(rows)))
     np.testing.assert_allclose(mean.detach(), masked.transform(rows), atol=1e-5)
+
+
+def test_a_collapsed_model_is_rescued_on_such_rows(small_vae, rows):
+    setting = {"alignment_weight": 0.0, "decoder_variance": 100.0, "missing": "mask"}
+    collapsed = small_vae(**setting).fit(rows)
+    rescued = rescue(collapsed, rows, max_epochs=60, lr=1e-2)
+    assert rescued.after.verdict == "certified"
+    np.testing.assert_array_equal(
+        rescued.estimator.teacher_proba(rows), collapsed.teacher_proba(rows)
+    )
+
+
+def test_a_stacked_search_says_that_it_takes_none(small_vae, rows):
+    search = StackedGridSearchCV(small_vae(missing="mask"), {"beta": [0.5, 1.0]})
+    with pytest.raises(ValueError, match="missing"):
+        search.fit(rows)
 
 
 def test_tag(small_vae):
