@@ -125,7 +125,7 @@ def test_a_learned_variance_stays_above_that_of_rounding():
     np.testing.assert_allclose(np.exp(floor), 0.2)
 
 
-def test_a_fit_to_whole_numbers_learns_no_variance_below_that_of_rounding(small_vae, clusters):
+def test_variances_of_whole_numbers_stay_above_that_of_rounding(small_vae, clusters):
     whole = np.round(clusters / clusters.std(axis=0) * [1, 2, 5, 10][: clusters.shape[1]])
     for floor, shares in (("auto", 1 / 12 / whole.var(axis=0)), (1e-4, 1e-4)):
         vae = small_vae(variance_floor=floor, max_epochs=1).fit(whole)
