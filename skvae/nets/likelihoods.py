@@ -224,11 +224,11 @@ def starting_variances(
     if likelihood not in WITH_VARIANCE:
         return None, None
     log_squares = 2 * np.log(units.scale)
+    least = VARIANCE_FLOOR if variance_floor == "auto" else float(variance_floor)
     if decoder_variance == "learned":
-        shares = variance_floor
+        shares = np.full(len(units.scale), least)
         if variance_floor == "auto":
-            of_rounding = np.square(steps / units.scale) / 12
-            shares = np.clip(of_rounding, VARIANCE_FLOOR, LARGEST_FLOOR)
+            shares = np.clip(np.square(steps / units.scale) / 12, least, LARGEST_FLOOR)
         floor = np.where(units.constant, 0.0, np.log(shares))
         return np.zeros(len(units.scale)), floor
     if decoder_variance == "shared":
@@ -236,6 +236,5 @@ def starting_variances(
         varying = ~units.constant | units.constant.all()
         start = np.log(np.square(units.scale[varying]).mean()) - log_squares
         # Its floor is one as well, whatever the steps of the columns.
-        least = VARIANCE_FLOOR if variance_floor == "auto" else variance_floor
         return start, start + math.log(least)
     return math.log(float(decoder_variance)) - log_squares, None

@@ -196,10 +196,11 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
 
-        n_components = self.n_components
-        if n_components == "auto":
+        if isinstance(self.n_components, str):
             least, greatest = AUTO_COMPONENTS
             n_components = min(max(least, n_samples // ROWS_A_COMPONENT), greatest)
+        else:
+            n_components = self.n_components
         if n_samples < n_components:
             raise ValueError(
                 f"A mixture of n_components={n_components} needs at least as many rows, "
