@@ -13,7 +13,14 @@ from sklearn.utils import gen_batches
 
 from skvae.rows.missing import ObservedMoments
 
-__all__ = ["Standardization", "check_spread", "fit_scaler", "pool", "shares_unit"]
+__all__ = [
+    "Standardization",
+    "check_spread",
+    "fit_scaler",
+    "pool",
+    "shares_unit",
+    "steps_of",
+]
 
 # Rows standardised at a time: few enough to stay in a processor's cache.
 BLOCK_ROWS = 128
@@ -24,6 +31,10 @@ FLOAT32_SCALES = (1e-30, 1e30)
 EVEN_SHARE = 0.5
 # Rows whose moments are taken at a time: a large table at once would be copied in float64.
 MOMENT_ROWS = 2**14
+# Rows, evenly spaced, whose values are told apart; what is nearer than the digits of float32 is
+# one value, computed in two ways.
+ROUNDED_ROWS = 1000
+SAME_VALUE = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -162,6 +173,39 @@ class Standardization:
         restored = standardised * self.scale
         restored += self.center
         return restored
+
+
+def steps_of(X: NDArray, chosen: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+    """Least distance between two values of each column.
+
+    A density that is narrower than the steps of its column describes the steps.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows, of which up to 1,000, evenly spaced, are looked at.
+    chosen : ndarray of shape (n_chosen,) or None, default=None
+        Rows that count; None is all.
+
+    Returns
+    -------
+    steps : ndarray of shape (n_features,)
+        In the units of X; 0 where no two values differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.rows.scaling import steps_of
+    >>> steps_of(np.array([[0.0, 7.0], [1.0, 7.0], [3.0, 7.0]]))
+    array([1., 0.])
+    """
+    rows = np.arange(len(X)) if chosen is None else chosen
+    some = rows[:: -(-len(rows) // ROUNDED_ROWS)]
+    ordered = np.sort(np.asarray(X[some], dtype=np.float64), axis=0)
+    gaps = np.diff(ordered, axis=0)
+    gaps[~(gaps > SAME_VALUE * np.fmax.reduce(np.abs(ordered), axis=0))] = np.inf
+    least = gaps.min(axis=0, initial=np.inf)
+    return np.where(np.isfinite(least), least, 0.0)
 
 
 def check_spread(scaler: StandardScaler) -> None:

@@ -53,6 +53,7 @@ def build_net(
     held_out: TrainingRows | None = None,
     has_bound: bool = True,
     log_scale_sum: float | None = None,
+    steps: NDArray | float = 0.0,
     checkpoint: Checkpoint | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
@@ -79,6 +80,8 @@ def build_net(
     log_scale_sum : float or None
         That of the rows to train on, where it is not the same of all rows, as with missing
         entries.
+    steps : ndarray of shape (n_features,) or 0
+        As in `skvae.nets.likelihoods.starting_variances`.
     checkpoint : Checkpoint or None
         What keeps the state of the training.
     """
@@ -101,7 +104,11 @@ def build_net(
         # The last: what the others found in an epoch belongs to its state.
         callbacks.append(("checkpoint", checkpoint))
     log_variance, log_variance_floor = starting_variances(
-        settings["likelihood"], settings["decoder_variance"], units
+        settings["likelihood"],
+        settings["decoder_variance"],
+        units,
+        settings["variance_floor"],
+        steps,
     )
     net = VAENet(
         module=VariationalAutoencoder,

@@ -28,7 +28,7 @@ from skvae.nets.own_modules import check_own_modules
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
 from skvae.rows.frames import is_frame
 from skvae.rows.missing import observed_moments, require_observed, with_filled
-from skvae.rows.scaling import Standardization
+from skvae.rows.scaling import Standardization, steps_of
 from skvae.teachers.fits import (
     can_be_weighed,
     fit_teacher,
@@ -258,6 +258,7 @@ def course_of_fit(
         held_out=validation,
         has_bound=is_fresh,
         log_scale_sum=training.log_scale_sum,
+        steps=_steps(settings, rows, chosen),
         checkpoint=checkpoint,
     )
     begun = Fitted(
@@ -307,6 +308,16 @@ def course_of_fit(
         with one_thread_if(True):
             net.initialize_optimizer()
     return beginning.with_net(net)
+
+
+def _steps(
+    settings: Mapping[str, Any], rows: NDArray, chosen: NDArray | None
+) -> NDArray | float:
+    """Return the steps of the columns, where a learned variance asks for them."""
+    is_learned = settings["decoder_variance"] == "learned"
+    if not is_learned or settings["likelihood"] not in WITH_VARIANCE:
+        return 0.0
+    return steps_of(rows, chosen) if settings["variance_floor"] == "auto" else 0.0
 
 
 def _torch_state(
