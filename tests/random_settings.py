@@ -67,6 +67,7 @@ VALUES = {
         "poisson",
     ],
     "decoder_variance": ["learned", "learned", "shared", 0.5],
+    "missing": ["error", "error", "mask"],
     "variance_floor": ["auto", "auto", 1e-6, 0.1],
     "witness_input": ["sample", "mean"],
     "witness": ["linear", "mlp", "simplex"],

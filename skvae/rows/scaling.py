@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
+from skvae.rows.missing import ObservedMoments
+
 __all__ = [
     "Standardization",
     "check_spread",
@@ -75,6 +77,16 @@ class Standardization:
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
+
+    @classmethod
+    def of_observed(cls, moments: ObservedMoments) -> Standardization:
+        """Mean and standard deviation of the entries of each column that were observed."""
+        _check_variances(moments.variance)
+        # What varies by no more than rounding.
+        rounding = 8 * np.finfo(np.float64).eps * np.abs(moments.mean)
+        constant = moments.variance <= rounding**2
+        scale = np.where(constant, 1.0, np.sqrt(moments.variance))
+        return cls(moments.mean, scale, constant)
 
     @classmethod
     def identity(cls, n_features: int) -> Standardization:
@@ -199,14 +211,18 @@ def steps_of(X: NDArray, chosen: NDArray[np.intp] | None = None) -> NDArray[np.f
     some = rows[:: -(-len(rows) // ROUNDED_ROWS)]
     ordered = np.sort(np.asarray(X[some], dtype=np.float64), axis=0)
     gaps = np.diff(ordered, axis=0)
-    gaps[~(gaps > SAME_VALUE * np.abs(ordered).max(axis=0))] = np.inf
+    gaps[~(gaps > SAME_VALUE * np.fmax.reduce(np.abs(ordered), axis=0))] = np.inf
     least = gaps.min(axis=0, initial=np.inf)
     return np.where(np.isfinite(least), least, 0.0)
 
 
 def check_spread(scaler: StandardScaler) -> None:
     """Refuse columns whose variance leaves floating point."""
-    is_finite = np.isfinite(scaler.var_)
+    _check_variances(scaler.var_)
+
+
+def _check_variances(variances: NDArray) -> None:
+    is_finite = np.isfinite(variances)
     if not is_finite.all():
         raise ValueError(
             f"Column {int(np.argmin(is_finite))} of X is too spread out: its variance is not a "
