@@ -95,7 +95,7 @@ VALUES = {
     "memory": [None],
     "device": ["cpu"],
     "data_on_device": ["auto", True, False],
-    "precision": ["fp32", "fp32", "bf16"],
+    "precision": ["auto", "fp32", "bf16"],
     "compile": [False],
     "random_state": [0, 7, np.int32(3), "RandomState"],
     "verbose": [0, False],

@@ -277,9 +277,9 @@ class VariationalAutoencoder(nn.Module):
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
         Of the products in encoder and decoder while training; all else, and all reading
-        of a trained model, is in float32.
+        of a trained model, is in float32. "auto" is float32 until somebody has chosen.
     seed : int
         Drives the initial weights.
     architecture : {"dense", "conv"}

@@ -281,11 +281,15 @@ class TeacherGuidedVAE(
         begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
         block), and CUDA copies each batch from pinned memory while it works on the one before.
         No effect on the CPU.
-    precision : {"fp32", "bf16", "fp16"}, default="fp32"
-        Of the matrix products in training. "bf16" is faster where the processor has such
-        products, at the price of digits; "fp16" is for GPUs that lack them: its gradients
-        are scaled, and a step that overflows is left out. Weights, loss terms, and all that
-        a fitted model is asked, stay in float32.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Of the matrix products in training. "bf16" is faster in large steps where the processor
+        has such products, at the price of digits; "fp16" is for GPUs that lack them: its
+        gradients are scaled, and a step that overflows is left out. Weights, loss terms, and
+        all that a fitted model is asked, stay in float32. "auto" is "bf16" where a batch
+        forward is at least 2**25 multiply-adds (of a dense net its rows times its weights: 128
+        rows of more than 230 columns with the default net) on a CPU with AVX-512 and products
+        in bfloat16, or 2**32 on a GPU that has them, "fp32" elsewhere and with modules of your
+        own. It is chosen when a fit, or a call of `partial_fit`, begins: `precision_`.
     compile : bool or str, default=False
         Compile the steps of training with `torch.compile`, which takes a compiler for C++ on
         the CPU, and at the start of a fit the time of some dozen epochs on a small table. A
@@ -379,6 +383,8 @@ class TeacherGuidedVAE(
         a teacher that came fitted and has no `fingerprint_` of its own.
     image_shape_ : tuple of int or None
         ``(channels, height, width)`` of the rows; None where they are no images.
+    precision_ : {"fp32", "bf16", "fp16"}
+        Of the matrix products in training.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -454,6 +460,7 @@ class TeacherGuidedVAE(
     fingerprint_: RowFingerprint
     teacher_fingerprint_: RowFingerprint | None
     image_shape_: tuple[int, int, int] | None
+    precision_: str
     n_features_in_: int
     feature_names_in_: NDArray
     design_: Design
@@ -510,7 +517,7 @@ class TeacherGuidedVAE(
         checkpoint_every: int | datetime.timedelta = 1,
         device: str = "auto",
         data_on_device: bool | str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         compile: bool | str = False,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,

@@ -124,6 +124,7 @@ class Fitted:
             "fingerprint_": self.fingerprint,
             "teacher_fingerprint_": self.teacher_fingerprint,
             "image_shape_": self.image_shape,
+            "precision_": self.net.module__precision,
             "n_features_in_": self.n_features_in,
         }
         if self.feature_names_in is not None:
