@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skvae.objective.reconstructions import (
+    categorical_reconstruction,
+    student_t_reconstruction,
+)
 from skvae.objective.row_terms import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
@@ -24,12 +29,16 @@ __all__ = [
     "LIKELIHOODS",
     "WITH_VARIANCE",
     "BernoulliLikelihood",
+    "CategoricalLikelihood",
     "ContinuousBernoulliLikelihood",
     "GaussianLikelihood",
+    "Kinds",
     "LaplaceLikelihood",
     "Likelihood",
     "PoissonLikelihood",
+    "StudentTLikelihood",
     "starting_variances",
+    "with_variance",
 ]
 
 # A learned variance stays above this fraction of the column's own variance.
@@ -37,6 +46,10 @@ VARIANCE_FLOOR = 1e-6
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30
+
+# Learned degrees of freedom: where they start, and what they stay above, to have a variance.
+FIRST_DEGREES = 8.0
+LEAST_DEGREES = 2.01
 
 
 class ColumnVariances(nn.Module):
@@ -111,6 +124,51 @@ class LaplaceLikelihood(ColumnVariances):
         return mean + torch.exp(0.5 * self.log_variance).cpu() / 2**0.5 * (first - second)
 
 
+class StudentTLikelihood(ColumnVariances):
+    """Independent columns of Student's t distribution; the decoder gives their means.
+
+    Parameters
+    ----------
+    log_variance, log_variance_floor, is_shared
+        As in `ColumnVariances`.
+    degrees : float or None, default=None
+        Degrees of freedom, above 2; None learns those of each column.
+    """
+
+    def __init__(self, log_variance, log_variance_floor, is_shared=False, degrees=None):
+        super().__init__(log_variance, log_variance_floor, is_shared)
+        self.given_degrees = degrees
+        if degrees is None:
+            # The inverse of softplus.
+            excess = math.log(math.expm1(FIRST_DEGREES - LEAST_DEGREES))
+            self.excess_degrees = nn.Parameter(torch.full(np.shape(log_variance), excess))
+
+    @property
+    def degrees(self) -> Tensor:
+        """Degrees of freedom, of shape (n_features,) where they are learned."""
+        if self.given_degrees is None:
+            return LEAST_DEGREES + functional.softplus(self.excess_degrees)
+        return torch.tensor(self.given_degrees, device=self.log_variance.device)
+
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row."""
+        return student_t_reconstruction(
+            x, parameters, self.log_variance, self.degrees, observed
+        )
+
+    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw rows, on the CPU (Bailey, Mathematics of Computation 62(206), 1994)."""
+        mean, degrees = parameters.cpu(), self.degrees.cpu()
+        waits, turns = torch.empty(2, *mean.shape, dtype=torch.float32)
+        waits.exponential_(generator=generator)
+        turns.uniform_(generator=generator)
+        radius = torch.sqrt(degrees * torch.expm1(2 * waits / degrees))
+        scale = torch.exp(0.5 * (self.log_variance.cpu() + torch.log1p(-2 / degrees)))
+        return mean + scale * radius * torch.cos(2 * math.pi * turns)
+
+
 class WithoutVariance(nn.Module):
     """A likelihood that the decoder's output determines."""
 
@@ -180,30 +238,119 @@ class PoissonLikelihood(WithoutVariance):
         return torch.poisson(self.expectation(parameters).cpu(), generator=generator)
 
 
+class CategoricalLikelihood(WithoutVariance):
+    """Independent categorical columns, each a block of as many as it has levels.
+
+    The decoder gives unnormalised log probabilities of the levels.
+
+    Parameters
+    ----------
+    log_variance, log_variance_floor, is_shared
+        There is no variance.
+    widths : sequence of int or None, default=None
+        Numbers of levels, in the order of the blocks; None is one block of all.
+    """
+
+    places: Tensor
+    kept: Tensor
+
+    def __init__(
+        self, log_variance=None, log_variance_floor=None, is_shared=False, widths=None
+    ):
+        super().__init__()
+        if widths is not None:
+            widths = torch.as_tensor(widths)
+            levels = torch.arange(int(widths.max()))
+            is_level = levels < widths[:, None]
+            # Beyond the last level of a narrower block is a column more, of no level.
+            places = (widths.cumsum(0) - widths)[:, None] + levels
+            places = torch.where(is_level, places, int(widths.sum()))
+            self.register_buffer("places", places, persistent=False)
+            self.register_buffer("kept", is_level.flatten().nonzero()[:, 0], persistent=False)
+        self.has_blocks = widths is not None
+
+    def _in_blocks(self, columns: Tensor, filling: float) -> Tensor:
+        """Return columns as an array of shape (n_samples, n_blocks, n_levels)."""
+        if not self.has_blocks:
+            return columns[:, None]
+        padding = columns.new_full((len(columns), 1), filling)
+        padded = torch.cat([columns, padding], dim=1)
+        return padded.index_select(1, self.places.flatten()).view(-1, *self.places.shape)
+
+    def _in_columns(self, blocks: Tensor) -> Tensor:
+        flat = blocks.flatten(1)
+        return flat.index_select(1, self.kept.to(flat.device)) if self.has_blocks else flat
+
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row."""
+        if observed is not None:
+            # All of a block is observed, or nothing.
+            observed = self._in_blocks(observed.float(), 0.0)[..., 0]
+        return categorical_reconstruction(
+            self._in_blocks(x, 0.0), self._in_blocks(parameters, -math.inf), observed
+        )
+
+    def expectation(self, parameters: Tensor) -> Tensor:
+        """Probabilities of the levels."""
+        blocks = self._in_blocks(parameters, -math.inf)
+        return self._in_columns(torch.softmax(blocks, dim=2))
+
+    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a one among zeros for each block, on the CPU."""
+        logits = self._in_blocks(parameters, -math.inf).cpu()
+        waits = torch.empty(logits.shape, dtype=torch.float32).exponential_(generator=generator)
+        # The level that is first where each comes at a rate of its own.
+        first = (logits - torch.log(waits)).argmax(dim=2)
+        return self._in_columns(functional.one_hot(first, logits.shape[2]).float())
+
+
 Likelihood = (
     GaussianLikelihood
     | LaplaceLikelihood
+    | StudentTLikelihood
     | BernoulliLikelihood
     | ContinuousBernoulliLikelihood
     | PoissonLikelihood
+    | CategoricalLikelihood
 )
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "gaussian": GaussianLikelihood,
     "laplace": LaplaceLikelihood,
+    "student_t": StudentTLikelihood,
     "bernoulli": BernoulliLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
     "poisson": PoissonLikelihood,
+    "categorical": CategoricalLikelihood,
 }
 # These have a variance in the units of the data: their columns are standardised.
-WITH_VARIANCE = ("gaussian", "laplace")
+WITH_VARIANCE = ("gaussian", "laplace", "student_t")
+
+# What a net is told of its columns: one likelihood of all, or of each its likelihood, how many
+# columns of the net it is, and what is given of it.
+Kinds = str | Sequence[tuple[str, int, Any]]
+
+
+def with_variance(likelihood: Kinds, n_features: int) -> NDArray[np.bool_]:
+    """Tell which columns of a net have a variance in the units of the data."""
+    if isinstance(likelihood, str):
+        return np.full(n_features, likelihood in WITH_VARIANCE)
+    return np.concatenate(
+        [np.full(width, name in WITH_VARIANCE) for name, width, _ in likelihood]
+    )
 
 
 def starting_variances(
-    likelihood: str, decoder_variance: float | str, units: Standardization
+    likelihood: Kinds, decoder_variance: float | str, units: Standardization
 ) -> tuple[NDArray | None, NDArray | None]:
-    """Log variances of the columns in the units of the net, and floors if they are learned."""
-    if likelihood not in WITH_VARIANCE:
+    """Log variances of the columns in the units of the net, and floors if they are learned.
+
+    Of columns of other kinds, which have none, they mean nothing.
+    """
+    has_variance = with_variance(likelihood, len(units.scale))
+    if not has_variance.any():
         return None, None
     log_squares = 2 * np.log(units.scale)
     if decoder_variance == "learned":
@@ -211,7 +358,8 @@ def starting_variances(
         return np.zeros(len(units.scale)), floor
     if decoder_variance == "shared":
         # All columns learn one variance in the units of the data: it starts at their average.
-        varying = ~units.constant | units.constant.all()
+        varying = has_variance & ~units.constant
+        varying = varying if varying.any() else has_variance
         start = np.log(np.square(units.scale[varying]).mean()) - log_squares
         return start, start + math.log(VARIANCE_FLOOR)
     return math.log(float(decoder_variance)) - log_squares, None

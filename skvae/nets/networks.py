@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from skvae._common.randomness import torch_generator
 from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.nets.layers import multilayer_perceptron
-from skvae.nets.likelihoods import LIKELIHOODS
+from skvae.nets.mixed import likelihood_of, seen_as_logs
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
 from skvae.nets.witnesses import begin_witness
 
@@ -43,14 +43,17 @@ class ModuleEncoder(nn.Module):
     layers : nn.Module
         From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
         tuple of both halves.
-    sees_logs : bool
-        Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
+    sees_logs : bool or sequence of bool
+        Whether the layers are shown ``log(1 + x)``, of all columns or of these: counts spread
+        too far for them.
     """
+
+    in_logs: Tensor
 
     def __init__(self, layers, sees_logs=False):
         super().__init__()
         self.layers = layers
-        self.sees_logs = sees_logs
+        self.sees_logs = _noted_logs(self, sees_logs)
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
         """Means and log variances, each of shape (n_samples, latent_dim).
@@ -66,7 +69,7 @@ class ModuleEncoder(nn.Module):
 
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Rows as the layers are shown them, written to `out` if it is given."""
-        return _seen(x, self.sees_logs, out)
+        return _seen(self, x, out)
 
 
 class Encoder(ModuleEncoder):
@@ -196,7 +199,7 @@ class AutoregressiveDecoder(ModuleDecoder):
 
     def __init__(self, layers, likelihood, sees_logs=False):
         super().__init__(layers, likelihood)
-        self.sees_logs = sees_logs
+        self.sees_logs = _noted_logs(self, sees_logs)
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -205,7 +208,7 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        return self.layers(latent, _seen(x, self.sees_logs))
+        return self.layers(latent, _seen(self, x))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -253,8 +256,9 @@ class VariationalAutoencoder(nn.Module):
     ----------
     n_features, latent_dim, hidden_layer_sizes
         As in `Encoder` and `Decoder`.
-    likelihood : str
-        Distribution of the rows given the code: a name in `skvae.nets.likelihoods.LIKELIHOODS`.
+    likelihood : str or sequence of (str, int, object)
+        Distribution of the rows given the code: a name in `skvae.nets.likelihoods.LIKELIHOODS`,
+        or kinds of columns as in `skvae.nets.mixed.MixedLikelihood`.
     log_variance, log_variance_floor : sequence of float or None
         As in `skvae.nets.likelihoods.ColumnVariances`; None with likelihoods that have none.
     average_teacher : sequence of float
@@ -315,7 +319,7 @@ class VariationalAutoencoder(nn.Module):
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
-        sees_logs = likelihood == "poisson"
+        sees_logs = seen_as_logs(likelihood)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
         if encoder is not None:
@@ -331,8 +335,8 @@ class VariationalAutoencoder(nn.Module):
                 n_features, latent_dim, hidden_layer_sizes, generator, sees_logs
             )
         generator = torch_generator(seed, "decoder")
-        distribution = LIKELIHOODS[likelihood](
-            log_variance, log_variance_floor, is_variance_shared
+        distribution = likelihood_of(
+            likelihood, log_variance, log_variance_floor, is_variance_shared
         )
         self.decoder: ModuleDecoder
         if decoder == "autoregressive":
@@ -419,8 +423,20 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     return gradient, of_log_variance
 
 
-def _seen(x: Tensor, as_logs: bool, out: Tensor | None = None) -> Tensor:
-    shown = torch.log1p(x) if as_logs else x
+def _noted_logs(part: nn.Module, sees_logs: bool | Sequence[bool]) -> bool:
+    """Note in a module which columns it sees the logarithms of, where these are some."""
+    if not isinstance(sees_logs, bool):
+        part.register_buffer("in_logs", torch.tensor(sees_logs), persistent=False)
+    return bool(sees_logs)
+
+
+def _seen(part: Any, x: Tensor, out: Tensor | None = None) -> Tensor:
+    shown = x
+    if part.sees_logs and hasattr(part, "in_logs"):
+        # Not of what is below zero in other columns: its gradient would be no number.
+        shown = torch.where(part.in_logs, torch.log1p(x.clamp(min=0)), x)
+    elif part.sees_logs:
+        shown = torch.log1p(x)
     # In memory that is at hand it takes a third of the time.
     return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)
 

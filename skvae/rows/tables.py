@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from skvae.rows.frames import columns_of, is_frame
 from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
 
-__all__ = ["as_table", "check_rows", "check_table"]
+__all__ = ["as_table", "check_names", "check_rows", "check_table"]
 
 
 def as_table(X: Any, name: str = "X") -> NDArray:
@@ -53,15 +54,37 @@ def check_rows(estimator: Any, X: Any, **options: Any) -> NDArray:
     Where the rows are refused the estimator keeps the names of columns that it had.
     """
     X = _plain(as_rows(X), "X")
+    try:
+        rows: NDArray = _keeping_names(
+            estimator, lambda: validate_data(estimator, X, **options)
+        )
+    except _RAW as error:
+        raise _explained(error, X, "X") from error
+    return rows
+
+
+def check_names(estimator: Any, X: Any, read: Callable[[], NDArray], *, reset: bool) -> NDArray:
+    """Check number and names of columns as scikit-learn does, and return what `read` does.
+
+    Where either is refused the estimator keeps the names of columns that it had.
+    """
+
+    def checked() -> NDArray:
+        validate_data(estimator, X, skip_check_array=True, reset=reset)
+        return read()
+
+    return _keeping_names(estimator, checked)
+
+
+def _keeping_names(estimator: Any, read: Callable[[], NDArray]) -> NDArray:
     before = {name: getattr(estimator, name) for name in _COLUMNS if hasattr(estimator, name)}
     try:
-        rows: NDArray = validate_data(estimator, X, **options)
-    except _RAW as error:
+        return read()
+    except _RAW:
         for name in _COLUMNS:
             vars(estimator).pop(name, None)
         vars(estimator).update(before)
-        raise _explained(error, X, "X") from error
-    return rows
+        raise
 
 
 # What scikit-learn notes of the columns, before it looks at the numbers.
@@ -97,8 +120,9 @@ def _explained(error: Exception, X: Any, name: str) -> Exception:
     if what is None:
         return error
     kind = TypeError if isinstance(error, TypeError) else ValueError
+    auto = ', or let TeacherGuidedVAE(likelihood="auto") do it' if is_frame(X) else ""
     return kind(
-        f"{what}, and a table of numbers is wanted: encode or drop what is none. {error}"
+        f"{what}, and a table of numbers is wanted: encode or drop what is none{auto}. {error}"
     )
 
 

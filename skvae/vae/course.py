@@ -23,7 +23,7 @@ from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import with_variance
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
 from skvae.rows.frames import is_frame
@@ -33,6 +33,7 @@ from skvae.teachers.fits import (
     fit_teacher,
     rows_to_teach,
     teacher_distributions,
+    wants_frame,
 )
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.building import build_net
@@ -112,8 +113,9 @@ def course_of_fit(
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
+    columns = given.columns
     settings = {**parameters, "image_shape": image_shape}
-    architecture = check_settings(settings, rows)
+    architecture = check_settings(settings, rows, columns)
     if donor is not None:
         check_donor(donor, architecture)
     most_epochs = MOST_PASSES if streaming else None
@@ -131,18 +133,26 @@ def course_of_fit(
     elif checkpoint is not None and checkpoint.found is not None:
         seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
-    # A data frame reaches the teacher as it came, names and all.
-    seen_by_teacher = given.X if is_frame(given.X) else rows
-    if X_teacher is not None:
-        seen_by_teacher = X_teacher
     teacher_sees = "X" if X_teacher is None else "X_teacher"
     keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
     came_fitted = keep_teacher or isinstance(settings["teacher"], FrozenEstimator)
+    # A data frame reaches the teacher as it came, names and all.
+    seen_by_teacher = given.X if is_frame(given.X) else rows
+    sees_encoded = False
+    if X_teacher is not None:
+        seen_by_teacher = X_teacher
+    elif columns is not None:
+        shown_to = donor.teacher if donor is not None and keep_teacher else settings["teacher"]
+        sees_encoded = not wants_frame(shown_to)
+        seen_by_teacher = rows if sees_encoded else given.X
     teacher_fingerprint: RowFingerprint | None = None
     if donor is not None and keep_teacher:
         teacher_fingerprint = donor.teacher_fingerprint
     elif came_fitted:
         teacher_fingerprint = getattr(settings["teacher"].estimator, "fingerprint_", None)
+        if columns is not None and not (sees_encoded or columns.is_numeric):
+            # It was taken of other numbers than the rows are told by here.
+            teacher_fingerprint = None
     chosen = held_out = None
     is_fresh = True
     if settings["early_stopping"] and not one_pass:
@@ -150,7 +160,7 @@ def course_of_fit(
         if donor is not None:
             fresh &= donor.trained_on.absent(rows)
         if teacher_fingerprint is not None:
-            fresh &= _absent(teacher_fingerprint, seen_by_teacher)
+            fresh &= _absent(teacher_fingerprint, rows if X_teacher is None else X_teacher)
         if holds_out(settings, fresh):
             fraction = settings["validation_fraction"]
             chosen, held_out, is_fresh = split_rows(fraction, fresh, seed)
@@ -164,12 +174,15 @@ def course_of_fit(
 
     if donor is not None:
         units = donor.units
-    elif settings["likelihood"] in WITH_VARIANCE:
-        units = Standardization.of(rows, chosen, weights_of(weights, chosen))
-        if image_shape is not None:
-            units = units.pooled(image_shape[0])
     else:
         units = Standardization.identity(rows.shape[1])
+        has_variance = with_variance(architecture["likelihood"], rows.shape[1])
+        if has_variance.any():
+            units = Standardization.of(rows, chosen, weights_of(weights, chosen))
+        if not has_variance.all():
+            units = units.only(has_variance)
+        elif image_shape is not None:
+            units = units.pooled(image_shape[0])
 
     seen = RowFingerprint.of(rows)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
@@ -198,11 +211,12 @@ def course_of_fit(
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
+            told_by = rows if X_teacher is None else X_teacher
             if seen_by_teacher is rows and is_all:
                 teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:
-                teacher_fingerprint = fingerprint_if_numbers(seen_by_teacher, taught)
+                teacher_fingerprint = fingerprint_if_numbers(told_by, taught)
             if hasattr(teacher, "fingerprint_"):
                 # Of the same rows: it is kept, and pickled, once.
                 teacher.fingerprint_ = teacher_fingerprint
@@ -255,13 +269,14 @@ def course_of_fit(
         teacher_fingerprint=teacher_fingerprint,
         trained_on=trained_on if donor is None else donor.trained_on | trained_on,
         image_shape=image_shape,
-        n_features_in=rows.shape[1],
+        n_features_in=given.n_features_in,
         feature_names_in=given.feature_names,
         units=units,
         seed=seed,
         teacher_setting=clone(settings["teacher"], safe=False),
         design=design,
         design_setting=design_setting,
+        columns=columns,
     )
     told_by = validation if is_fresh else None
     beginning = Beginning(begun, rows, chosen, T, weights, told_by, given.owner)

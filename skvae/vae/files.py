@@ -169,6 +169,9 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
     state = plain_state(model.__getstate__())
     fitted = state.pop("_fitted", None)
+    if fitted is not None and isinstance(state["likelihood"], Mapping):
+        # Functions choose columns, which are chosen now.
+        state["likelihood"] = fitted.columns.mapping
     state = {**state, **_without_run(state)}
     given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
     if packer.teacher == "drop":
@@ -181,6 +184,7 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
             name: value if _is_plain(value) or is_optimizer(value) else None
             for name, value in found["settings"].items()
         }
+        found["settings"]["likelihood"] = state["likelihood"]
         if found["net"]["moments"]:
             # They are those of the optimiser, whose name has to be there too.
             found["settings"]["optimizer"] = fitted.settings["optimizer"]

@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skvae.rows.columns import Columns
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import check_weights, relative_weights
+from skvae.vae.encoding import check_encoded, columns_for
 from skvae.vae.warm_start import check_columns
 
 __all__ = ["GivenRows", "Weights", "weights_of"]
@@ -40,10 +42,14 @@ class GivenRows:
     ----------
     X : array-like of shape (n_samples, n_features)
         As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_features)
-        The same as finite floats.
+    rows : ndarray of shape (n_samples, n_encoded)
+        The same as finite floats; categories are blocks of columns.
+    columns : Columns or None
+        From the one to the other, where the columns are of several kinds.
     image_shape : tuple of int or None
         ``(channels, height, width)``; None where they are no images.
+    n_features_in : int
+        Number of columns, as they came.
     feature_names : ndarray of shape (n_features,) or None
         Names of the columns, where they are all strings.
     owner : str
@@ -58,7 +64,9 @@ class GivenRows:
 
     X: Any
     rows: NDArray
+    columns: Columns | None
     image_shape: tuple[int, int, int] | None
+    n_features_in: int
     feature_names: NDArray | None
     owner: str
     y: Any
@@ -103,8 +111,14 @@ class GivenRows:
             image_shape = donor.image_shape_
         image_shape = resolve_image_shape(image_shape, estimator.architecture, X)
         X = flatten_images(X, image_shape)
-        floats = [np.float64, np.float32]
-        rows = check_rows(estimator, X, dtype=floats, reset=reset, ensure_min_samples=n_least)
+        fitted = None if donor is None else donor._fitted
+        columns = columns_for(estimator.likelihood, X, fitted, image_shape)
+        if columns is None:
+            floats = [np.float64, np.float32]
+            least = {"ensure_min_samples": n_least}
+            rows = check_rows(estimator, X, dtype=floats, reset=reset, **least)
+        else:
+            rows = check_encoded(estimator, X, columns, reset=reset, n_least=n_least)
         if donor is not None:
             check_columns(donor, X)
         if y is not None:
@@ -115,7 +129,9 @@ class GivenRows:
             check_consistent_length(rows, X_teacher)
         names = getattr(estimator, "feature_names_in_", None)
         owner = type(estimator).__name__
-        given = cls(X, rows, image_shape, names, owner, y, X_teacher, None)
+        n_features_in = estimator.n_features_in_
+        columns_of_rows = (columns, image_shape, n_features_in, names)
+        given = cls(X, rows, *columns_of_rows, owner, y, X_teacher, None)
         return given._weighed(keywords.get("sample_weight"), n_least)
 
     def _weighed(self, sample_weight: Any, n_least: int) -> GivenRows:

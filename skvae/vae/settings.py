@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
-from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE, Kinds, with_variance
+from skvae.rows.columns import Columns
 from skvae.training.own_optimizer import may_draw
 from skvae.vae.training_settings import check_training
 
@@ -53,7 +54,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "tc_weight": [NumberInterval(Real, 0, None, closed="left")],
     "n_importance_samples": [NumberInterval(Integral, 1, None, closed="left")],
     "aggressive_steps": [NumberInterval(Integral, 0, None, closed="left")],
-    "likelihood": [StrOptions(set(LIKELIHOODS))],
+    "likelihood": [StrOptions({*LIKELIHOODS, "auto"}), tuple, Mapping],
     "decoder_variance": [
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
@@ -94,7 +95,9 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 BLOCK_ROWS = 4096
 
 
-def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]:
+def check_settings(
+    settings: Mapping[str, Any], rows: NDArray, columns: Columns | None = None
+) -> dict[str, Any]:
     """Refuse settings that contradict each other or the rows; return the architecture.
 
     Parameters
@@ -102,8 +105,10 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     settings : mapping
         Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range;
         ``image_shape`` as it was found.
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray of shape (n_samples, n_encoded)
         Training rows.
+    columns : Columns or None, default=None
+        Where the columns are of several kinds, what made these of the rows that came.
 
     Returns
     -------
@@ -112,13 +117,19 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         ``likelihood``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
         sizes for layers that the architecture has not.
     """
-    likelihood = settings["likelihood"]
-    check_support(likelihood, rows)
-    if likelihood not in WITH_VARIANCE and settings["decoder_variance"] != "learned":
+    likelihood = settings["likelihood"] if columns is None else columns.net_likelihood
+    check_support(likelihood, rows, columns)
+    has_variance = with_variance(likelihood, rows.shape[1]).any()
+    if not has_variance and settings["decoder_variance"] != "learned":
         raise ValueError(
-            f'A decoder with likelihood="{likelihood}" has no variance to set, got '
-            f'decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", or use '
-            'likelihood="gaussian".'
+            f"A decoder with likelihood={_quoted(settings['likelihood'])} has no variance to "
+            f'set, got decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", '
+            'or use likelihood="gaussian".'
+        )
+    if settings["decoder"] == "autoregressive" and columns and not columns.is_numeric:
+        raise ValueError(
+            'decoder="autoregressive" gives one column of numbers after the other, and a '
+            "categorical column is several of them at once: pass decoder=None."
         )
     hidden_layer_sizes = _widths(settings, "hidden_layer_sizes")
     channels = _widths(settings, "channels")
@@ -136,7 +147,7 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         "latent_dim": settings["latent_dim"],
         "architecture": settings["architecture"],
         "hidden_layer_sizes": () if is_conv else hidden_layer_sizes,
-        "likelihood": settings["likelihood"],
+        "likelihood": likelihood,
         "image_shape": settings["image_shape"],
         "channels": channels if is_conv else (),
         "encoder": settings["encoder"],
@@ -194,8 +205,15 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
         )
 
 
-def check_support(likelihood: str, rows: NDArray) -> None:
-    """Refuse rows that the likelihood gives no density."""
+def check_support(likelihood: Kinds, rows: NDArray, columns: Columns | None = None) -> None:
+    """Refuse rows that the likelihood gives no density, and name the column where it can."""
+    if columns is not None:
+        for column, block in zip(columns.columns, columns.blocks, strict=True):
+            try:
+                check_support(column.likelihood, rows[:, block])
+            except ValueError as error:
+                raise ValueError(f"Column {column.name!r} of X: {error}") from error
+        return
     if likelihood in WITH_VARIANCE:
         return
     low, high = rows.min(), rows.max()
@@ -210,6 +228,10 @@ def check_support(likelihood: str, rows: NDArray) -> None:
             f'likelihood="poisson" wants counts in X, whole numbers of at least 0, got '
             f'{found}: pass the raw counts, or use likelihood="gaussian".'
         )
+
+
+def _quoted(likelihood: Any) -> str:
+    return f'"{likelihood}"' if isinstance(likelihood, str) else repr(likelihood)
 
 
 def _has_fractions(rows: NDArray) -> bool:

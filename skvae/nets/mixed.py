@@ -1,0 +1,123 @@
+"""Torch module: a distribution of rows whose columns are of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skvae.nets.likelihoods import LIKELIHOODS, Kinds, Likelihood, with_variance
+
+__all__ = ["MixedLikelihood", "likelihood_of", "seen_as_logs"]
+
+# The encoder is shown the logarithms of these: counts spread too far for it.
+IN_LOGS = ("poisson", "negative_binomial")
+# By what name a likelihood is told what is given of it.
+OPTIONS = {"student_t": "degrees"}
+
+
+class MixedLikelihood(nn.Module):
+    """Independent columns of several kinds, those of one kind side by side in one likelihood.
+
+    Parameters
+    ----------
+    kinds : sequence of (str, int, object)
+        Of each column of the table its likelihood, how many columns of the net it is, and what
+        is given of it.
+    log_variance, log_variance_floor : sequence of float or None
+        As in `skvae.nets.likelihoods.ColumnVariances`, an entry for each column of the net;
+        those of columns without a variance mean nothing.
+    is_shared : bool, default=False
+        Whether the columns of one likelihood learn one variance.
+    """
+
+    order: Tensor
+
+    def __init__(self, kinds, log_variance=None, log_variance_floor=None, is_shared=False):
+        super().__init__()
+        places: dict[tuple[str, Any], list[int]] = {}
+        widths: dict[tuple[str, Any], list[int]] = {}
+        start = 0
+        for name, width, option in kinds:
+            # A level for unseen values makes a block wider, and no other likelihood.
+            family = name, option if name in OPTIONS else None
+            places.setdefault(family, []).extend(range(start, start + width))
+            widths.setdefault(family, []).append(width)
+            start += width
+        self.n_features = start
+        self.likelihoods = nn.ModuleList()
+        for number, (family, columns) in enumerate(places.items()):
+            name, option = family
+            settings = {OPTIONS[name]: option} if option is not None else {}
+            if name == "categorical":
+                settings["widths"] = widths[family]
+            has_variance = with_variance(name, 1).all()
+            variances = [
+                np.asarray(each)[columns] if has_variance and each is not None else None
+                for each in (log_variance, log_variance_floor)
+            ]
+            self.likelihoods.append(LIKELIHOODS[name](*variances, is_shared, **settings))
+            self.register_buffer(f"columns_{number}", torch.tensor(columns), persistent=False)
+        order = torch.tensor([place for columns in places.values() for place in columns])
+        self.register_buffer("order", torch.argsort(order), persistent=False)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether some kinds of columns learn something that no code says."""
+        return any(True for _ in self.parameters())
+
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, the sum over all kinds of columns."""
+        given = (x, parameters) if observed is None else (x, parameters, observed)
+        return torch.stack(
+            [
+                likelihood.reconstruction(*(each.index_select(1, columns) for each in given))
+                for likelihood, columns in self._parts()
+            ]
+        ).sum(dim=0)
+
+    def expectation(self, parameters: Tensor) -> Tensor:
+        """Mean of each row; of categorical columns the probabilities of the levels."""
+        return self._joined(lambda likelihood, made: likelihood.expectation(made), parameters)
+
+    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw rows, on the CPU."""
+        return self._joined(
+            lambda likelihood, made: likelihood.draw(made, generator), parameters
+        )
+
+    def _parts(self) -> list[tuple[Any, Tensor]]:
+        return [
+            (likelihood, self.get_buffer(f"columns_{number}"))
+            for number, likelihood in enumerate(self.likelihoods)
+        ]
+
+    def _joined(self, make: Callable[[Any, Tensor], Tensor], parameters: Tensor) -> Tensor:
+        made = [
+            make(likelihood, parameters.index_select(1, columns))
+            for likelihood, columns in self._parts()
+        ]
+        joined = torch.cat(made, dim=1)
+        return joined.index_select(1, self.order.to(joined.device))
+
+
+def likelihood_of(
+    kinds: Kinds, log_variance: Any, log_variance_floor: Any, is_shared: bool
+) -> Likelihood | MixedLikelihood:
+    """Return the likelihood of the columns of a net, of one kind or of several."""
+    if isinstance(kinds, str):
+        return LIKELIHOODS[kinds](log_variance, log_variance_floor, is_shared)
+    return MixedLikelihood(kinds, log_variance, log_variance_floor, is_shared)
+
+
+def seen_as_logs(kinds: Kinds) -> bool | list[bool]:
+    """Tell which columns the encoder sees the logarithms of: all, none, or each by itself."""
+    if isinstance(kinds, str):
+        return kinds in IN_LOGS
+    logs = [name in IN_LOGS for name, width, _ in kinds for _ in range(width)]
+    return logs if any(logs) else False
