@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skvae.objective.reconstructions import (
-    categorical_reconstruction,
-    student_t_reconstruction,
-)
+from skvae.objective.reconstructions import student_t_reconstruction
 from skvae.objective.row_terms import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
@@ -29,7 +26,6 @@ __all__ = [
     "LIKELIHOODS",
     "WITH_VARIANCE",
     "BernoulliLikelihood",
-    "CategoricalLikelihood",
     "ContinuousBernoulliLikelihood",
     "GaussianLikelihood",
     "Kinds",
@@ -238,74 +234,6 @@ class PoissonLikelihood(WithoutVariance):
         return torch.poisson(self.expectation(parameters).cpu(), generator=generator)
 
 
-class CategoricalLikelihood(WithoutVariance):
-    """Independent categorical columns, each a block of as many as it has levels.
-
-    The decoder gives unnormalised log probabilities of the levels.
-
-    Parameters
-    ----------
-    log_variance, log_variance_floor, is_shared
-        There is no variance.
-    widths : sequence of int or None, default=None
-        Numbers of levels, in the order of the blocks; None is one block of all.
-    """
-
-    places: Tensor
-    kept: Tensor
-
-    def __init__(
-        self, log_variance=None, log_variance_floor=None, is_shared=False, widths=None
-    ):
-        super().__init__()
-        if widths is not None:
-            widths = torch.as_tensor(widths)
-            levels = torch.arange(int(widths.max()))
-            is_level = levels < widths[:, None]
-            # Beyond the last level of a narrower block is a column more, of no level.
-            places = (widths.cumsum(0) - widths)[:, None] + levels
-            places = torch.where(is_level, places, int(widths.sum()))
-            self.register_buffer("places", places, persistent=False)
-            self.register_buffer("kept", is_level.flatten().nonzero()[:, 0], persistent=False)
-        self.has_blocks = widths is not None
-
-    def _in_blocks(self, columns: Tensor, filling: float) -> Tensor:
-        """Return columns as an array of shape (n_samples, n_blocks, n_levels)."""
-        if not self.has_blocks:
-            return columns[:, None]
-        padding = columns.new_full((len(columns), 1), filling)
-        padded = torch.cat([columns, padding], dim=1)
-        return padded.index_select(1, self.places.flatten()).view(-1, *self.places.shape)
-
-    def _in_columns(self, blocks: Tensor) -> Tensor:
-        flat = blocks.flatten(1)
-        return flat.index_select(1, self.kept.to(flat.device)) if self.has_blocks else flat
-
-    def reconstruction(
-        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
-    ) -> Tensor:
-        """Negative log likelihood of each row."""
-        if observed is not None:
-            # All of a block is observed, or nothing.
-            observed = self._in_blocks(observed.float(), 0.0)[..., 0]
-        return categorical_reconstruction(
-            self._in_blocks(x, 0.0), self._in_blocks(parameters, -math.inf), observed
-        )
-
-    def expectation(self, parameters: Tensor) -> Tensor:
-        """Probabilities of the levels."""
-        blocks = self._in_blocks(parameters, -math.inf)
-        return self._in_columns(torch.softmax(blocks, dim=2))
-
-    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a one among zeros for each block, on the CPU."""
-        logits = self._in_blocks(parameters, -math.inf).cpu()
-        waits = torch.empty(logits.shape, dtype=torch.float32).exponential_(generator=generator)
-        # The level that is first where each comes at a rate of its own.
-        first = (logits - torch.log(waits)).argmax(dim=2)
-        return self._in_columns(functional.one_hot(first, logits.shape[2]).float())
-
-
 Likelihood = (
     GaussianLikelihood
     | LaplaceLikelihood
@@ -313,7 +241,6 @@ Likelihood = (
     | BernoulliLikelihood
     | ContinuousBernoulliLikelihood
     | PoissonLikelihood
-    | CategoricalLikelihood
 )
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
@@ -323,7 +250,6 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
     "poisson": PoissonLikelihood,
-    "categorical": CategoricalLikelihood,
 }
 # These have a variance in the units of the data: their columns are standardised.
 WITH_VARIANCE = ("gaussian", "laplace", "student_t")

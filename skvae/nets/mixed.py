@@ -1,22 +1,103 @@
-"""Torch module: a distribution of rows whose columns are of several kinds."""
+"""Torch modules: categorical columns, and rows whose columns are of several kinds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from skvae.nets.likelihoods import LIKELIHOODS, Kinds, Likelihood, with_variance
+from skvae.nets.likelihoods import (
+    LIKELIHOODS,
+    Kinds,
+    Likelihood,
+    WithoutVariance,
+    with_variance,
+)
+from skvae.objective.reconstructions import categorical_reconstruction
 
-__all__ = ["MixedLikelihood", "likelihood_of", "seen_as_logs"]
+__all__ = ["KINDS", "CategoricalLikelihood", "MixedLikelihood", "likelihood_of", "seen_as_logs"]
 
 # The encoder is shown the logarithms of these: counts spread too far for it.
 IN_LOGS = ("poisson", "negative_binomial")
 # By what name a likelihood is told what is given of it.
 OPTIONS = {"student_t": "degrees"}
+
+
+class CategoricalLikelihood(WithoutVariance):
+    """Independent categorical columns, each a block of as many as it has levels.
+
+    The decoder gives unnormalised log probabilities of the levels.
+
+    Parameters
+    ----------
+    log_variance, log_variance_floor, is_shared
+        There is no variance.
+    widths : sequence of int or None, default=None
+        Numbers of levels, in the order of the blocks; None is one block of all.
+    """
+
+    places: Tensor
+    kept: Tensor
+
+    def __init__(
+        self, log_variance=None, log_variance_floor=None, is_shared=False, widths=None
+    ):
+        super().__init__()
+        if widths is not None:
+            widths = torch.as_tensor(widths)
+            levels = torch.arange(int(widths.max()))
+            is_level = levels < widths[:, None]
+            # Beyond the last level of a narrower block is a column more, of no level.
+            places = (widths.cumsum(0) - widths)[:, None] + levels
+            places = torch.where(is_level, places, int(widths.sum()))
+            self.register_buffer("places", places, persistent=False)
+            self.register_buffer("kept", is_level.flatten().nonzero()[:, 0], persistent=False)
+        self.has_blocks = widths is not None
+
+    def _in_blocks(self, columns: Tensor, filling: float) -> Tensor:
+        """Return columns as an array of shape (n_samples, n_blocks, n_levels)."""
+        if not self.has_blocks:
+            return columns[:, None]
+        padding = columns.new_full((len(columns), 1), filling)
+        padded = torch.cat([columns, padding], dim=1)
+        return padded.index_select(1, self.places.flatten()).view(-1, *self.places.shape)
+
+    def _in_columns(self, blocks: Tensor) -> Tensor:
+        flat = blocks.flatten(1)
+        return flat.index_select(1, self.kept.to(flat.device)) if self.has_blocks else flat
+
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row."""
+        if observed is not None:
+            # All of a block is observed, or nothing.
+            observed = self._in_blocks(observed.float(), 0.0)[..., 0]
+        return categorical_reconstruction(
+            self._in_blocks(x, 0.0), self._in_blocks(parameters, -math.inf), observed
+        )
+
+    def expectation(self, parameters: Tensor) -> Tensor:
+        """Probabilities of the levels."""
+        blocks = self._in_blocks(parameters, -math.inf)
+        return self._in_columns(torch.softmax(blocks, dim=2))
+
+    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a one among zeros for each block, on the CPU."""
+        logits = self._in_blocks(parameters, -math.inf).cpu()
+        waits = torch.empty(logits.shape, dtype=torch.float32).exponential_(generator=generator)
+        # The level that is first where each comes at a rate of its own.
+        first = (logits - torch.log(waits)).argmax(dim=2)
+        return self._in_columns(functional.one_hot(first, logits.shape[2]).float())
+
+
+# All that a column can be.
+KINDS: dict[str, Callable[..., Any]] = {**LIKELIHOODS, "categorical": CategoricalLikelihood}
 
 
 class MixedLikelihood(nn.Module):
@@ -59,7 +140,7 @@ class MixedLikelihood(nn.Module):
                 np.asarray(each)[columns] if has_variance and each is not None else None
                 for each in (log_variance, log_variance_floor)
             ]
-            self.likelihoods.append(LIKELIHOODS[name](*variances, is_shared, **settings))
+            self.likelihoods.append(KINDS[name](*variances, is_shared, **settings))
             self.register_buffer(f"columns_{number}", torch.tensor(columns), persistent=False)
         order = torch.tensor([place for columns in places.values() for place in columns])
         self.register_buffer("order", torch.argsort(order), persistent=False)

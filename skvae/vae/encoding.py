@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils._set_output import _get_output_config
 from torch import Tensor
 
-from skvae.nets.likelihoods import LIKELIHOODS
+from skvae.nets.mixed import KINDS
 from skvae.rows.columns import CATEGORICAL, UNSEEN, Columns
 from skvae.rows.tables import check_names
 
@@ -37,7 +37,7 @@ def check_kinds(likelihood: Any) -> None:
 
 
 def _check_kind(kind: Any, name: str) -> None:
-    if isinstance(kind, str) and kind in (*LIKELIHOODS, "auto"):
+    if isinstance(kind, str) and kind in (*KINDS, "auto"):
         return
     if isinstance(kind, tuple) and len(kind) == 2:
         likelihood, option = kind
@@ -47,7 +47,7 @@ def _check_kind(kind: Any, name: str) -> None:
         if likelihood == CATEGORICAL and option == UNSEEN:
             return
     raise ValueError(
-        f"{name} must be one of {('auto', *LIKELIHOODS)}, or ('student_t', degrees) with more "
+        f"{name} must be one of {('auto', *KINDS)}, or ('student_t', degrees) with more "
         f"than {LEAST_DEGREES} degrees of freedom, or ('{CATEGORICAL}', '{UNSEEN}'), got "
         f"{kind!r}."
     )

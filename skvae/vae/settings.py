@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
-from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE, Kinds, with_variance
+from skvae.nets.likelihoods import WITH_VARIANCE, Kinds, with_variance
+from skvae.nets.mixed import KINDS
 from skvae.rows.columns import Columns
 from skvae.training.own_optimizer import may_draw
 from skvae.vae.training_settings import check_training
@@ -54,7 +55,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "tc_weight": [NumberInterval(Real, 0, None, closed="left")],
     "n_importance_samples": [NumberInterval(Integral, 1, None, closed="left")],
     "aggressive_steps": [NumberInterval(Integral, 0, None, closed="left")],
-    "likelihood": [StrOptions({*LIKELIHOODS, "auto"}), tuple, Mapping],
+    "likelihood": [StrOptions({*KINDS, "auto"}), tuple, Mapping],
     "decoder_variance": [
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
@@ -123,8 +124,8 @@ def check_settings(
     if not has_variance and settings["decoder_variance"] != "learned":
         raise ValueError(
             f"A decoder with likelihood={_quoted(settings['likelihood'])} has no variance to "
-            f'set, got decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", '
-            'or use likelihood="gaussian".'
+            f"set, got decoder_variance={settings['decoder_variance']!r}: leave it at "
+            '"learned", or use likelihood="gaussian".'
         )
     if settings["decoder"] == "autoregressive" and columns and not columns.is_numeric:
         raise ValueError(

@@ -39,6 +39,7 @@ def of(likelihood, parameters):
     return {
         "gaussian": lambda: dist.Normal(parameters, variance.sqrt()),
         "laplace": lambda: dist.Laplace(parameters, (variance / 2).sqrt()),
+        "student_t": lambda: dist.StudentT(8.0, parameters, (0.75 * variance).sqrt()),
         "bernoulli": lambda: dist.Bernoulli(logits=parameters),
         "continuous_bernoulli": lambda: dist.ContinuousBernoulli(logits=parameters),
         "poisson": lambda: dist.Poisson(parameters.exp()),
@@ -129,6 +130,7 @@ def rows_of(clusters):
     return {
         "gaussian": clusters,
         "laplace": clusters,
+        "student_t": clusters,
         "bernoulli": in_unit_interval,
         "continuous_bernoulli": in_unit_interval,
         "poisson": rng.poisson(20 * in_unit_interval).astype(float),
