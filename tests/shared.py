@@ -6,6 +6,7 @@ there, and with it every such test.
 
 from functools import partial
 
+import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from skorch.callbacks import GradientNormClipping
@@ -55,6 +56,8 @@ SETTINGS = {
     "bernoulli": {"likelihood": "bernoulli"},
     "continuous bernoulli": {"likelihood": "continuous_bernoulli"},
     "poisson": {"likelihood": "poisson"},
+    "student": {"likelihood": "student_t"},
+    "mixed": {"likelihood": {0: "categorical", 1: "poisson", 2: "auto", 3: "bernoulli"}},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -67,6 +70,9 @@ def rows_for(setting, clusters):
     """Rows that a setting's likelihood gives a density."""
     likelihood = setting.get("likelihood", "gaussian")
     lowest = clusters.min()
+    if isinstance(likelihood, dict) and likelihood.get(3) == "bernoulli":
+        counts = np.maximum(clusters[:, :2].round(), 0)
+        return np.column_stack([counts, clusters[:, 2], clusters[:, 3] > 1])
     if "bernoulli" in likelihood:
         return (clusters - lowest) / (clusters.max() - lowest)
     return (clusters - lowest).round() if likelihood == "poisson" else clusters

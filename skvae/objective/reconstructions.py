@@ -48,6 +48,9 @@ def student_t_reconstruction(
     >>> student_t_reconstruction(x, x, torch.zeros(1), torch.tensor([3.0])).item()
     0.4515827...
     """
+    if observed is not None:
+        # What is not observed may be NaN, and so would be gradients through it.
+        x = torch.where(observed.bool(), x, 0.0)
     log_scale = 0.5 * (log_variance + torch.log1p(-2 / degrees))
     squares = ((x - mean) * torch.exp(-log_scale)).square()
     half = 0.5 * (degrees + 1)
@@ -95,6 +98,8 @@ def categorical_reconstruction(
     >>> categorical_reconstruction(x, torch.zeros(1, 1, 2)).item()  # log 2
     0.6931471...
     """
+    if observed is not None:
+        x = torch.where(observed.bool()[..., None], x, 0.0)
     # Zero times the minus infinity of a level that is not there is no number.
     picked = torch.where(x > 0, x * logits, 0.0).sum(dim=2)
     terms = torch.logsumexp(logits, dim=2) - picked

@@ -105,7 +105,8 @@ def types_of(frame: Any) -> list[Any]:
 def series_of(frame: Any) -> dict[Any, nw.Series[Any]]:
     """Columns of a frame by their names, as narwhals has them."""
     wrapped = _wrapped(frame)
-    return {name: wrapped[name] for name in wrapped.columns}
+    # By their places: a name of pandas may be a number.
+    return dict(zip(wrapped.columns, wrapped.iter_columns(), strict=True))
 
 
 def library_of(frame: Any) -> str:
