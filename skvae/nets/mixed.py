@@ -63,7 +63,7 @@ class CategoricalLikelihood(WithoutVariance):
         """Return columns as an array of shape (n_samples, n_blocks, n_levels)."""
         if not self.has_blocks:
             return columns[:, None]
-        padding = columns.new_full((len(columns), 1), filling)
+        padding = columns.new_full((columns.shape[0], 1), filling)
         padded = torch.cat([columns, padding], dim=1)
         return padded.index_select(1, self.places.flatten()).view(-1, *self.places.shape)
 
