@@ -45,8 +45,8 @@ def student_t_reconstruction(
     >>> import torch
     >>> from skvae.objective import student_t_reconstruction
     >>> x = torch.zeros(1, 1)
-    >>> student_t_reconstruction(x, x, torch.zeros(1), torch.tensor([3.0])).item()
-    0.4515827...
+    >>> student_t_reconstruction(x, x, torch.zeros(1), torch.tensor([3.0]))  # log(pi / 2)
+    tensor([0.4516])
     """
     if observed is not None:
         # What is not observed may be NaN, and so would be gradients through it.
@@ -95,8 +95,8 @@ def categorical_reconstruction(
     >>> import torch
     >>> from skvae.objective import categorical_reconstruction
     >>> x = torch.tensor([[[0.0, 1.0]]])
-    >>> categorical_reconstruction(x, torch.zeros(1, 1, 2)).item()  # log 2
-    0.6931471...
+    >>> categorical_reconstruction(x, torch.zeros(1, 1, 2))  # log 2
+    tensor([0.6931])
     """
     if observed is not None:
         x = torch.where(observed.bool()[..., None], x, 0.0)

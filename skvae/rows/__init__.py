@@ -1,14 +1,17 @@
 """From what a user has to rows the net is fed.
 
 `tables` is the door: `sources` reads data sets, `frames` and `numbers` tell what holds numbers,
+`columns` makes numbers of text and categories, of which `column_values` reads one at a time,
 `images` makes rows of them, `scaling` finds their units, `finite` looks for NaN, `fingerprint`
 tells rows that were seen from others, and `weights` says how much each counts.
 """
 
+from skvae.rows.columns import Columns
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.sources import as_rows
 
 __all__ = [
+    "Columns",
     "RowFingerprint",
     "as_rows",
 ]

@@ -77,7 +77,7 @@ class Columns:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skvae.rows.columns import Columns
+    >>> from skvae.rows import Columns
     >>> X = pd.DataFrame({"age": [31.0, 58.0], "lives": ["own", "rent"], "well": [True, False]})
     >>> columns = Columns.of(X, "auto")
     >>> columns.likelihoods

@@ -399,8 +399,8 @@ class TeacherGuidedVAE(
     density in the units of X, of what is counted or chosen a probability. Their logarithms add
     up in the ELBO, in nats, and change by a constant with the units of X. The teacher sees
     the table as numbers, categories as a one among zeros, unless it is a
-    pipeline, or has the tags of what takes text: it then sees X as it came. Tensors cannot
-    bear several kinds of columns, and are read as arrays.
+    pipeline, or has the tags of what takes text: it then sees X as it came. Tensors with
+    categorical columns are read as arrays, and codes in tensors decoded to encoded rows.
 
     Where scikit-learn has callbacks (from 1.9 on), those of `set_callbacks` are told of the fit
     and of each epoch, with a fitted estimator as it is then; one that returns True ends
@@ -962,7 +962,8 @@ class TeacherGuidedVAE(
 
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
-        is_tensor = stays_tensor(X) and self.columns_ is None
+        are_numbers = self.columns_ is None or self.columns_.is_numeric
+        is_tensor = stays_tensor(X) and are_numbers
         rows = check_tensor(self, X) if is_tensor else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:

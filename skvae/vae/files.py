@@ -169,8 +169,13 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
     state = plain_state(model.__getstate__())
     fitted = state.pop("_fitted", None)
-    if fitted is not None and isinstance(state["likelihood"], Mapping):
-        # Functions choose columns, which are chosen now.
+    likelihood = state["likelihood"]
+    if (
+        fitted is not None
+        and isinstance(likelihood, Mapping)
+        and any(map(callable, likelihood))
+    ):
+        # Functions chose columns, and what they chose is known.
         state["likelihood"] = fitted.columns.mapping
     state = {**state, **_without_run(state)}
     given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
