@@ -114,6 +114,7 @@ ESTIMATORS = [
     ),
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
+    _briefly(likelihood="auto"),
     _briefly(
         optimizer=torch.optim.RMSprop,
         lr_schedule="cosine",
