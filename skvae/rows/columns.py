@@ -16,7 +16,7 @@ from skvae.rows.column_values import ColumnValues, values_of
 from skvae.rows.frames import ColumnType, frame_of_columns, is_frame, library_of
 from skvae.rows.tables import check_table
 
-__all__ = ["Column", "Columns", "Kind"]
+__all__ = ["Column", "Columns", "Kind", "as_mixed_table"]
 
 # A likelihood by name, or by name and what is given of it.
 Kind = str | tuple[str, Any]
@@ -114,7 +114,7 @@ class Columns:
             For keys that name no column, or one that another names, times, and more than 1,000
             categories in a column.
         """
-        X = _as_table(X)
+        X = as_mixed_table(X)
         names, values = values_of(X)
         kinds = _kinds_of(X, names, likelihood)
         columns = tuple(
@@ -193,7 +193,7 @@ class Columns:
         ValueError
             Names the column, and a value in it that is no number, or no category of `fit`.
         """
-        X = _as_table(X)
+        X = as_mixed_table(X)
         is_plain = isinstance(X, np.ndarray) and X.dtype.kind in "fiub"
         if is_plain and self.is_numeric:
             return X if X.dtype in (np.float64, np.float32) else X.astype(np.float64)
@@ -253,8 +253,8 @@ class Columns:
         return self.columns[at].name, row
 
 
-def _as_table(X: Any) -> Any:
-    """Return a frame as it is, and all else as an array with two axes."""
+def as_mixed_table(X: Any) -> Any:
+    """Return a frame as it is, and all else as an array with two axes, of any type."""
     if is_frame(X):
         return X
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiubOUS":

@@ -13,7 +13,7 @@ from sklearn.utils._set_output import _get_output_config
 from torch import Tensor
 
 from skvae.nets.mixed import KINDS
-from skvae.rows.columns import CATEGORICAL, UNSEEN, Columns
+from skvae.rows.columns import CATEGORICAL, UNSEEN, Columns, as_mixed_table
 from skvae.rows.tables import check_names
 
 __all__ = ["check_encoded", "check_kinds", "columns_for", "decoded", "has_columns", "kinds_of"]
@@ -100,6 +100,7 @@ def check_encoded(
     Where they are refused the estimator keeps the names of columns that it had.
     """
     owner = type(estimator).__name__
+    X = as_mixed_table(X)
 
     def encode() -> NDArray:
         rows = columns.encode(X)
