@@ -14,7 +14,7 @@ from sklearn.utils._indexing import _get_column_indices
 
 from skvae.rows.column_values import ColumnValues, values_of
 from skvae.rows.frames import ColumnType, frame_of_columns, is_frame, library_of
-from skvae.rows.tables import check_table
+from skvae.rows.tables import check_table, require_columns
 
 __all__ = ["Column", "Columns", "Kind", "as_mixed_table"]
 
@@ -256,8 +256,10 @@ class Columns:
 def as_mixed_table(X: Any) -> Any:
     """Return a frame as it is, and all else as an array with two axes, of any type."""
     if is_frame(X):
+        require_columns(X, "X")
         return X
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiubOUS":
+    is_table = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiubOUS"
+    if is_table and not isinstance(X, np.ma.MaskedArray):
         return X
     if isinstance(X, (list, tuple)):
         try:

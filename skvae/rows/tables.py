@@ -16,7 +16,7 @@ from skvae.rows.frames import columns_of, is_frame
 from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
 
-__all__ = ["as_table", "check_names", "check_rows", "check_table"]
+__all__ = ["as_table", "check_names", "check_rows", "check_table", "require_columns"]
 
 
 def as_table(X: Any, name: str = "X") -> NDArray:
@@ -93,6 +93,12 @@ _COLUMNS = ("n_features_in_", "feature_names_in_")
 _RAW = (TypeError, ValueError, OverflowError, RuntimeError)
 
 
+def require_columns(frame: Any, name: str) -> None:
+    """Refuse a frame without columns."""
+    if not columns_of(frame):
+        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
+
+
 def _plain(X: Any, name: str) -> Any:
     """Return a frame, an array or a sparse matrix as it is, and a nested list as an array."""
     refuse_no_numbers(X, name)
@@ -101,8 +107,8 @@ def _plain(X: Any, name: str) -> Any:
             f"{name} is a stream, and all rows are wanted at once: pass an array, or each "
             "batch to partial_fit."
         )
-    if is_frame(X) and not columns_of(X):
-        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
+    if is_frame(X):
+        require_columns(X, name)
     if isinstance(X, (list, tuple)):
         try:
             X = np.asarray(X)
