@@ -58,6 +58,7 @@ SETTINGS = {
     "poisson": {"likelihood": "poisson"},
     "student": {"likelihood": "student_t"},
     "mixed": {"likelihood": {0: "categorical", 1: "poisson", 2: "auto", 3: "bernoulli"}},
+    "mask": {"missing": "mask"},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -115,6 +116,7 @@ ESTIMATORS = [
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
     _briefly(likelihood="auto"),
+    _briefly(missing="mask"),
     _briefly(
         optimizer=torch.optim.RMSprop,
         lr_schedule="cosine",

@@ -37,8 +37,10 @@ __all__ = [
     "with_variance",
 ]
 
-# A learned variance stays above this fraction of the column's own variance.
+# A learned variance stays above this fraction of the column's own variance, and above that of
+# rounding to the column's own steps, where this is no more than that fraction.
 VARIANCE_FLOOR = 1e-6
+LARGEST_FLOOR = 1e-2
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30
@@ -93,9 +95,11 @@ class ColumnVariances(nn.Module):
 class GaussianLikelihood(ColumnVariances):
     """Independent Gaussian columns; the decoder gives their means."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return gaussian_reconstruction(x, parameters, self.log_variance)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return gaussian_reconstruction(x, parameters, self.log_variance, observed)
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, on the CPU."""
@@ -107,9 +111,11 @@ class GaussianLikelihood(ColumnVariances):
 class LaplaceLikelihood(ColumnVariances):
     """Independent Laplace columns; the decoder gives their means."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return laplace_reconstruction(x, parameters, self.log_variance)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return laplace_reconstruction(x, parameters, self.log_variance, observed)
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, on the CPU."""
@@ -177,9 +183,11 @@ class WithoutVariance(nn.Module):
 class BernoulliLikelihood(WithoutVariance):
     """Independent Bernoulli columns; the decoder gives their log odds."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return bernoulli_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return bernoulli_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -193,9 +201,11 @@ class BernoulliLikelihood(WithoutVariance):
 class ContinuousBernoulliLikelihood(WithoutVariance):
     """Independent continuous Bernoulli columns; the decoder gives their log odds."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return continuous_bernoulli_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return continuous_bernoulli_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -221,9 +231,11 @@ class ContinuousBernoulliLikelihood(WithoutVariance):
 class PoissonLikelihood(WithoutVariance):
     """Independent Poisson columns; the decoder gives the logarithms of their rates."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return poisson_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return poisson_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -269,23 +281,45 @@ def with_variance(likelihood: Kinds, n_features: int) -> NDArray[np.bool_]:
 
 
 def starting_variances(
-    likelihood: Kinds, decoder_variance: float | str, units: Standardization
+    likelihood: Kinds,
+    decoder_variance: float | str,
+    units: Standardization,
+    variance_floor: float | str = VARIANCE_FLOOR,
+    steps: NDArray[np.float64] | float = 0.0,
 ) -> tuple[NDArray | None, NDArray | None]:
     """Log variances of the columns in the units of the net, and floors if they are learned.
 
     Of columns of other kinds, which have none, they mean nothing.
+
+    Parameters
+    ----------
+    likelihood : str or sequence of (str, int, object)
+        As in `skvae.nets.networks.VariationalAutoencoder`.
+    decoder_variance, variance_floor
+        As in `TeacherGuidedVAE`.
+    units : Standardization
+        From the units of the data to those of the net.
+    steps : ndarray of shape (n_features,) or 0
+        Of the columns, as `skvae.rows.scaling.steps_of` finds them, for an automatic floor.
+        What is rounded to steps has a variance of a twelfth of their square (Sheppard,
+        Proceedings of the London Mathematical Society 29, 1898).
     """
     has_variance = with_variance(likelihood, len(units.scale))
     if not has_variance.any():
         return None, None
     log_squares = 2 * np.log(units.scale)
+    least = VARIANCE_FLOOR if variance_floor == "auto" else float(variance_floor)
     if decoder_variance == "learned":
-        floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
+        shares = np.full(len(units.scale), least)
+        if variance_floor == "auto":
+            shares = np.clip(np.square(steps / units.scale) / 12, least, LARGEST_FLOOR)
+        floor = np.where(units.constant, 0.0, np.log(shares))
         return np.zeros(len(units.scale)), floor
     if decoder_variance == "shared":
         # All columns learn one variance in the units of the data: it starts at their average.
         varying = has_variance & ~units.constant
         varying = varying if varying.any() else has_variance
         start = np.log(np.square(units.scale[varying]).mean()) - log_squares
-        return start, start + math.log(VARIANCE_FLOOR)
+        # Its floor is one as well, whatever the steps of the columns.
+        return start, start + math.log(least)
     return math.log(float(decoder_variance)) - log_squares, None

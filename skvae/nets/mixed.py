@@ -20,10 +20,8 @@ from skvae.nets.likelihoods import (
 )
 from skvae.objective.reconstructions import categorical_reconstruction
 
-__all__ = ["KINDS", "CategoricalLikelihood", "MixedLikelihood", "likelihood_of", "seen_as_logs"]
+__all__ = ["KINDS", "CategoricalLikelihood", "MixedLikelihood", "likelihood_of"]
 
-# The encoder is shown the logarithms of these: counts spread too far for it.
-IN_LOGS = ("poisson", "negative_binomial")
 # By what name a likelihood is told what is given of it.
 OPTIONS = {"student_t": "degrees"}
 
@@ -194,11 +192,3 @@ def likelihood_of(
     if isinstance(kinds, str):
         return LIKELIHOODS[kinds](log_variance, log_variance_floor, is_shared)
     return MixedLikelihood(kinds, log_variance, log_variance_floor, is_shared)
-
-
-def seen_as_logs(kinds: Kinds) -> bool | list[bool]:
-    """Tell which columns the encoder sees the logarithms of: all, none, or each by itself."""
-    if isinstance(kinds, str):
-        return kinds in IN_LOGS
-    logs = [name in IN_LOGS for name, width, _ in kinds for _ in range(width)]
-    return logs if any(logs) else False

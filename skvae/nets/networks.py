@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,10 @@ from skvae._common.randomness import torch_generator
 from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.nets.layers import multilayer_perceptron
-from skvae.nets.mixed import likelihood_of, seen_as_logs
+from skvae.nets.missing import shape_encoded, without_missing
+from skvae.nets.mixed import likelihood_of
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
+from skvae.nets.shown import note_logs, seen_as_logs, shown_to
 from skvae.nets.witnesses import begin_witness
 
 __all__ = [
@@ -29,9 +32,6 @@ __all__ = [
     "VariationalAutoencoder",
 ]
 
-# Standard deviations beyond which the encoder sees no difference. A column that is
-# nearly constant in training may hold a value a thousand deviations out later.
-ENCODER_INPUT_BOUND = 10.0
 HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,14 +46,18 @@ class ModuleEncoder(nn.Module):
     sees_logs : bool or sequence of bool
         Whether the layers are shown ``log(1 + x)``, of all columns or of these: counts spread
         too far for them.
+    sees_mask : bool
+        Whether entries of the rows may be NaN. The layers are shown zero in their place, and
+        as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
     in_logs: Tensor
 
-    def __init__(self, layers, sees_logs=False):
+    def __init__(self, layers, sees_logs=False, sees_mask=False):
         super().__init__()
         self.layers = layers
-        self.sees_logs = _noted_logs(self, sees_logs)
+        self.sees_logs = note_logs(self, sees_logs)
+        self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
         """Means and log variances, each of shape (n_samples, latent_dim).
@@ -68,8 +72,11 @@ class ModuleEncoder(nn.Module):
         return mean, log_variance
 
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Rows as the layers are shown them, written to `out` if it is given."""
-        return _seen(self, x, out)
+        """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
+        if not self.sees_mask:
+            return shown_to(self, x, out)
+        x, observed = without_missing(x)
+        return torch.cat([shown_to(self, x), observed.to(x.dtype)], dim=1)
 
 
 class Encoder(ModuleEncoder):
@@ -77,19 +84,19 @@ class Encoder(ModuleEncoder):
 
     Parameters
     ----------
-    n_features, latent_dim : int
-        Width of the rows and of the code.
+    n_inputs, latent_dim : int
+        Width of what the layers are shown, and of the code.
     hidden_layer_sizes : sequence of int
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    sees_logs : bool
-        As in `ModuleEncoder`.
+    **shown : bool
+        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator, sees_logs=False):
-        sizes = [n_features, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(sizes, generator), sees_logs)
+    def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
+        sizes = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
+        super().__init__(multilayer_perceptron(sizes, generator), **shown)
 
 
 class ConvolutionalEncoder(ModuleEncoder):
@@ -98,15 +105,14 @@ class ConvolutionalEncoder(ModuleEncoder):
     Parameters
     ----------
     image_shape, latent_dim, channels, generator
-        As in `convolutional_encoder`.
-    sees_logs : bool
-        As in `ModuleEncoder`.
+        As in `convolutional_encoder`; the shape is that of what the layers are shown.
+    **shown : bool
+        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
-    def __init__(self, image_shape, latent_dim, channels, generator, sees_logs=False):
-        super().__init__(
-            convolutional_encoder(image_shape, latent_dim, channels, generator), sees_logs
-        )
+    def __init__(self, image_shape, latent_dim, channels, generator, **shown):
+        layers = convolutional_encoder(image_shape, latent_dim, channels, generator)
+        super().__init__(layers, **shown)
 
 
 class ModuleDecoder(nn.Module):
@@ -119,6 +125,9 @@ class ModuleDecoder(nn.Module):
     likelihood : Likelihood
         Distribution of the rows given what the layers make of the code.
     """
+
+    # Whether entries of the rows that are scored may be NaN: they leave the likelihood.
+    bears_missing = False
 
     def __init__(self, layers, likelihood):
         super().__init__()
@@ -136,7 +145,8 @@ class ModuleDecoder(nn.Module):
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of rows given what `forward` made of their codes."""
-        return self.likelihood.reconstruction(x, parameters)
+        x, observed = without_missing(x) if self.bears_missing else (x, None)
+        return self.likelihood.reconstruction(x, parameters, observed)
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Mean of the rows given their codes."""
@@ -199,7 +209,7 @@ class AutoregressiveDecoder(ModuleDecoder):
 
     def __init__(self, layers, likelihood, sees_logs=False):
         super().__init__(layers, likelihood)
-        self.sees_logs = _noted_logs(self, sees_logs)
+        self.sees_logs = note_logs(self, sees_logs)
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -208,7 +218,7 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        return self.layers(latent, _seen(self, x))
+        return self.layers(latent, shown_to(self, x))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -269,9 +279,9 @@ class VariationalAutoencoder(nn.Module):
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
         Of the products in encoder and decoder while training; all else, and all reading
-        of a trained model, is in float32.
+        of a trained model, is in float32. "auto" is float32 until somebody has chosen.
     seed : int
         Drives the initial weights.
     architecture : {"dense", "conv"}
@@ -286,6 +296,8 @@ class VariationalAutoencoder(nn.Module):
         As in `own_module`, or one that also sees the columns before.
     is_variance_shared : bool, default=False
         Whether one variance is learned for all columns.
+    missing : {"error", "mask"}, default="error"
+        Whether entries of the rows may be NaN, as in `ModuleEncoder` and `ModuleDecoder`.
 
     Attributes
     ----------
@@ -313,26 +325,26 @@ class VariationalAutoencoder(nn.Module):
         encoder=None,
         decoder=None,
         is_variance_shared=False,
+        missing="error",
     ):
         super().__init__()
         self.latent_dim = latent_dim
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
-        sees_logs = seen_as_logs(likelihood)
+        shown = {"sees_logs": seen_as_logs(likelihood), "sees_mask": missing == "mask"}
+        seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
         if encoder is not None:
-            module = own_module(encoder, "encoder", shape, latent_dim, seed)
-            layers = nn.Sequential(nn.Unflatten(1, shape), module)
-            self.encoder = ModuleEncoder(layers, sees_logs)
+            module = own_module(encoder, "encoder", seen, latent_dim, seed)
+            layers = nn.Sequential(nn.Unflatten(1, seen), module)
+            self.encoder = ModuleEncoder(layers, **shown)
         elif architecture == "conv":
-            self.encoder = ConvolutionalEncoder(
-                shape, latent_dim, channels, generator, sees_logs
-            )
+            self.encoder = ConvolutionalEncoder(seen, latent_dim, channels, generator, **shown)
         else:
             self.encoder = Encoder(
-                n_features, latent_dim, hidden_layer_sizes, generator, sees_logs
+                math.prod(seen), latent_dim, hidden_layer_sizes, generator, **shown
             )
         generator = torch_generator(seed, "decoder")
         distribution = likelihood_of(
@@ -345,7 +357,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
-                sees_logs,
+                shown["sees_logs"],
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)
@@ -358,6 +370,7 @@ class VariationalAutoencoder(nn.Module):
             self.decoder = Decoder(
                 n_features, latent_dim, hidden_layer_sizes, distribution, generator
             )
+        self.decoder.bears_missing = missing == "mask"
         self.witness = begin_witness(witness, latent_dim, average_teacher, witness_scale, seed)
         if architecture == "dense" and encoder is None and decoder in (None, "autoregressive"):
             self.multiply_adds = sum(weights.numel() for weights in self.parameters())
@@ -421,24 +434,6 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     if gradient.ndim > mean.ndim:
         return gradient.sum(dim=0), of_log_variance.sum(dim=0)
     return gradient, of_log_variance
-
-
-def _noted_logs(part: nn.Module, sees_logs: bool | Sequence[bool]) -> bool:
-    """Note in a module which columns it sees the logarithms of, where these are some."""
-    if not isinstance(sees_logs, bool):
-        part.register_buffer("in_logs", torch.tensor(sees_logs), persistent=False)
-    return bool(sees_logs)
-
-
-def _seen(part: Any, x: Tensor, out: Tensor | None = None) -> Tensor:
-    shown = x
-    if part.sees_logs and hasattr(part, "in_logs"):
-        # Not of what is below zero in other columns: its gradient would be no number.
-        shown = torch.where(part.in_logs, torch.log1p(x.clamp(min=0)), x)
-    elif part.sees_logs:
-        shown = torch.log1p(x)
-    # In memory that is at hand it takes a third of the time.
-    return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)
 
 
 def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -93,9 +93,15 @@ def columns_for(likelihood: Any, X: Any, donor: Any, image_shape: Any) -> Column
 
 
 def check_encoded(
-    estimator: Any, X: Any, columns: Columns, *, reset: bool, n_least: int = 1
+    estimator: Any,
+    X: Any,
+    columns: Columns,
+    *,
+    reset: bool,
+    n_least: int = 1,
+    allow_nan: bool = False,
 ) -> NDArray:
-    """Return rows as numbers, their names checked as scikit-learn does.
+    """Return rows as numbers, their names checked as scikit-learn does; NaN is missing.
 
     Where they are refused the estimator keeps the names of columns that it had.
     """
@@ -104,17 +110,19 @@ def check_encoded(
 
     def encode() -> NDArray:
         rows = columns.encode(X)
-        missing = columns.missing_in(rows)
+        missing = None if allow_nan else columns.missing_in(rows)
         if missing is not None:
             name, row = missing
             raise ValueError(
                 f"Input X contains NaN: column {name!r} has a missing value in row {row}. "
-                f"{owner} takes rows that are whole: impute it, or leave the row out."
+                f'{owner} takes rows that are whole: pass missing="mask", impute it, or leave '
+                "the row out."
             )
         with config_context(array_api_dispatch=False):
             checked: NDArray = check_array(
                 rows,
                 dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
                 ensure_min_samples=n_least,
                 estimator=estimator,
                 input_name="X",

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
 from skvae.rows.columns import Columns
+from skvae.rows.finite import naming_mask
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
@@ -43,7 +44,8 @@ class GivenRows:
     X : array-like of shape (n_samples, n_features)
         As they came, one image a row: a data frame has its names still.
     rows : ndarray of shape (n_samples, n_encoded)
-        The same as finite floats; categories are blocks of columns.
+        The same as floats: finite ones, and NaN for what is missing where that is allowed.
+        Categories are blocks of columns.
     columns : Columns or None
         From the one to the other, where the columns are of several kinds.
     image_shape : tuple of int or None
@@ -72,6 +74,11 @@ class GivenRows:
     y: Any
     X_teacher: Any
     weights: NDArray[np.float64] | None
+
+    @property
+    def encoded_names(self) -> Any:
+        """Names of the columns of `rows`, where they have such."""
+        return self.feature_names if self.columns is None else self.columns.encoded_names
 
     @classmethod
     def of(
@@ -113,12 +120,21 @@ class GivenRows:
         X = flatten_images(X, image_shape)
         fitted = None if donor is None else donor._fitted
         columns = columns_for(estimator.likelihood, X, fitted, image_shape)
-        if columns is None:
-            floats = [np.float64, np.float32]
-            least = {"ensure_min_samples": n_least}
-            rows = check_rows(estimator, X, dtype=floats, reset=reset, **least)
-        else:
-            rows = check_encoded(estimator, X, columns, reset=reset, n_least=n_least)
+        allow_nan = estimator.missing == "mask"
+        with naming_mask():
+            if columns is None:
+                rows = check_rows(
+                    estimator,
+                    X,
+                    dtype=[np.float64, np.float32],
+                    ensure_all_finite="allow-nan" if allow_nan else True,
+                    reset=reset,
+                    ensure_min_samples=n_least,
+                )
+            else:
+                rows = check_encoded(
+                    estimator, X, columns, reset=reset, n_least=n_least, allow_nan=allow_nan
+                )
         if donor is not None:
             check_columns(donor, X)
         if y is not None:

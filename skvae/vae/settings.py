@@ -60,6 +60,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
     ],
+    "missing": [StrOptions({"error", "mask"})],
+    "variance_floor": [NumberInterval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
     "witness_input": [StrOptions({"sample", "mean"})],
     "witness": [StrOptions({"linear", "mlp", "simplex"})],
     "witness_scale": [NumberInterval(Real, 0, None, closed="neither")],
@@ -86,7 +88,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
-    "precision": [StrOptions({"fp32", "bf16", "fp16"})],
+    "precision": [StrOptions({"auto", "fp32", "bf16", "fp16"})],
     "compile": ["boolean", StrOptions({"default", "reduce-overhead", "max-autotune"})],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
@@ -115,8 +117,8 @@ def check_settings(
     -------
     architecture : dict
         ``n_features``, ``latent_dim``, ``architecture``, ``hidden_layer_sizes``,
-        ``likelihood``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
-        sizes for layers that the architecture has not.
+        ``likelihood``, ``missing``, ``image_shape``, ``channels``, ``encoder`` and
+        ``decoder``; empty sizes for layers that the architecture has not.
     """
     likelihood = settings["likelihood"] if columns is None else columns.net_likelihood
     check_support(likelihood, rows, columns)
@@ -131,6 +133,12 @@ def check_settings(
         raise ValueError(
             'decoder="autoregressive" gives one column of numbers after the other, and a '
             "categorical column is several of them at once: pass decoder=None."
+        )
+    if settings["missing"] == "mask" and settings["decoder"] == "autoregressive":
+        raise ValueError(
+            'missing="mask" leaves missing entries out of a density that is a product over the '
+            "columns, and an autoregressive decoder gives each column given those before it, "
+            'which may be missing: pass another decoder, or impute X and pass missing="error".'
         )
     hidden_layer_sizes = _widths(settings, "hidden_layer_sizes")
     channels = _widths(settings, "channels")
@@ -149,6 +157,7 @@ def check_settings(
         "architecture": settings["architecture"],
         "hidden_layer_sizes": () if is_conv else hidden_layer_sizes,
         "likelihood": likelihood,
+        "missing": settings["missing"],
         "image_shape": settings["image_shape"],
         "channels": channels if is_conv else (),
         "encoder": settings["encoder"],
@@ -207,7 +216,7 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
 
 
 def check_support(likelihood: Kinds, rows: NDArray, columns: Columns | None = None) -> None:
-    """Refuse rows that the likelihood gives no density, and name the column where it can."""
+    """Refuse rows that have no density, and name the column; NaN is no entry."""
     if columns is not None:
         for column, block in zip(columns.columns, columns.blocks, strict=True):
             try:
@@ -217,7 +226,7 @@ def check_support(likelihood: Kinds, rows: NDArray, columns: Columns | None = No
         return
     if likelihood in WITH_VARIANCE:
         return
-    low, high = rows.min(), rows.max()
+    low, high = np.fmin.reduce(rows, axis=None), np.fmax.reduce(rows, axis=None)
     if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
         raise ValueError(
             f'likelihood="{likelihood}" wants X in [0, 1], got values from {low:g} to '
@@ -237,7 +246,7 @@ def _quoted(likelihood: Any) -> str:
 
 def _has_fractions(rows: NDArray) -> bool:
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
-    return any((block != np.floor(block)).any() for block in blocks)
+    return any((block > np.floor(block)).any() for block in blocks)
 
 
 def may_draw_from_torch(settings: Mapping[str, Any]) -> bool:

@@ -10,7 +10,8 @@ from scipy import stats
 
 from skvae import TeacherGuidedVAE
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
-from skvae.nets.mixed import KINDS, CategoricalLikelihood, MixedLikelihood, seen_as_logs
+from skvae.nets.mixed import KINDS, CategoricalLikelihood, MixedLikelihood
+from skvae.nets.shown import seen_as_logs
 from skvae.training.criterion import Criterion
 from skvae.training.steps import step_for
 from skvae.training.steps.closed_form import ClosedFormStep

@@ -326,6 +326,62 @@ def test_arrays_and_tensors_have_columns_too(small_vae, clusters):
     np.testing.assert_array_equal(vae.transform(torch.from_numpy(X)), vae.transform(X))
 
 
+@pytest.fixture(scope="module")
+def holed(people):
+    """A fifth of the entries of every column is missing, in the words of its type."""
+    rng = np.random.default_rng(1)
+    holed = people.astype({"visits": "Int64", "well": "boolean"})
+    for name in NAMES:
+        holed.loc[rng.random(180) < 0.2, name] = None
+    return holed
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_missing_entries_of_all_kinds_leave_the_density_and_are_filled(
+    small_vae, people, holed, library
+):
+    X = as_frame(holed, library)
+    vae = small_vae(likelihood=LIKELIHOOD, missing="mask", max_epochs=80, teacher=None).fit(X)
+    assert vae.likelihood_ == CHOSEN
+    assert np.isfinite(vae.score_samples(X)).all()
+    assert ConstantCollapseCertificate().certify(vae, X).certified
+    for method in ("mean", "draw"):
+        filled = vae.impute(X, method, random_state=0)
+        assert type(filled) is type(X)
+        table = filled if library == "pandas" else filled.to_pandas()
+        was_there = holed.notna()
+        for name in NAMES:
+            assert table[name].notna().all()
+            there = was_there[name].to_numpy()
+            found, given = table[name].to_numpy()[there], people[name].to_numpy()[there]
+            assert (found == given).all()
+        if method == "mean":
+            hidden = ~was_there["town"].to_numpy()
+            assert (table["town"] == people["town"])[hidden].mean() > 0.9
+    whole = small_vae(likelihood=LIKELIHOOD).fit(people)
+    with pytest.raises(ValueError, match='missing="mask"'):
+        whole.transform(holed)
+
+
+def test_a_missing_entry_leaves_a_row_the_density_of_the_others(small_vae, people, holed):
+    vae = small_vae(likelihood=LIKELIHOOD, missing="mask").fit(holed)
+    codes = vae.transform(people)
+    alone = people.astype({"visits": "Int64", "well": "boolean"})
+    total = 0.0
+    for name in NAMES:
+        others = [other for other in NAMES if other != name]
+        hidden = alone.copy()
+        hidden[others] = None
+        total = total + vae.log_likelihood(hidden.astype(alone.dtypes), codes)
+    np.testing.assert_allclose(total, vae.log_likelihood(people, codes), rtol=1e-4)
+
+
+def test_columns_without_any_entry_are_named(small_vae, people):
+    empty = people.assign(grade=pd.Categorical([None] * 180, ["a", "b"]))
+    with pytest.raises(ValueError, match="'grade=a' of X"):
+        small_vae(likelihood="auto", missing="mask").fit(empty)
+
+
 def test_weights_leave_rows_out_of_frames(small_vae, people):
     weights = np.r_[np.ones(150), np.zeros(30)]
     weighed = small_vae(likelihood="auto").fit(people, sample_weight=weights)
