@@ -328,7 +328,7 @@ def test_arrays_and_tensors_have_columns_too(small_vae, clusters):
 
 @pytest.fixture(scope="module")
 def holed(people):
-    """A fifth of the entries of every column is missing, in the words of its type."""
+    """Leave out a fifth of the entries of every column, in the words of its type."""
     rng = np.random.default_rng(1)
     holed = people.astype({"visits": "Int64", "well": "boolean"})
     for name in NAMES:
