@@ -12,6 +12,7 @@ from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.protocol.baselines import BASELINES
 from skvae.protocol.notes import noted
 from skvae.protocol.splits import Split, table_of
+from skvae.rows.counts import position_of_size
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import RowsLike
 from skvae.vae.estimator import TeacherGuidedVAE
@@ -223,7 +224,7 @@ def suited_to_images(
 
 
 def suited_to_rows(
-    parameters: Mapping[str, Mapping[str, Any]], rows: Split
+    parameters: Mapping[str, Mapping[str, Any]], rows: Split, names: Sequence[Any] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Return the parameters with the decoder variance of each arm, where it names none.
 
@@ -233,6 +234,8 @@ def suited_to_rows(
         As `suited_to_images` returns them.
     rows : Split
         Rows as floats.
+    names : sequence or None, default=None
+        Names of their columns, where they have any.
 
     Raises
     ------
@@ -252,8 +255,9 @@ def suited_to_rows(
             settled = {**settled, "decoder_variance": variances[prone]}
         settings = TeacherGuidedVAE(**settled).get_params(deep=False)
         with noted(arm):
-            check_settings(settings, rows.X_train)
-            check_support(likelihood, rows.X_test)
+            size = position_of_size(settings["size"], rows.X_train.shape[1], names)
+            check_settings(settings, rows.X_train, size)
+            check_support(likelihood, rows.X_test, size)
             check_number_of_steps(settings, len(rows.X_train))
         suited[arm] = dict(settled)
     return suited

@@ -282,7 +282,8 @@ def _prepared(
     shapes = [settled.get("image_shape") for settled in parameters.values()]
     image_shape = next((shape for shape in shapes if shape is not None), None)
     split, rows = split_of(parts, image_shape)
-    return split, rows, suited_to_rows(parameters, rows)
+    names = columns_of(split.X_train) if is_frame(split.X_train) else None
+    return split, rows, suited_to_rows(parameters, rows, names)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:

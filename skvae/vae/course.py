@@ -23,8 +23,9 @@ from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
+from skvae.rows.counts import CountUnits, position_of_size
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
 from skvae.rows.frames import is_frame
 from skvae.rows.scaling import Standardization
@@ -113,9 +114,10 @@ def course_of_fit(
     rows, image_shape = given.rows, given.image_shape
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
     settings = {**parameters, "image_shape": image_shape}
-    architecture = check_settings(settings, rows)
+    size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
+    architecture = check_settings(settings, rows, size)
     if donor is not None:
-        check_donor(donor, architecture)
+        check_donor(donor, architecture, size if settings["likelihood"] in OF_COUNTS else None)
     most_epochs = MOST_PASSES if streaming else None
     history = donor.history if donor is not None and resume else []
     n_epochs = donor.n_iter if donor is not None and resume else 0
@@ -170,6 +172,9 @@ def course_of_fit(
             units = units.pooled(image_shape[0])
     else:
         units = Standardization.identity(rows.shape[1])
+    counts = None if donor is None else donor.net.module__counts
+    if donor is None and settings["likelihood"] in OF_COUNTS:
+        counts = CountUnits.of(rows, size, chosen, weights_of(weights, chosen))
 
     seen = RowFingerprint.of(rows)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
@@ -195,6 +200,8 @@ def course_of_fit(
             seed,
             settings["memory"],
             weights[taught] if weights is not None and takes_weights else None,
+            # Another view of the rows need be no counts.
+            None if counts is None or X_teacher is not None else counts.size,
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
@@ -235,6 +242,7 @@ def course_of_fit(
         architecture,
         units,
         average_teacher,
+        counts=counts,
         n_rows=n_rows,
         seed=seed,
         max_epochs=1 if one_pass else settings["max_epochs"],

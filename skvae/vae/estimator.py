@@ -23,7 +23,7 @@ from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
 from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.information.design import Design
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
@@ -152,10 +152,21 @@ class TeacherGuidedVAE(
         codes has not risen. It is measured after each epoch on up to about 2000 held-out rows,
         or training rows where there are none.
     likelihood : str, default="gaussian"
-        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli" or
-        "poisson". "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a
-        density on it; "poisson" wants counts, decodes log rates, and shows the encoder
-        ``log(1 + x)``.
+        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli",
+        "poisson" or "negative_binomial". "bernoulli" and "continuous_bernoulli" want X in
+        [0, 1], the second as a density on it; the last two want counts, decode log rates, and
+        show the encoder ``log(1 + x)``. "negative_binomial" learns a dispersion a column, for
+        counts that vary by more than their mean.
+    size : "total", str, int or None, default="total"
+        What the counts of a row are in proportion to, with a likelihood of counts: the row's
+        total; a column, by its name or position, of positive exposures, which leaves the
+        likelihood; or None, nothing. The rate of a column is what the code says times this
+        size. The encoder, and a `GaussianMixtureTeacher` whose `size` is "auto", are shown the
+        counts as a row of the typical size would have them, the median of the training rows:
+        so how much was counted in a row is not what its code is about. All that is a density
+        then is that of rows *given their sizes*; `inverse_transform` and `sample` make rows of
+        the typical size. A lone column of counts has no total, and a row without a count one
+        of 1.
     decoder_variance : float, "learned" or "shared", default="learned"
         Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
         columns; "learned" learns one a column, "shared" one for all.
@@ -399,7 +410,8 @@ class TeacherGuidedVAE(
     (`aggressive_steps`); Smith and Topin, arXiv 1708.07120 (one cycle), Loshchilov and Hutter,
     arXiv 1608.03983 (cosine) and Pascanu, Mikolov and Bengio, arXiv 1211.5063
     (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
-    Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance).
+    Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance);
+    Lopez et al., Nature Methods 15, 2018 (negative binomial columns, with sizes).
 
     Examples
     --------
@@ -462,6 +474,7 @@ class TeacherGuidedVAE(
         n_importance_samples: int = 1,
         aggressive_steps: int = 0,
         likelihood: str = "gaussian",
+        size: str | int | None = "total",
         decoder_variance: float | str = "learned",
         witness_input: str = "sample",
         witness: str = "mlp",
@@ -514,6 +527,7 @@ class TeacherGuidedVAE(
         self.n_importance_samples = n_importance_samples
         self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
+        self.size = size
         self.decoder_variance = decoder_variance
         self.witness_input = witness_input
         self.witness = witness
@@ -930,7 +944,8 @@ class TeacherGuidedVAE(
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
             require_finite(to_numpy(rows), type(self).__name__)
-            check_support(likelihood, to_numpy(rows))
+            counts = self.net_.module__counts
+            check_support(likelihood, to_numpy(rows), counts and counts.size)
         return rows
 
     def _check_shape(self, X: Any) -> NDArray:
@@ -979,5 +994,5 @@ class TeacherGuidedVAE(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.input_tags.positive_only = self.likelihood == "poisson"
+        tags.input_tags.positive_only = self.likelihood in OF_COUNTS
         return tags

@@ -13,6 +13,7 @@ from skvae.exceptions import DivergenceError
 from skvae.information import BoundaryStatistics
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
+from skvae.training.records import advice_on_divergence
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import CHUNK_ROWS, Inference
 from skvae.vae.new_rows import HeldOut
@@ -80,6 +81,5 @@ class Beginning:
             n_epochs = len(net.history) + net.n_epochs_forgotten_
             raise DivergenceError(
                 f"Training diverged in the last step of epoch {n_epochs}: the ELBO is no "
-                f"longer finite. Try a smaller lr (now {net.lr:g}), a larger "
-                "decoder_variance, or look for extreme values in X."
+                f"longer finite. {advice_on_divergence(net)}"
             )

@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
-from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.nets.likelihoods import LIKELIHOODS, OF_COUNTS, WITH_VARIANCE
+from skvae.rows.counts import Size
 from skvae.training.own_optimizer import may_draw
 from skvae.vae.training_settings import check_training
 
@@ -54,6 +55,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "n_importance_samples": [NumberInterval(Integral, 1, None, closed="left")],
     "aggressive_steps": [NumberInterval(Integral, 0, None, closed="left")],
     "likelihood": [StrOptions(set(LIKELIHOODS))],
+    "size": [str, Integral, None],
     "decoder_variance": [
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
@@ -94,7 +96,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 BLOCK_ROWS = 4096
 
 
-def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]:
+def check_settings(settings: Mapping[str, Any], rows: NDArray, size: Size) -> dict[str, Any]:
     """Refuse settings that contradict each other or the rows; return the architecture.
 
     Parameters
@@ -104,6 +106,8 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         ``image_shape`` as it was found.
     rows : ndarray of shape (n_samples, n_features)
         Training rows.
+    size : "total", int or None
+        What ``size`` means for these columns.
 
     Returns
     -------
@@ -113,7 +117,13 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         sizes for layers that the architecture has not.
     """
     likelihood = settings["likelihood"]
-    check_support(likelihood, rows)
+    check_support(likelihood, rows, size)
+    if likelihood not in OF_COUNTS and settings["size"] not in ("total", None):
+        raise ValueError(
+            f"size={settings['size']!r} names what counts are in proportion to, and "
+            f'likelihood="{likelihood}" has none: leave it at "total", or use '
+            'likelihood="poisson" or "negative_binomial".'
+        )
     if likelihood not in WITH_VARIANCE and settings["decoder_variance"] != "learned":
         raise ValueError(
             f'A decoder with likelihood="{likelihood}" has no variance to set, got '
@@ -194,20 +204,28 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
         )
 
 
-def check_support(likelihood: str, rows: NDArray) -> None:
-    """Refuse rows that the likelihood gives no density."""
+def check_support(likelihood: str, rows: NDArray, size: Size = None) -> None:
+    """Refuse rows that the likelihood, of counts with these sizes, gives no density."""
     if likelihood in WITH_VARIANCE:
         return
+    if likelihood in OF_COUNTS and isinstance(size, int):
+        smallest = rows[:, size].min()
+        if not smallest > 0:
+            raise ValueError(
+                f"size={size} is the column of the sizes of the rows, which must be positive, "
+                f"got {smallest:g}: leave out the rows that nothing was counted in."
+            )
+        rows = np.delete(rows, size, axis=1)
     low, high = rows.min(), rows.max()
     if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
         raise ValueError(
             f'likelihood="{likelihood}" wants X in [0, 1], got values from {low:g} to '
             f'{high:g}: rescale X, or use likelihood="gaussian".'
         )
-    if likelihood == "poisson" and (low < 0 or _has_fractions(rows)):
+    if likelihood in OF_COUNTS and (low < 0 or _has_fractions(rows)):
         found = f"a least value of {low:g}" if low < 0 else "fractions"
         raise ValueError(
-            f'likelihood="poisson" wants counts in X, whole numbers of at least 0, got '
+            f'likelihood="{likelihood}" wants counts in X, whole numbers of at least 0, got '
             f'{found}: pass the raw counts, or use likelihood="gaussian".'
         )
 
