@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
+from skvae.rows.sparse import SparseRows
+
 __all__ = ["CountUnits", "log_counts", "position_of_size", "row_sizes", "typical_size_of"]
 
-# Rows that are looked at a time.
-BLOCK_ROWS = 4096
+# Entries that are looked at a time.
+BLOCK_ENTRIES = 2**21
 # Added to the counts of a column, so that one without any has a rate.
 PSEUDO_COUNT = 0.5
 
@@ -68,7 +70,7 @@ class CountUnits:
         typical_size = typical_size_of(rows, size, chosen)
         n_rows = len(rows) if chosen is None else len(chosen)
         counts, sizes = np.zeros(rows.shape[1]), 0.0
-        for block in gen_batches(n_rows, BLOCK_ROWS):
+        for block in _blocks_of(rows, n_rows):
             some = np.asarray(rows[block if chosen is None else chosen[block]], dtype=float)
             weighing = np.ones(len(some)) if weights is None else weights[block]
             counts += weighing @ some
@@ -77,6 +79,10 @@ class CountUnits:
         if isinstance(size, int):
             log_rates[size] = np.log(typical_size)
         return cls(size, typical_size, log_rates)
+
+
+def _blocks_of(rows: Any, n_rows: int) -> Iterator[slice]:
+    return gen_batches(n_rows, max(1, BLOCK_ENTRIES // rows.shape[1]))
 
 
 def row_sizes(rows: NDArray, size: Size) -> NDArray[np.float64]:
@@ -93,13 +99,15 @@ def typical_size_of(rows: Any, size: Size, chosen: NDArray[np.intp] | None = Non
     n_rows = len(rows) if chosen is None else len(chosen)
     found = [
         row_sizes(np.asarray(rows[block if chosen is None else chosen[block]]), size)
-        for block in gen_batches(n_rows, BLOCK_ROWS)
+        for block in _blocks_of(rows, n_rows)
     ]
     return float(np.median(np.concatenate(found)))
 
 
-def log_counts(rows: NDArray, size: Size, typical_size: float) -> NDArray:
+def log_counts(rows: Any, size: Size, typical_size: float) -> Any:
     """Return ``log(1 + x)`` of counts as rows of the typical size would have them.
+
+    Of `SparseRows` they are as sparse.
 
     Examples
     --------
@@ -109,6 +117,12 @@ def log_counts(rows: NDArray, size: Size, typical_size: float) -> NDArray:
     array([[1.1 , 1.95],
            [1.1 , 1.95]])
     """
+    if isinstance(rows, SparseRows):
+        sizes = [row_sizes(rows[block], size) for block in _blocks_of(rows, len(rows))]
+        of_entries = np.repeat(np.concatenate(sizes), np.diff(rows.matrix.indptr))
+        matrix = rows.matrix.astype(np.float64)
+        matrix.data = np.log1p(matrix.data * (typical_size / of_entries))
+        return SparseRows(matrix)
     factor = typical_size / row_sizes(rows, size)
     normalised: NDArray = rows * factor[:, np.newaxis].astype(rows.dtype)
     return np.log1p(normalised, out=normalised)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 
+from skvae.rows.sparse import SparseRows
+
 __all__ = ["require_finite"]
 
 
-def require_finite(rows: NDArray, estimator_name: str, derived: NDArray | None = None) -> None:
+def require_finite(rows: Any, estimator_name: str, derived: NDArray | None = None) -> None:
     """Raise the error of scikit-learn if a number of these rows is not finite.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or SparseRows of shape (n_samples, n_features)
         Rows as they were given.
     estimator_name : str
         Whose rows they are, for the message.
@@ -37,6 +41,8 @@ def require_finite(rows: NDArray, estimator_name: str, derived: NDArray | None =
     ...
     ValueError: Input X contains infinity or a value too large for dtype('float64').
     """
+    if isinstance(rows, SparseRows):
+        rows = rows.matrix.data
     numbers = rows if derived is None else derived
     if not _have_finite_squares(numbers):
         # Or only their squares are too large, or what they were turned into.

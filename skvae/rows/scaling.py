@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
+
+from skvae.rows.sparse import SparseRows, taken
 
 __all__ = ["Standardization", "check_spread", "fit_scaler", "pool", "shares_unit"]
 
@@ -43,7 +46,7 @@ class Standardization:
     @classmethod
     def of(
         cls,
-        X: NDArray,
+        X: Any,
         chosen: NDArray[np.intp] | None = None,
         weights: NDArray[np.float64] | None = None,
     ) -> Standardization:
@@ -52,7 +55,8 @@ class Standardization:
         Of the rows with the indices `chosen`, and with weights, where these are given.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler = fit_scaler(StandardScaler(), X, chosen, weights)
+            scaler = StandardScaler(with_mean=not isinstance(X, SparseRows))
+            fit_scaler(scaler, X, chosen, weights)
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
@@ -96,7 +100,7 @@ class Standardization:
         """Log determinant of the scaling: takes log densities back to the units of X."""
         return float(np.log(self.scale).sum())
 
-    def apply(self, X: NDArray, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def apply(self, X: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return X standardised, a block of rows at a time, in `out` where it is given."""
         standardised = np.empty(X.shape, dtype=np.float32) if out is None else out
         if X.dtype == np.float32 and self.suits_float32:
@@ -118,7 +122,7 @@ class Standardization:
                 standardised[start : start + BLOCK_ROWS] = scaled
         return standardised
 
-    def _apply_in_float32(self, X: NDArray, standardised: NDArray) -> None:
+    def _apply_in_float32(self, X: Any, standardised: NDArray) -> None:
         """Standardise float32 rows in half the time, to the last digits of float32."""
         center = self.center.astype(np.float32)
         # The difference of two float32 numbers that are near each other is exact: only what
@@ -164,13 +168,19 @@ def check_spread(scaler: StandardScaler) -> None:
 
 def fit_scaler(
     scaler: StandardScaler,
-    X: NDArray,
+    X: Any,
     chosen: NDArray[np.intp] | None = None,
     weights: NDArray[np.float64] | None = None,
 ) -> StandardScaler:
-    """Fit a scaler to a table, or to the rows of it with the indices `chosen`, by weights."""
+    """Fit a scaler to a table, or to the rows of it with the indices `chosen`, by weights.
+
+    To `SparseRows` one that leaves the centre where it is, and knows it all the same.
+    """
     for block in gen_batches(len(X) if chosen is None else len(chosen), MOMENT_ROWS):
-        rows = X[block] if chosen is None else X[chosen[block]]
+        rows = taken(X, block if chosen is None else chosen[block])
+        if isinstance(rows, SparseRows):
+            # Of float32 the moments would be float32.
+            rows = rows.matrix.astype(np.float64, copy=False)
         scaler.partial_fit(rows, sample_weight=None if weights is None else weights[block])
     return scaler
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
@@ -14,11 +15,12 @@ from sklearn.utils.validation import validate_data
 from skvae.rows.frames import columns_of, is_frame
 from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import SparseRows, held_sparse
 
 __all__ = ["as_table", "check_rows", "check_table"]
 
 
-def as_table(X: Any, name: str = "X") -> NDArray:
+def as_table(X: Any, name: str = "X") -> Any:
     """Return rows as a matrix of numbers, in the way that `fit` takes them.
 
     Parameters
@@ -31,8 +33,13 @@ def as_table(X: Any, name: str = "X") -> NDArray:
     Returns
     -------
     table : ndarray of shape (n_samples, n_features)
-        Which may hold NaN.
+        Which may hold NaN; `SparseRows` where X is sparse.
     """
+    if isinstance(X, SparseRows):
+        return X
+    matrix = held_sparse(X)
+    if matrix is not None:
+        return SparseRows(matrix)
     table = check_table(X, name, allow_nd=True, ensure_all_finite=False, ensure_min_samples=0)
     return table.reshape(len(table), math.prod(table.shape[1:]))
 
@@ -47,21 +54,24 @@ def check_table(X: Any, name: str, **options: Any) -> NDArray:
         raise _explained(error, X, name) from error
 
 
-def check_rows(estimator: Any, X: Any, **options: Any) -> NDArray:
+def check_rows(estimator: Any, X: Any, **options: Any) -> Any:
     """Do as `sklearn.utils.validation.validate_data` does, and say what holds no numbers.
 
-    Where the rows are refused the estimator keeps the names of columns that it had.
+    Sparse rows, where ``accept_sparse`` allows them, are returned as `SparseRows`. Where rows
+    are refused the estimator keeps the names of columns that it had.
     """
+    if isinstance(X, SparseRows):
+        options["accept_sparse"] = "csr"
     X = _plain(as_rows(X), "X")
     before = {name: getattr(estimator, name) for name in _COLUMNS if hasattr(estimator, name)}
     try:
-        rows: NDArray = validate_data(estimator, X, **options)
+        rows = validate_data(estimator, X, **options)
     except _RAW as error:
         for name in _COLUMNS:
             vars(estimator).pop(name, None)
         vars(estimator).update(before)
         raise _explained(error, X, "X") from error
-    return rows
+    return SparseRows(rows) if issparse(rows) else rows
 
 
 # What scikit-learn notes of the columns, before it looks at the numbers.

@@ -18,6 +18,7 @@ from skvae._common.threads import is_small_table, one_thread_if
 from skvae._version import __version__
 from skvae.information.boundary import check_taught, rows_counted_from
 from skvae.rows.counts import Size
+from skvae.rows.sparse import as_taken_by
 from skvae.teachers.mixture import GaussianMixtureTeacher
 
 __all__ = ["can_be_weighed", "fit_teacher", "rows_to_teach", "teacher_distributions"]
@@ -85,6 +86,7 @@ def fit_teacher(
     was not told otherwise.
     """
     unfitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
+    X = as_taken_by(unfitted, X)
     if isinstance(unfitted, FrozenEstimator):
         return unfitted.fit(X, y)
     seed_unset_random_states(unfitted, seed)
@@ -120,12 +122,13 @@ def teacher_distributions(
     """
     with one_thread_if(is_small_table(X)):
         if n_samples <= BLOCK_ROWS:
-            T = check_taught(teacher.predict_proba(X), n_samples, teacher)
+            T = check_taught(teacher.predict_proba(as_taken_by(teacher, X)), n_samples, teacher)
             return T.astype(dtype, copy=False)
         n_components = None
         for rows in gen_batches(n_samples, BLOCK_ROWS):
             with rows_counted_from(rows.start):
-                block = teacher.predict_proba(_safe_indexing(X, rows))
+                seen = as_taken_by(teacher, _safe_indexing(X, rows))
+                block = teacher.predict_proba(seen)
                 block = check_taught(block, rows.stop - rows.start, teacher, n_components)
             if rows.start == 0:
                 n_components = block.shape[1]

@@ -22,11 +22,14 @@ from skvae.rows.counts import Size, log_counts, position_of_size, typical_size_o
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import check_spread, fit_scaler, pool, shares_unit
 from skvae.rows.sources import RowsLike
+from skvae.rows.sparse import SparseRows, matrix_of
 from skvae.rows.tables import check_rows
 from skvae.teachers.tempered import temper
 
 __all__ = ["GaussianMixtureTeacher"]
 
+# Columns up to which the covariance of sparse ones is a small matrix.
+FEW_FEATURES = 500
 # Rows that are projected at a time: few enough to stay in a processor's cache.
 PROJECTED_ROWS = 128
 
@@ -115,6 +118,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     """
 
     _file_kind: ClassVar[str] = "teacher"
+    _takes_sparse_rows: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [NumberInterval(Integral, 1, None, closed="left")],
@@ -166,8 +170,10 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or SparseRows of shape (n_samples, n_features)
             Training rows; at least two and at least `n_components` of them.
+            `skvae.rows.SparseRows` stay sparse: their principal components are a truncated
+            singular value decomposition whose products are centred on the way.
         y : None
             Ignored; there for consistency with scikit-learn.
 
@@ -192,21 +198,22 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             if size is not None:
                 _check_counts(rows, size)
                 shown = log_counts(rows, size, typical_size)
-            pipeline = self._pipeline(*rows.shape)
+            n_samples, n_features = rows.shape
+            pipeline = self._pipeline(n_samples, n_features, isinstance(rows, SparseRows))
             scaler, pca, mixture = (step for _, step in pipeline.steps)
             with np.errstate(over="ignore", invalid="ignore"):
                 fit_scaler(scaler, shown)
             check_spread(scaler)
             if self.scaling == "pooled" or (self.scaling == "auto" and shares_unit(scaler)):
                 pool(scaler)
-            scaled = scaler.transform(shown)
+            scaled = scaler.transform(matrix_of(shown))
             mixture.fit(pca.fit_transform(scaled))
             self.pipeline_ = pipeline
             self.size_, self.typical_size_ = size, typical_size
             self.fingerprint_ = RowFingerprint.of(rows)
         return self
 
-    def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
+    def _pipeline(self, n_samples: int, n_features: int, is_sparse: bool) -> Pipeline:
         # Together they take longer to import than all of skvae.
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
@@ -217,10 +224,18 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
                 f"got n_samples={n_samples}: pass more rows or fewer components, as in "
                 "teacher=GaussianMixtureTeacher(n_components=2)."
             )
+        n_projected = min(self.pca_components, n_samples, n_features)
+        solver = "auto"
+        if is_sparse:
+            # Rows that are not centred stay sparse; both solvers centre the products.
+            solver = "covariance_eigh" if n_features <= FEW_FEATURES else "arpack"
+            if solver == "arpack":
+                # One less than there are rows is all that centred rows have.
+                n_projected = min(n_projected, n_samples - 1)
         pipeline = Pipeline(
             [
-                ("scaler", StandardScaler()),
-                ("pca", PCA(n_components=min(self.pca_components, n_samples, n_features))),
+                ("scaler", StandardScaler(with_mean=not is_sparse)),
+                ("pca", PCA(n_components=n_projected, svd_solver=solver)),
                 (
                     "mixture",
                     GaussianMixture(
@@ -273,7 +288,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             )
         return temper(scores, self.temperature, self.floor)
 
-    def _project(self, rows: NDArray) -> NDArray:
+    def _project(self, rows: Any) -> NDArray:
         """Principal components of the rows, of shape (n_samples, pca_components).
 
         In the precision of the rows, as the pipeline has them, but in one product.
@@ -289,7 +304,9 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         # The reciprocal of a tiny scale may be no float32.
         weights = rounded if np.isfinite(rounded).all() else weights
         center = scaler.mean_.astype(weights.dtype)
-        left = (scaler.mean_ - center) / scaler.scale_ + pca.mean_
+        # The scaler of sparse rows has left the centre to the projection.
+        centred_by_scaler = scaler.mean_ if scaler.with_mean else 0.0
+        left = (centred_by_scaler - center) / scaler.scale_ + pca.mean_
         projected = np.empty((len(rows), weights.shape[1]), dtype=weights.dtype)
         buffer = np.empty((min(PROJECTED_ROWS, len(rows)), rows.shape[1]), dtype=weights.dtype)
         for block in gen_batches(len(rows), PROJECTED_ROWS):
@@ -303,9 +320,12 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         return projected
 
 
-def _check_counts(rows: NDArray, size: Size) -> None:
+def _check_counts(rows: Any, size: Size) -> None:
     """Refuse rows that are no counts in proportion to a size."""
-    smallest = rows[:, size].min() if isinstance(size, int) else 1.0
+    smallest = 1.0
+    if isinstance(size, int):
+        is_sparse = isinstance(rows, SparseRows)
+        smallest = (rows.column(size) if is_sparse else rows[:, size]).min()
     if rows.min() < 0 or smallest <= 0:
         raise ValueError(
             f"size={size!r} wants counts of at least 0 in X, and sizes above 0, got "

@@ -27,8 +27,8 @@ from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.counts import CountUnits, position_of_size
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.frames import is_frame
 from skvae.rows.scaling import Standardization
+from skvae.rows.sparse import matrix_of
 from skvae.teachers.fits import (
     can_be_weighed,
     fit_teacher,
@@ -134,7 +134,7 @@ def course_of_fit(
         seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
     # A data frame reaches the teacher as it came, names and all.
-    seen_by_teacher = given.X if is_frame(given.X) else rows
+    seen_by_teacher = matrix_of(given.X)
     if X_teacher is not None:
         seen_by_teacher = X_teacher
     teacher_sees = "X" if X_teacher is None else "X_teacher"
@@ -205,7 +205,7 @@ def course_of_fit(
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
-            if seen_by_teacher is rows and is_all:
+            if seen_by_teacher is matrix_of(rows) and is_all:
                 teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:

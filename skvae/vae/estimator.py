@@ -30,6 +30,7 @@ from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
@@ -571,7 +572,8 @@ class TeacherGuidedVAE(
         X : array-like of shape (n_samples, n_features)
             Training rows, at least two, finite, in any units. With an image shape also
             (n_samples, channels, height, width). Here, and in all methods that take rows,
-            also a tensor or a data set, see `skvae.rows.as_rows`.
+            also a tensor or a data set, see `skvae.rows.as_rows`, and sparse rows, which are
+            made dense a batch at a time.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -881,7 +883,7 @@ class TeacherGuidedVAE(
         if self.teacher_sees_ == "X":
             rows = self._check_shape(X)
             require_finite(rows, type(self).__name__)
-            X = X if is_frame(X) else rows
+            X = X if is_frame(X) else matrix_of(rows)
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
@@ -948,12 +950,17 @@ class TeacherGuidedVAE(
             check_support(likelihood, to_numpy(rows), counts and counts.size)
         return rows
 
-    def _check_shape(self, X: Any) -> NDArray:
+    def _check_shape(self, X: Any) -> Any:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = flatten_images(as_rows(X), self.image_shape_)
             return check_rows(
-                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                accept_sparse="csr",
+                ensure_all_finite=False,
+                reset=False,
             )
 
     @property
@@ -994,5 +1001,6 @@ class TeacherGuidedVAE(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.sparse = True
         tags.input_tags.positive_only = self.likelihood in OF_COUNTS
         return tags

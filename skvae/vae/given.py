@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import taken
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import check_weights, relative_weights
 from skvae.vae.warm_start import check_columns
@@ -38,9 +39,9 @@ class GivenRows:
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_features)
+    X : frame, or ndarray of shape (n_samples, n_features)
+        The rows; a data frame as it came, with its names.
+    rows : ndarray or SparseRows of shape (n_samples, n_features)
         The same as finite floats.
     image_shape : tuple of int or None
         ``(channels, height, width)``; None where they are no images.
@@ -57,7 +58,7 @@ class GivenRows:
     """
 
     X: Any
-    rows: NDArray
+    rows: Any
     image_shape: tuple[int, int, int] | None
     feature_names: NDArray | None
     owner: str
@@ -104,7 +105,14 @@ class GivenRows:
         image_shape = resolve_image_shape(image_shape, estimator.architecture, X)
         X = flatten_images(X, image_shape)
         floats = [np.float64, np.float32]
-        rows = check_rows(estimator, X, dtype=floats, reset=reset, ensure_min_samples=n_least)
+        rows = check_rows(
+            estimator,
+            X,
+            dtype=floats,
+            accept_sparse="csr",
+            reset=reset,
+            ensure_min_samples=n_least,
+        )
         if donor is not None:
             check_columns(donor, X)
         if y is not None:
@@ -115,6 +123,7 @@ class GivenRows:
             check_consistent_length(rows, X_teacher)
         names = getattr(estimator, "feature_names_in_", None)
         owner = type(estimator).__name__
+        X = X if is_frame(X) else rows
         given = cls(X, rows, image_shape, names, owner, y, X_teacher, None)
         return given._weighed(keywords.get("sample_weight"), n_least)
 
@@ -137,7 +146,7 @@ class GivenRows:
             None if each is None else _safe_indexing(each, kept)
             for each in (self.y, self.X_teacher)
         )
-        rows = self.rows[kept]
+        rows = taken(self.rows, kept)
         X = rows if self.X is self.rows else _safe_indexing(self.X, kept)
         return replace(self, X=X, rows=rows, y=y, X_teacher=X_teacher, weights=relative)
 

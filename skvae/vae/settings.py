@@ -17,6 +17,7 @@ from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
 from skvae.nets.likelihoods import LIKELIHOODS, OF_COUNTS, WITH_VARIANCE
 from skvae.rows.counts import Size
+from skvae.rows.sparse import SparseRows
 from skvae.training.own_optimizer import may_draw
 from skvae.vae.training_settings import check_training
 
@@ -96,7 +97,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 BLOCK_ROWS = 4096
 
 
-def check_settings(settings: Mapping[str, Any], rows: NDArray, size: Size) -> dict[str, Any]:
+def check_settings(settings: Mapping[str, Any], rows: Any, size: Size) -> dict[str, Any]:
     """Refuse settings that contradict each other or the rows; return the architecture.
 
     Parameters
@@ -104,7 +105,7 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray, size: Size) -> di
     settings : mapping
         Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range;
         ``image_shape`` as it was found.
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or SparseRows of shape (n_samples, n_features)
         Training rows.
     size : "total", int or None
         What ``size`` means for these columns.
@@ -204,18 +205,19 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
         )
 
 
-def check_support(likelihood: str, rows: NDArray, size: Size = None) -> None:
+def check_support(likelihood: str, rows: Any, size: Size = None) -> None:
     """Refuse rows that the likelihood, of counts with these sizes, gives no density."""
     if likelihood in WITH_VARIANCE:
         return
     if likelihood in OF_COUNTS and isinstance(size, int):
-        smallest = rows[:, size].min()
+        is_sparse = isinstance(rows, SparseRows)
+        smallest = (rows.column(size) if is_sparse else rows[:, size]).min()
         if not smallest > 0:
             raise ValueError(
                 f"size={size} is the column of the sizes of the rows, which must be positive, "
                 f"got {smallest:g}: leave out the rows that nothing was counted in."
             )
-        rows = np.delete(rows, size, axis=1)
+        rows = rows.without_column(size) if is_sparse else np.delete(rows, size, axis=1)
     low, high = rows.min(), rows.max()
     if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
         raise ValueError(
@@ -230,7 +232,9 @@ def check_support(likelihood: str, rows: NDArray, size: Size = None) -> None:
         )
 
 
-def _has_fractions(rows: NDArray) -> bool:
+def _has_fractions(rows: Any) -> bool:
+    if isinstance(rows, SparseRows):
+        rows = rows.matrix.data[:, None]
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
     return any((block != np.floor(block)).any() for block in blocks)
 
