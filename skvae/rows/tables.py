@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 from skvae.rows.frames import columns_of, is_frame
 from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
-from skvae.rows.sparse import SparseRows, held_sparse
+from skvae.rows.sparse import SparseRows
 
 __all__ = ["as_table", "check_rows", "check_table"]
 
@@ -37,19 +37,29 @@ def as_table(X: Any, name: str = "X") -> Any:
     """
     if isinstance(X, SparseRows):
         return X
-    matrix = held_sparse(X)
-    if matrix is not None:
-        return SparseRows(matrix)
-    table = check_table(X, name, allow_nd=True, ensure_all_finite=False, ensure_min_samples=0)
+    table = check_table(
+        X,
+        name,
+        allow_nd=True,
+        accept_sparse="csr",
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+    )
+    if isinstance(table, SparseRows):
+        return table
     return table.reshape(len(table), math.prod(table.shape[1:]))
 
 
-def check_table(X: Any, name: str, **options: Any) -> NDArray:
-    """Do as `sklearn.utils.check_array` does, and say what holds no numbers."""
+def check_table(X: Any, name: str, **options: Any) -> Any:
+    """Do as `sklearn.utils.check_array` does, and say what holds no numbers.
+
+    Sparse rows, where ``accept_sparse`` allows them, are returned as `SparseRows`.
+    """
     X = _plain(as_rows(X), name)
     try:
         with config_context(array_api_dispatch=False):
-            return as_array(check_array(X, input_name=name, **options), name)
+            checked = check_array(X, input_name=name, **options)
+        return SparseRows(checked) if issparse(checked) else as_array(checked, name)
     except _RAW as error:
         raise _explained(error, X, name) from error
 

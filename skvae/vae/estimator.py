@@ -883,7 +883,7 @@ class TeacherGuidedVAE(
         if self.teacher_sees_ == "X":
             rows = self._check_shape(X)
             require_finite(rows, type(self).__name__)
-            X = X if is_frame(X) else matrix_of(rows)
+            X = X if is_frame(X) and rows is matrix_of(rows) else matrix_of(rows)
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):

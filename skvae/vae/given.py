@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
-from skvae.rows.sparse import taken
+from skvae.rows.sparse import SparseRows, taken
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import check_weights, relative_weights
 from skvae.vae.warm_start import check_columns
@@ -123,7 +123,8 @@ class GivenRows:
             check_consistent_length(rows, X_teacher)
         names = getattr(estimator, "feature_names_in_", None)
         owner = type(estimator).__name__
-        X = X if is_frame(X) else rows
+        # A frame of sparse columns is known by its matrix.
+        X = X if is_frame(X) and not isinstance(rows, SparseRows) else rows
         given = cls(X, rows, image_shape, names, owner, y, X_teacher, None)
         return given._weighed(keywords.get("sample_weight"), n_least)
 

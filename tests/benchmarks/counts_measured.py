@@ -145,7 +145,7 @@ def main():
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "counts.json"
+    path = options.out / "counts_1.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     for seed in range(options.seeds):
         for name, table in TABLES.items():
