@@ -69,6 +69,7 @@ VALUES = {
     ],
     "size": ["total", None, 1],
     "decoder_variance": ["learned", "learned", "shared", 0.5],
+    "variance_floor": ["auto", "auto", 1e-6, 0.1],
     "witness_input": ["sample", "mean"],
     "witness": ["linear", "mlp", "simplex"],
     "witness_scale": [2.0, 1.0],

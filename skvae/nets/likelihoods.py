@@ -34,8 +34,10 @@ __all__ = [
     "starting_variances",
 ]
 
-# A learned variance stays above this fraction of the column's own variance.
+# A learned variance stays above this fraction of the column's own variance, and above that of
+# rounding to the column's own steps, where this is no more than that fraction.
 VARIANCE_FLOOR = 1e-6
+LARGEST_FLOOR = 1e-2
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30
@@ -190,11 +192,26 @@ WITH_VARIANCE = ("gaussian", "laplace")
 
 
 def starting_variances(
-    likelihood: str, decoder_variance: float | str, units: Standardization
+    likelihood: str,
+    decoder_variance: float | str,
+    units: Standardization,
+    variance_floor: float | str = VARIANCE_FLOOR,
+    steps: NDArray[np.float64] | float = 0.0,
 ) -> tuple[NDArray | None, NDArray | None]:
     """Log variances of the columns in the units of the net, and floors if they are learned.
 
     Of negative binomial columns the logarithms of the dispersions.
+
+    Parameters
+    ----------
+    likelihood, decoder_variance, variance_floor
+        As in `TeacherGuidedVAE`.
+    units : Standardization
+        From the units of the data to those of the net.
+    steps : ndarray of shape (n_features,) or 0
+        Of the columns, as `skvae.rows.scaling.steps_of` finds them, for an automatic floor.
+        What is rounded to steps has a variance of a twelfth of their square (Sheppard,
+        Proceedings of the London Mathematical Society 29, 1898).
     """
     if likelihood == "negative_binomial":
         # A dispersion of one for each column.
@@ -202,12 +219,17 @@ def starting_variances(
     if likelihood not in WITH_VARIANCE:
         return None, None
     log_squares = 2 * np.log(units.scale)
+    least = VARIANCE_FLOOR if variance_floor == "auto" else float(variance_floor)
     if decoder_variance == "learned":
-        floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
+        shares = np.full(len(units.scale), least)
+        if variance_floor == "auto":
+            shares = np.clip(np.square(steps / units.scale) / 12, least, LARGEST_FLOOR)
+        floor = np.where(units.constant, 0.0, np.log(shares))
         return np.zeros(len(units.scale)), floor
     if decoder_variance == "shared":
         # All columns learn one variance in the units of the data: it starts at their average.
         varying = ~units.constant | units.constant.all()
         start = np.log(np.square(units.scale[varying]).mean()) - log_squares
-        return start, start + math.log(VARIANCE_FLOOR)
+        # Its floor is one as well, whatever the steps of the columns.
+        return start, start + math.log(least)
     return math.log(float(decoder_variance)) - log_squares, None

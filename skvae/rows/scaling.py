@@ -14,7 +14,14 @@ from sklearn.utils import gen_batches
 
 from skvae.rows.sparse import SparseRows, taken
 
-__all__ = ["Standardization", "check_spread", "fit_scaler", "pool", "shares_unit"]
+__all__ = [
+    "Standardization",
+    "check_spread",
+    "fit_scaler",
+    "pool",
+    "shares_unit",
+    "steps_of",
+]
 
 # Rows standardised at a time: few enough to stay in a processor's cache.
 BLOCK_ROWS = 128
@@ -25,6 +32,12 @@ FLOAT32_SCALES = (1e-30, 1e30)
 EVEN_SHARE = 0.5
 # Rows whose moments are taken at a time: a large table at once would be copied in float64.
 MOMENT_ROWS = 2**14
+# Rows, evenly spaced, whose values are told apart; what is nearer than the digits of float32 is
+# one value, computed in two ways.
+ROUNDED_ROWS = 1000
+SAME_VALUE = 4 * float(np.finfo(np.float32).eps)
+# Columns of sparse rows that are looked at together.
+COLUMNS_OF_SPARSE = 500
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,48 @@ class Standardization:
         restored = standardised * self.scale
         restored += self.center
         return restored
+
+
+def steps_of(X: Any, chosen: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+    """Least distance between two values of each column.
+
+    A density that is narrower than the steps of its column describes the steps.
+
+    Parameters
+    ----------
+    X : ndarray or SparseRows of shape (n_samples, n_features)
+        Rows, of which up to 1,000, evenly spaced, are looked at.
+    chosen : ndarray of shape (n_chosen,) or None, default=None
+        Rows that count; None is all.
+
+    Returns
+    -------
+    steps : ndarray of shape (n_features,)
+        In the units of X; 0 where no two values differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.rows.scaling import steps_of
+    >>> steps_of(np.array([[0.0, 7.0], [1.0, 7.0], [3.0, 7.0]]))
+    array([1., 0.])
+    """
+    rows = np.arange(len(X)) if chosen is None else chosen
+    some = rows[:: -(-len(rows) // ROUNDED_ROWS)]
+    if isinstance(X, SparseRows):
+        columns = X.matrix[some].tocsc()
+        # As many at a time as are never much, dense.
+        blocks = gen_batches(X.shape[1], COLUMNS_OF_SPARSE)
+        return np.concatenate([_steps_of(columns[:, block].toarray()) for block in blocks])
+    return _steps_of(X[some])
+
+
+def _steps_of(some: NDArray) -> NDArray[np.float64]:
+    ordered = np.sort(np.asarray(some, dtype=np.float64), axis=0)
+    gaps = np.diff(ordered, axis=0)
+    gaps[~(gaps > SAME_VALUE * np.abs(ordered).max(axis=0))] = np.inf
+    least = gaps.min(axis=0, initial=np.inf)
+    return np.where(np.isfinite(least), least, 0.0)
 
 
 def check_spread(scaler: StandardScaler) -> None:

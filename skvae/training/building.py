@@ -54,6 +54,7 @@ def build_net(
     max_epochs: int,
     held_out: TrainingRows | None = None,
     has_bound: bool = True,
+    steps: NDArray | float = 0.0,
     checkpoint: Checkpoint | None = None,
 ) -> VAENet:
     """Return the net that an estimator's parameters describe, not yet initialised.
@@ -79,6 +80,8 @@ def build_net(
     has_bound : bool
         Whether a lower bound on the margin is recorded of them, as of rows that nothing has
         seen.
+    steps : ndarray of shape (n_features,) or 0
+        As in `skvae.nets.likelihoods.starting_variances`.
     checkpoint : Checkpoint or None
         What keeps the state of the training.
     """
@@ -101,7 +104,11 @@ def build_net(
         # The last: what the others found in an epoch belongs to its state.
         callbacks.append(("checkpoint", checkpoint))
     log_variance, log_variance_floor = starting_variances(
-        settings["likelihood"], settings["decoder_variance"], units
+        settings["likelihood"],
+        settings["decoder_variance"],
+        units,
+        settings["variance_floor"],
+        steps,
     )
     net = VAENet(
         module=VariationalAutoencoder,

@@ -27,7 +27,7 @@ from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.counts import CountUnits, position_of_size
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.scaling import Standardization
+from skvae.rows.scaling import Standardization, steps_of
 from skvae.rows.sparse import matrix_of
 from skvae.teachers.fits import (
     can_be_weighed,
@@ -248,6 +248,7 @@ def course_of_fit(
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
         has_bound=is_fresh,
+        steps=_steps(settings, rows, chosen),
         checkpoint=checkpoint,
     )
     begun = Fitted(
@@ -296,6 +297,14 @@ def course_of_fit(
         with one_thread_if(True):
             net.initialize_optimizer()
     return beginning.with_net(net)
+
+
+def _steps(settings: Mapping[str, Any], rows: Any, chosen: NDArray | None) -> NDArray | float:
+    """Return the steps of the columns, where a learned variance asks for them."""
+    is_learned = settings["decoder_variance"] == "learned"
+    if not is_learned or settings["likelihood"] not in WITH_VARIANCE:
+        return 0.0
+    return steps_of(rows, chosen) if settings["variance_floor"] == "auto" else 0.0
 
 
 def _torch_state(

@@ -171,6 +171,12 @@ class TeacherGuidedVAE(
     decoder_variance : float, "learned" or "shared", default="learned"
         Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
         columns; "learned" learns one a column, "shared" one for all.
+    variance_floor : float or "auto", default="auto"
+        What a learned variance stays above, as a share of the column's own variance, in (0, 1).
+        "auto" is the variance of rounding to the steps of the column, ``gap**2 / 12`` with the
+        least distance ``gap`` of two values in it, but 1e-6 at least and 0.01 at most; of a
+        "shared" variance it is 1e-6. Ones and zeros, whole numbers and columns that hardly
+        vary would else be learned with a variance of next to nothing, and rule the ELBO.
     witness_input : {"sample", "mean"}, default="sample"
         What the witness reads in training: a draw of the code, as the decoder does, or
         the posterior mean.
@@ -477,6 +483,7 @@ class TeacherGuidedVAE(
         likelihood: str = "gaussian",
         size: str | int | None = "total",
         decoder_variance: float | str = "learned",
+        variance_floor: float | str = "auto",
         witness_input: str = "sample",
         witness: str = "mlp",
         witness_scale: float = 2.0,
@@ -530,6 +537,7 @@ class TeacherGuidedVAE(
         self.likelihood = likelihood
         self.size = size
         self.decoder_variance = decoder_variance
+        self.variance_floor = variance_floor
         self.witness_input = witness_input
         self.witness = witness
         self.witness_scale = witness_scale

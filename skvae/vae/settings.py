@@ -61,6 +61,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
     ],
+    "variance_floor": [NumberInterval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
     "witness_input": [StrOptions({"sample", "mean"})],
     "witness": [StrOptions({"linear", "mlp", "simplex"})],
     "witness_scale": [NumberInterval(Real, 0, None, closed="neither")],
