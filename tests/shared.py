@@ -12,6 +12,7 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, TemperedTeacher
+from skvae.nets.likelihoods import OF_COUNTS
 
 __all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "rows_for"]
 
@@ -56,6 +57,9 @@ SETTINGS = {
     "continuous bernoulli": {"likelihood": "continuous_bernoulli"},
     "poisson": {"likelihood": "poisson"},
     "mask": {"missing": "mask"},
+    "negative binomial": {"likelihood": "negative_binomial"},
+    "counts without a size": {"likelihood": "poisson", "size": None},
+    "counts with an exposure": {"likelihood": "poisson", "size": 1},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -70,7 +74,12 @@ def rows_for(setting, clusters):
     lowest = clusters.min()
     if "bernoulli" in likelihood:
         return (clusters - lowest) / (clusters.max() - lowest)
-    return (clusters - lowest).round() if likelihood == "poisson" else clusters
+    if likelihood not in OF_COUNTS:
+        return clusters
+    counts = (clusters - lowest).round()
+    # What an exposure may be too.
+    counts[:, 1] += 1
+    return counts
 
 
 # Those that are there.

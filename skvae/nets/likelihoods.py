@@ -11,23 +11,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skvae.nets.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from skvae.objective.row_terms import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
     gaussian_reconstruction,
     laplace_reconstruction,
-    poisson_reconstruction,
 )
 from skvae.rows.scaling import Standardization
 
 __all__ = [
     "LIKELIHOODS",
+    "OF_COUNTS",
     "WITH_VARIANCE",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "GaussianLikelihood",
     "LaplaceLikelihood",
     "Likelihood",
+    "NegativeBinomialLikelihood",
     "PoissonLikelihood",
     "starting_variances",
 ]
@@ -174,29 +176,12 @@ class ContinuousBernoulliLikelihood(WithoutVariance):
         return torch.where(logits > 0, 1 - distance, distance)
 
 
-class PoissonLikelihood(WithoutVariance):
-    """Independent Poisson columns; the decoder gives the logarithms of their rates."""
-
-    def reconstruction(
-        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
-    ) -> Tensor:
-        """Negative log likelihood of each row, of its observed entries if they are told."""
-        return poisson_reconstruction(x, parameters, observed)
-
-    def expectation(self, parameters: Tensor) -> Tensor:
-        """Mean of each row."""
-        return torch.exp(parameters)
-
-    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw rows, on the CPU."""
-        return torch.poisson(self.expectation(parameters).cpu(), generator=generator)
-
-
 Likelihood = (
     GaussianLikelihood
     | LaplaceLikelihood
     | BernoulliLikelihood
     | ContinuousBernoulliLikelihood
+    | NegativeBinomialLikelihood
     | PoissonLikelihood
 )
 
@@ -205,8 +190,11 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "laplace": LaplaceLikelihood,
     "bernoulli": BernoulliLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
     "poisson": PoissonLikelihood,
 }
+# Of these the rates may grow with the sizes of the rows.
+OF_COUNTS = ("negative_binomial", "poisson")
 # These have a variance in the units of the data: their columns are standardised.
 WITH_VARIANCE = ("gaussian", "laplace")
 
@@ -220,6 +208,8 @@ def starting_variances(
 ) -> tuple[NDArray | None, NDArray | None]:
     """Log variances of the columns in the units of the net, and floors if they are learned.
 
+    Of negative binomial columns the logarithms of the dispersions.
+
     Parameters
     ----------
     likelihood, decoder_variance, variance_floor
@@ -231,6 +221,9 @@ def starting_variances(
         What is rounded to steps has a variance of a twelfth of their square (Sheppard,
         Proceedings of the London Mathematical Society 29, 1898).
     """
+    if likelihood == "negative_binomial":
+        # A dispersion of one for each column.
+        return np.zeros(len(units.scale)), None
     if likelihood not in WITH_VARIANCE:
         return None, None
     log_squares = 2 * np.log(units.scale)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from skvae._common.randomness import torch_generator
 from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
+from skvae.nets.counts import RowSizes
 from skvae.nets.layers import multilayer_perceptron
-from skvae.nets.likelihoods import LIKELIHOODS
+from skvae.nets.likelihoods import LIKELIHOODS, OF_COUNTS
 from skvae.nets.missing import shape_encoded, without_missing
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
 from skvae.nets.witnesses import begin_witness
@@ -45,17 +46,18 @@ class ModuleEncoder(nn.Module):
     layers : nn.Module
         From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
         tuple of both halves.
-    sees_logs : bool
-        Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
-    sees_mask : bool
+    sizes : RowSizes or None, default=None
+        Of counts, which spread too far for the layers: these are shown ``log(1 + x)`` of counts
+        as rows of one size would have them. None shows them the rows.
+    sees_mask : bool, default=False
         Whether entries of the rows may be NaN. The layers are shown zero in their place, and
         as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
-    def __init__(self, layers, sees_logs=False, sees_mask=False):
+    def __init__(self, layers, sizes=None, sees_mask=False):
         super().__init__()
         self.layers = layers
-        self.sees_logs = sees_logs
+        self.sizes = sizes
         self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
@@ -73,9 +75,12 @@ class ModuleEncoder(nn.Module):
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
         if not self.sees_mask:
-            return _seen(x, self.sees_logs, out)
+            return self._without_mask(x, out)
         x, observed = without_missing(x)
-        return torch.cat([_seen(x, self.sees_logs), observed.to(x.dtype)], dim=1)
+        return torch.cat([self._without_mask(x), observed.to(x.dtype)], dim=1)
+
+    def _without_mask(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return _bounded(x if self.sizes is None else self.sizes.log_counts(x, out), out)
 
 
 class Encoder(ModuleEncoder):
@@ -89,13 +94,13 @@ class Encoder(ModuleEncoder):
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    **shown : bool
-        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes, bool
+        `sizes` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
-        sizes = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(sizes, generator), **shown)
+        widths = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
+        super().__init__(multilayer_perceptron(widths, generator), **shown)
 
 
 class ConvolutionalEncoder(ModuleEncoder):
@@ -105,8 +110,8 @@ class ConvolutionalEncoder(ModuleEncoder):
     ----------
     image_shape, latent_dim, channels, generator
         As in `convolutional_encoder`; the shape is that of what the layers are shown.
-    **shown : bool
-        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes, bool
+        `sizes` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, image_shape, latent_dim, channels, generator, **shown):
@@ -202,13 +207,13 @@ class AutoregressiveDecoder(ModuleDecoder):
         From codes and rows to the parameters of each column given those before it.
     likelihood : Likelihood
         Distribution of a column given what the layers say.
-    sees_logs : bool
+    sizes : RowSizes or None, default=None
         As in `ModuleEncoder`.
     """
 
-    def __init__(self, layers, likelihood, sees_logs=False):
+    def __init__(self, layers, likelihood, sizes=None):
         super().__init__(layers, likelihood)
-        self.sees_logs = sees_logs
+        self.sizes = sizes
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -217,7 +222,8 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        return self.layers(latent, _seen(x, self.sees_logs))
+        shown = x if self.sizes is None else self.sizes.log_counts(x)
+        return self.layers(latent, _bounded(shown))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -237,7 +243,10 @@ class AutoregressiveDecoder(ModuleDecoder):
         columns = self.layers.order
         rows = latent.new_zeros(latent.shape[0], len(columns))
         for column in columns:
-            chosen = choose(self(latent, rows))[:, column].to(rows.device)
+            # Rows in the making are of the typical size, whatever there is of them.
+            shown = rows if self.sizes is None else torch.log1p(rows)
+            made = self.layers(latent, _bounded(shown))
+            chosen = choose(made)[:, column].to(rows.device)
             # Autograd still needs the rows that the column was made of.
             rows = rows.clone() if chosen.requires_grad else rows
             rows[:, column] = chosen
@@ -296,6 +305,8 @@ class VariationalAutoencoder(nn.Module):
         Whether one variance is learned for all columns.
     missing : {"error", "mask"}, default="error"
         Whether entries of the rows may be NaN, as in `ModuleEncoder` and `ModuleDecoder`.
+    counts : CountUnits or None, default=None
+        Of likelihoods of counts: what rows are measured by, and the rates that they start at.
 
     Attributes
     ----------
@@ -324,14 +335,18 @@ class VariationalAutoencoder(nn.Module):
         decoder=None,
         is_variance_shared=False,
         missing="error",
+        counts=None,
     ):
         super().__init__()
         self.latent_dim = latent_dim
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
-        sees_logs = likelihood == "poisson"
-        shown = {"sees_logs": sees_logs, "sees_mask": missing == "mask"}
+        of_counts = likelihood in OF_COUNTS
+        shown = {
+            "sizes": RowSizes(counts) if of_counts else None,
+            "sees_mask": missing == "mask",
+        }
         seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
@@ -347,7 +362,10 @@ class VariationalAutoencoder(nn.Module):
             )
         generator = torch_generator(seed, "decoder")
         distribution = LIKELIHOODS[likelihood](
-            log_variance, log_variance_floor, is_variance_shared
+            log_variance,
+            log_variance_floor,
+            is_variance_shared,
+            **({"counts": counts} if of_counts else {}),
         )
         self.decoder: ModuleDecoder
         if decoder == "autoregressive":
@@ -356,7 +374,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
-                sees_logs,
+                RowSizes(counts) if of_counts else None,
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)
@@ -435,8 +453,7 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     return gradient, of_log_variance
 
 
-def _seen(x: Tensor, as_logs: bool, out: Tensor | None = None) -> Tensor:
-    shown = torch.log1p(x) if as_logs else x
+def _bounded(shown: Tensor, out: Tensor | None = None) -> Tensor:
     # In memory that is at hand it takes a third of the time.
     return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)
 

@@ -16,6 +16,7 @@ from skvae.objective.row_terms import (
     kl,
     kl_per_dimension,
     laplace_reconstruction,
+    negative_binomial_reconstruction,
     poisson_reconstruction,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "kl_per_dimension",
     "laplace_reconstruction",
     "mmd",
+    "negative_binomial_reconstruction",
     "poisson_reconstruction",
     "total_correlation",
 ]

@@ -23,12 +23,13 @@ from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
+from skvae.rows.counts import CountUnits, position_of_size
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.frames import is_frame
 from skvae.rows.missing import observed_moments, require_observed, with_filled
 from skvae.rows.scaling import Standardization, steps_of
+from skvae.rows.sparse import matrix_of
 from skvae.teachers.fits import (
     can_be_weighed,
     fit_teacher,
@@ -115,9 +116,10 @@ def course_of_fit(
     rows, image_shape = given.rows, given.image_shape
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
     settings = {**parameters, "image_shape": image_shape}
-    architecture = check_settings(settings, rows)
+    size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
+    architecture = check_settings(settings, rows, size)
     if donor is not None:
-        check_donor(donor, architecture)
+        check_donor(donor, architecture, size if settings["likelihood"] in OF_COUNTS else None)
     most_epochs = MOST_PASSES if streaming else None
     history = donor.history if donor is not None and resume else []
     n_epochs = donor.n_iter if donor is not None and resume else 0
@@ -134,7 +136,7 @@ def course_of_fit(
         seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
     # A data frame reaches the teacher as it came, names and all.
-    seen_by_teacher = given.X if is_frame(given.X) else rows
+    seen_by_teacher = matrix_of(given.X)
     if X_teacher is not None:
         seen_by_teacher = X_teacher
     teacher_sees = "X" if X_teacher is None else "X_teacher"
@@ -183,6 +185,9 @@ def course_of_fit(
             units = units.pooled(image_shape[0])
     else:
         units = Standardization.identity(rows.shape[1])
+    counts = None if donor is None else donor.net.module__counts
+    if donor is None and settings["likelihood"] in OF_COUNTS:
+        counts = CountUnits.of(rows, size, chosen, weights_of(weights, chosen))
 
     seen = RowFingerprint.of(rows)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
@@ -209,10 +214,12 @@ def course_of_fit(
             seed,
             settings["memory"],
             weights[taught] if weights is not None and takes_weights else None,
+            # Another view of the rows need be no counts.
+            None if counts is None or X_teacher is not None else counts.size,
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
-            if seen_by_teacher is rows and is_all:
+            if seen_by_teacher is matrix_of(rows) and is_all:
                 teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:
@@ -252,6 +259,7 @@ def course_of_fit(
         architecture,
         units,
         average_teacher,
+        counts=counts,
         n_rows=n_rows,
         seed=seed,
         max_epochs=1 if one_pass else settings["max_epochs"],
@@ -310,9 +318,7 @@ def course_of_fit(
     return beginning.with_net(net)
 
 
-def _steps(
-    settings: Mapping[str, Any], rows: NDArray, chosen: NDArray | None
-) -> NDArray | float:
+def _steps(settings: Mapping[str, Any], rows: Any, chosen: NDArray | None) -> NDArray | float:
     """Return the steps of the columns, where a learned variance asks for them."""
     is_learned = settings["decoder_variance"] == "learned"
     if not is_learned or settings["likelihood"] not in WITH_VARIANCE:

@@ -23,13 +23,14 @@ from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
 from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.information.design import Design
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions
@@ -153,10 +154,21 @@ class TeacherGuidedVAE(
         codes has not risen. It is measured after each epoch on up to about 2000 held-out rows,
         or training rows where there are none.
     likelihood : str, default="gaussian"
-        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli" or
-        "poisson". "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a
-        density on it; "poisson" wants counts, decodes log rates, and shows the encoder
-        ``log(1 + x)``.
+        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli",
+        "poisson" or "negative_binomial". "bernoulli" and "continuous_bernoulli" want X in
+        [0, 1], the second as a density on it; the last two want counts, decode log rates, and
+        show the encoder ``log(1 + x)``. "negative_binomial" learns a dispersion a column, for
+        counts that vary by more than their mean.
+    size : "total", str, int or None, default="total"
+        What the counts of a row are in proportion to, with a likelihood of counts: the row's
+        total; a column, by its name or position, of positive exposures, which leaves the
+        likelihood; or None, nothing. The rate of a column is what the code says times this
+        size. The encoder, and a `GaussianMixtureTeacher` whose `size` is "auto", are shown the
+        counts as a row of the typical size would have them, the median of the training rows:
+        so how much was counted in a row is not what its code is about. All that is a density
+        then is that of rows *given their sizes*; `inverse_transform` and `sample` make rows of
+        the typical size. A lone column of counts has no total, and a row without a count one
+        of 1.
     decoder_variance : float, "learned" or "shared", default="learned"
         Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
         columns; "learned" learns one a column, "shared" one for all.
@@ -426,6 +438,7 @@ class TeacherGuidedVAE(
     (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
     Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance);
     Mattei and Frellsen, arXiv 1812.02633, and Nazabal et al., arXiv 1807.03653 (`missing`).
+    Lopez et al., Nature Methods 15, 2018 (negative binomial columns, with sizes).
 
     Examples
     --------
@@ -489,6 +502,7 @@ class TeacherGuidedVAE(
         n_importance_samples: int = 1,
         aggressive_steps: int = 0,
         likelihood: str = "gaussian",
+        size: str | int | None = "total",
         decoder_variance: float | str = "learned",
         missing: str = "error",
         variance_floor: float | str = "auto",
@@ -543,6 +557,7 @@ class TeacherGuidedVAE(
         self.n_importance_samples = n_importance_samples
         self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
+        self.size = size
         self.decoder_variance = decoder_variance
         self.missing = missing
         self.variance_floor = variance_floor
@@ -588,7 +603,8 @@ class TeacherGuidedVAE(
         X : array-like of shape (n_samples, n_features)
             Training rows, at least two, finite (but for what is `missing`), in any units. With
             an image shape also (n_samples, channels, height, width). Here, and in all methods
-            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`.
+            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`, and sparse
+            rows, which are made dense a batch at a time.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -906,7 +922,7 @@ class TeacherGuidedVAE(
             rows = self._check_shape(X)
             has_missing = self._inference.has_missing
             require_finite(rows, type(self).__name__, allow_nan=has_missing)
-            X = X if is_frame(X) else rows
+            X = X if is_frame(X) and rows is matrix_of(rows) else matrix_of(rows)
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
@@ -970,15 +986,21 @@ class TeacherGuidedVAE(
         if likelihood not in WITH_VARIANCE:
             has_missing = self._inference.has_missing
             require_finite(to_numpy(rows), type(self).__name__, allow_nan=has_missing)
-            check_support(likelihood, to_numpy(rows))
+            counts = self.net_.module__counts
+            check_support(likelihood, to_numpy(rows), counts and counts.size)
         return rows
 
-    def _check_shape(self, X: Any) -> NDArray:
+    def _check_shape(self, X: Any) -> Any:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = flatten_images(as_rows(X), self.image_shape_)
             return check_rows(
-                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                accept_sparse="csr",
+                ensure_all_finite=False,
+                reset=False,
             )
 
     @property
@@ -1021,5 +1043,6 @@ class TeacherGuidedVAE(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.allow_nan = self.missing == "mask"
-        tags.input_tags.positive_only = self.likelihood == "poisson"
+        tags.input_tags.sparse = self.missing != "mask"
+        tags.input_tags.positive_only = self.likelihood in OF_COUNTS
         return tags

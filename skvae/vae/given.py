@@ -14,6 +14,7 @@ from skvae.rows.finite import naming_mask
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import SparseRows, taken
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import check_weights, relative_weights
 from skvae.vae.warm_start import check_columns
@@ -39,9 +40,9 @@ class GivenRows:
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_features)
+    X : frame, or ndarray of shape (n_samples, n_features)
+        The rows; a data frame as it came, with its names.
+    rows : ndarray or SparseRows of shape (n_samples, n_features)
         The same as floats: finite ones, and NaN for what is missing where that is allowed.
     image_shape : tuple of int or None
         ``(channels, height, width)``; None where they are no images.
@@ -58,7 +59,7 @@ class GivenRows:
     """
 
     X: Any
-    rows: NDArray
+    rows: Any
     image_shape: tuple[int, int, int] | None
     feature_names: NDArray | None
     owner: str
@@ -105,13 +106,14 @@ class GivenRows:
         image_shape = resolve_image_shape(image_shape, estimator.architecture, X)
         X = flatten_images(X, image_shape)
         floats = [np.float64, np.float32]
-        finite = "allow-nan" if estimator.missing == "mask" else True
+        has_missing = estimator.missing == "mask"
         with naming_mask():
             rows = check_rows(
                 estimator,
                 X,
                 dtype=floats,
-                ensure_all_finite=finite,
+                accept_sparse=False if has_missing else "csr",
+                ensure_all_finite="allow-nan" if has_missing else True,
                 reset=reset,
                 ensure_min_samples=n_least,
             )
@@ -125,6 +127,8 @@ class GivenRows:
             check_consistent_length(rows, X_teacher)
         names = getattr(estimator, "feature_names_in_", None)
         owner = type(estimator).__name__
+        # A frame of sparse columns is known by its matrix.
+        X = X if is_frame(X) and not isinstance(rows, SparseRows) else rows
         given = cls(X, rows, image_shape, names, owner, y, X_teacher, None)
         return given._weighed(keywords.get("sample_weight"), n_least)
 
@@ -147,7 +151,7 @@ class GivenRows:
             None if each is None else _safe_indexing(each, kept)
             for each in (self.y, self.X_teacher)
         )
-        rows = self.rows[kept]
+        rows = taken(self.rows, kept)
         X = rows if self.X is self.rows else _safe_indexing(self.X, kept)
         return replace(self, X=X, rows=rows, y=y, X_teacher=X_teacher, weights=relative)
 
