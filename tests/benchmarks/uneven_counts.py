@@ -2,8 +2,9 @@
 
     python tests/benchmarks/uneven_counts.py [--epochs 30]
 
-Tables of 200 to 1,000 rows and 20 to 2,000 columns, whose totals spread by factors of 3 to 50 and
-whose counts vary by more than a Poisson's, under both likelihoods of counts, with and without sizes.
+Tables of 200 to 1,000 rows and 20 to 2,000 columns, whose totals spread by factors of 3 to 50
+and whose counts vary by more than a Poisson's, under both likelihoods of counts, with and
+without sizes.
 """
 
 from __future__ import annotations

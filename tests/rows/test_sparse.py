@@ -38,10 +38,7 @@ def test_an_index_makes_dense_rows_and_taken_sparse_ones(table, rows):
 def test_units_steps_and_fingerprints_are_those_of_dense_rows(table, rows):
     chosen, weights = np.arange(0, 300, 2), np.linspace(0.5, 1.5, 150)
     for options in ((), (chosen,), (chosen, weights)):
-        found, expected = (
-            Standardization.of(rows, *options),
-            Standardization.of(table, *options),
-        )
+        found, expected = (Standardization.of(each, *options) for each in (rows, table))
         np.testing.assert_allclose(found.center, expected.center, rtol=1e-12)
         np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-12)
         np.testing.assert_array_equal(found.constant, expected.constant)
