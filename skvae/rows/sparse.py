@@ -39,7 +39,7 @@ class SparseRows:
 
     ndim = 2
 
-    def __init__(self, matrix: Any):
+    def __init__(self, matrix: Any) -> None:
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()

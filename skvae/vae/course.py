@@ -117,6 +117,9 @@ def course_of_fit(
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
     settings = {**parameters, "image_shape": image_shape}
     size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
+    if settings["missing"] == "mask" and size == "total":
+        # What a row has in all is not known of one that lacks an entry.
+        size = None
     architecture = check_settings(settings, rows, size)
     if donor is not None:
         check_donor(donor, architecture, size if settings["likelihood"] in OF_COUNTS else None)

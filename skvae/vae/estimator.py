@@ -168,7 +168,7 @@ class TeacherGuidedVAE(
         so how much was counted in a row is not what its code is about. All that is a density
         then is that of rows *given their sizes*; `inverse_transform` and `sample` make rows of
         the typical size. A lone column of counts has no total, and a row without a count one
-        of 1.
+        of 1; with ``missing="mask"`` totals are not known, and "total" is None.
     decoder_variance : float, "learned" or "shared", default="learned"
         Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
         columns; "learned" learns one a column, "shared" one for all.

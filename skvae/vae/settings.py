@@ -133,6 +133,12 @@ def check_settings(settings: Mapping[str, Any], rows: Any, size: Size) -> dict[s
             f'decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", or use '
             'likelihood="gaussian".'
         )
+    if settings["missing"] == "mask" and isinstance(size, int):
+        raise ValueError(
+            f'size={settings["size"]!r} is a column of exposures, and with missing="mask" what '
+            "is imputed would have the typical one: pass size=None, or rows without missing "
+            'entries and missing="error".'
+        )
     if settings["missing"] == "mask" and settings["decoder"] == "autoregressive":
         raise ValueError(
             'missing="mask" leaves missing entries out of a density that is a product over the '
