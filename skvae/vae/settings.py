@@ -120,6 +120,11 @@ def check_settings(settings: Mapping[str, Any], rows: Any, size: Size) -> dict[s
         ``decoder``; empty sizes for layers that the architecture has not.
     """
     likelihood = settings["likelihood"]
+    if settings["missing"] == "mask" and isinstance(size, int):
+        raise ValueError(
+            f"size={settings['size']!r} is a column of exposures, and what is imputed would "
+            'have the typical one: with missing="mask" pass size=None.'
+        )
     check_support(likelihood, rows, size)
     if likelihood not in OF_COUNTS and settings["size"] not in ("total", None):
         raise ValueError(
@@ -132,12 +137,6 @@ def check_settings(settings: Mapping[str, Any], rows: Any, size: Size) -> dict[s
             f'A decoder with likelihood="{likelihood}" has no variance to set, got '
             f'decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", or use '
             'likelihood="gaussian".'
-        )
-    if settings["missing"] == "mask" and isinstance(size, int):
-        raise ValueError(
-            f'size={settings["size"]!r} is a column of exposures, and with missing="mask" what '
-            "is imputed would have the typical one: pass size=None, or rows without missing "
-            'entries and missing="error".'
         )
     if settings["missing"] == "mask" and settings["decoder"] == "autoregressive":
         raise ValueError(
