@@ -67,6 +67,8 @@ VALUES = {
         "poisson",
     ],
     "decoder_variance": ["learned", "learned", "shared", 0.5],
+    "missing": ["error", "error", "mask"],
+    "variance_floor": ["auto", "auto", 1e-6, 0.1],
     "witness_input": ["sample", "mean"],
     "witness": ["linear", "mlp", "simplex"],
     "witness_scale": [2.0, 1.0],

@@ -111,7 +111,8 @@ SITUATIONS = (
         _not_certified(_is_shifted),
         "the rows, not the teacher: it saw {r.training_information:.3g} nats in the training "
         "rows and sees {r.teacher_information:.3g} in these; certify rows drawn as those were "
-        "(if these were, it fits its own too closely: take one of fewer components)",
+        "(if these were, it fits its own too closely: take one of fewer components, or more "
+        "rows)",
     ),
     Situation(
         "poor teacher",

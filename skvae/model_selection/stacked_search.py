@@ -43,6 +43,7 @@ SHARED = frozenset(
         "teacher",
         "likelihood",
         "decoder_variance",
+        "variance_floor",
         "alignment_target",
         "witness_input",
         "witness",

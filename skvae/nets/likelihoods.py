@@ -32,8 +32,10 @@ __all__ = [
     "starting_variances",
 ]
 
-# A learned variance stays above this fraction of the column's own variance.
+# A learned variance stays above this fraction of the column's own variance, and above that of
+# rounding to the column's own steps, where this is no more than that fraction.
 VARIANCE_FLOOR = 1e-6
+LARGEST_FLOOR = 1e-2
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30
@@ -84,9 +86,11 @@ class ColumnVariances(nn.Module):
 class GaussianLikelihood(ColumnVariances):
     """Independent Gaussian columns; the decoder gives their means."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return gaussian_reconstruction(x, parameters, self.log_variance)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return gaussian_reconstruction(x, parameters, self.log_variance, observed)
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, on the CPU."""
@@ -98,9 +102,11 @@ class GaussianLikelihood(ColumnVariances):
 class LaplaceLikelihood(ColumnVariances):
     """Independent Laplace columns; the decoder gives their means."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return laplace_reconstruction(x, parameters, self.log_variance)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return laplace_reconstruction(x, parameters, self.log_variance, observed)
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, on the CPU."""
@@ -123,9 +129,11 @@ class WithoutVariance(nn.Module):
 class BernoulliLikelihood(WithoutVariance):
     """Independent Bernoulli columns; the decoder gives their log odds."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return bernoulli_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return bernoulli_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -139,9 +147,11 @@ class BernoulliLikelihood(WithoutVariance):
 class ContinuousBernoulliLikelihood(WithoutVariance):
     """Independent continuous Bernoulli columns; the decoder gives their log odds."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return continuous_bernoulli_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return continuous_bernoulli_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -167,9 +177,11 @@ class ContinuousBernoulliLikelihood(WithoutVariance):
 class PoissonLikelihood(WithoutVariance):
     """Independent Poisson columns; the decoder gives the logarithms of their rates."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return poisson_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return poisson_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -200,18 +212,39 @@ WITH_VARIANCE = ("gaussian", "laplace")
 
 
 def starting_variances(
-    likelihood: str, decoder_variance: float | str, units: Standardization
+    likelihood: str,
+    decoder_variance: float | str,
+    units: Standardization,
+    variance_floor: float | str = VARIANCE_FLOOR,
+    steps: NDArray[np.float64] | float = 0.0,
 ) -> tuple[NDArray | None, NDArray | None]:
-    """Log variances of the columns in the units of the net, and floors if they are learned."""
+    """Log variances of the columns in the units of the net, and floors if they are learned.
+
+    Parameters
+    ----------
+    likelihood, decoder_variance, variance_floor
+        As in `TeacherGuidedVAE`.
+    units : Standardization
+        From the units of the data to those of the net.
+    steps : ndarray of shape (n_features,) or 0
+        Of the columns, as `skvae.rows.scaling.steps_of` finds them, for an automatic floor.
+        What is rounded to steps has a variance of a twelfth of their square (Sheppard,
+        Proceedings of the London Mathematical Society 29, 1898).
+    """
     if likelihood not in WITH_VARIANCE:
         return None, None
     log_squares = 2 * np.log(units.scale)
+    least = VARIANCE_FLOOR if variance_floor == "auto" else float(variance_floor)
     if decoder_variance == "learned":
-        floor = np.where(units.constant, 0.0, math.log(VARIANCE_FLOOR))
+        shares = np.full(len(units.scale), least)
+        if variance_floor == "auto":
+            shares = np.clip(np.square(steps / units.scale) / 12, least, LARGEST_FLOOR)
+        floor = np.where(units.constant, 0.0, np.log(shares))
         return np.zeros(len(units.scale)), floor
     if decoder_variance == "shared":
         # All columns learn one variance in the units of the data: it starts at their average.
         varying = ~units.constant | units.constant.all()
         start = np.log(np.square(units.scale[varying]).mean()) - log_squares
-        return start, start + math.log(VARIANCE_FLOOR)
+        # Its floor is one as well, whatever the steps of the columns.
+        return start, start + math.log(least)
     return math.log(float(decoder_variance)) - log_squares, None

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
-__all__ = ["Standardization", "check_spread", "fit_scaler", "pool", "shares_unit"]
+from skvae.rows.missing import ObservedMoments
+
+__all__ = [
+    "Standardization",
+    "check_spread",
+    "fit_scaler",
+    "pool",
+    "shares_unit",
+    "steps_of",
+]
 
 # Rows standardised at a time: few enough to stay in a processor's cache.
 BLOCK_ROWS = 128
@@ -22,6 +31,10 @@ FLOAT32_SCALES = (1e-30, 1e30)
 EVEN_SHARE = 0.5
 # Rows that scikit-learn takes the moments of at a time: it copies them in float64.
 MOMENT_ROWS = 2**14
+# Rows, evenly spaced, whose values are told apart; what is nearer than the digits of float32 is
+# one value, computed in two ways.
+ROUNDED_ROWS = 1000
+SAME_VALUE = 4 * float(np.finfo(np.float32).eps)
 # Numbers of a table up to which that takes no time that counts.
 SMALL_TABLE = 2**20
 # Numbers whose moments are taken at a time beyond it: few enough for a processor's cache.
@@ -64,6 +77,16 @@ class Standardization:
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
+
+    @classmethod
+    def of_observed(cls, moments: ObservedMoments) -> Standardization:
+        """Mean and standard deviation of the entries of each column that were observed."""
+        _check_variances(moments.variance)
+        # What varies by no more than rounding.
+        rounding = 8 * np.finfo(np.float64).eps * np.abs(moments.mean)
+        constant = moments.variance <= rounding**2
+        scale = np.where(constant, 1.0, np.sqrt(moments.variance))
+        return cls(moments.mean, scale, constant)
 
     @classmethod
     def identity(cls, n_features: int) -> Standardization:
@@ -160,9 +183,46 @@ class Standardization:
         return restored
 
 
+def steps_of(X: NDArray, chosen: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+    """Least distance between two values of each column.
+
+    A density that is narrower than the steps of its column describes the steps.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows, of which up to 1,000, evenly spaced, are looked at.
+    chosen : ndarray of shape (n_chosen,) or None, default=None
+        Rows that count; None is all.
+
+    Returns
+    -------
+    steps : ndarray of shape (n_features,)
+        In the units of X; 0 where no two values differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.rows.scaling import steps_of
+    >>> steps_of(np.array([[0.0, 7.0], [1.0, 7.0], [3.0, 7.0]]))
+    array([1., 0.])
+    """
+    rows = np.arange(len(X)) if chosen is None else chosen
+    some = rows[:: -(-len(rows) // ROUNDED_ROWS)]
+    ordered = np.sort(np.asarray(X[some], dtype=np.float64), axis=0)
+    gaps = np.diff(ordered, axis=0)
+    gaps[~(gaps > SAME_VALUE * np.fmax.reduce(np.abs(ordered), axis=0))] = np.inf
+    least = gaps.min(axis=0, initial=np.inf)
+    return np.where(np.isfinite(least), least, 0.0)
+
+
 def check_spread(scaler: StandardScaler) -> None:
     """Refuse columns whose variance leaves floating point."""
-    is_finite = np.isfinite(scaler.var_)
+    _check_variances(scaler.var_)
+
+
+def _check_variances(variances: NDArray) -> None:
+    is_finite = np.isfinite(variances)
     if not is_finite.all():
         raise ValueError(
             f"Column {int(np.argmin(is_finite))} of X is too spread out: its variance is not a "

@@ -28,6 +28,9 @@ __all__ = ["GaussianMixtureTeacher"]
 
 # Rows that are projected at a time: few enough to stay in a processor's cache.
 PROJECTED_ROWS = 128
+# Rows for each component, and the least and the greatest number of these.
+ROWS_A_COMPONENT = 10
+AUTO_COMPONENTS = (2, 10)
 
 
 class GaussianMixtureTeacher(Saved, BaseEstimator):
@@ -43,9 +46,11 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
 
     Parameters
     ----------
-    n_components : int, default=10
+    n_components : int or "auto", default="auto"
         Number of mixture components, K. At least 1, though a teacher with one
-        component is constant and certifies nothing.
+        component is constant and certifies nothing. "auto" is one for each ten rows, at least
+        2 and at most 10: with a component for each row a teacher knows its rows by heart, and
+        says nothing of others.
     pca_components : int, default=16
         Number of principal components; no more are used than there are rows or
         columns.
@@ -106,7 +111,10 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     _file_kind: ClassVar[str] = "teacher"
 
     _parameter_constraints: ClassVar[dict] = {
-        "n_components": [NumberInterval(Integral, 1, None, closed="left")],
+        "n_components": [
+            NumberInterval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "pca_components": [NumberInterval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
         "scaling": [StrOptions({"auto", "columns", "pooled"})],
@@ -124,7 +132,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     def __init__(
         self,
         *,
-        n_components: int = 10,
+        n_components: int | str = "auto",
         pca_components: int = 16,
         covariance_type: str = "spherical",
         scaling: str = "auto",
@@ -153,7 +161,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows; at least two and at least `n_components` of them.
+            Training rows; at least two and at least as many as components.
         y : None
             Ignored; there for consistency with scikit-learn.
 
@@ -188,9 +196,14 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
 
-        if n_samples < self.n_components:
+        if isinstance(self.n_components, str):
+            least, greatest = AUTO_COMPONENTS
+            n_components = min(max(least, n_samples // ROWS_A_COMPONENT), greatest)
+        else:
+            n_components = self.n_components
+        if n_samples < n_components:
             raise ValueError(
-                f"A mixture of n_components={self.n_components} needs at least as many rows, "
+                f"A mixture of n_components={n_components} needs at least as many rows, "
                 f"got n_samples={n_samples}: pass more rows or fewer components, as in "
                 "teacher=GaussianMixtureTeacher(n_components=2)."
             )
@@ -201,7 +214,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
                 (
                     "mixture",
                     GaussianMixture(
-                        n_components=self.n_components,
+                        n_components=n_components,
                         covariance_type=self.covariance_type,
                         reg_covar=self.reg_covar,
                         n_init=self.n_init,

@@ -52,7 +52,10 @@ class VAENet(TellingNet):
         Drives the order of the rows and the noise of each epoch.
     log_scale_sum : float
         Sum over the columns of the log of the unit that the rows were divided by: what
-        takes a log density of standardised rows back to the units of the data.
+        takes a log density of standardised rows back to the units of the data. Where entries
+        are missing, the average of that over the rows that are trained on.
+    held_out_log_scale_sum : float
+        The same of the held-out rows.
     kl_schedule : KLSchedule or None
         Share of the KL weight in each step; None leaves it as it is.
     lr_schedule : LRSchedule or None
@@ -85,6 +88,7 @@ class VAENet(TellingNet):
         *args,
         seed=0,
         log_scale_sum=0.0,
+        held_out_log_scale_sum=0.0,
         kl_schedule=None,
         lr_schedule=None,
         max_grad_norm=None,
@@ -95,6 +99,7 @@ class VAENet(TellingNet):
     ):
         self.seed = seed
         self.log_scale_sum = log_scale_sum
+        self.held_out_log_scale_sum = held_out_log_scale_sum
         self.kl_schedule = kl_schedule
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
@@ -222,7 +227,7 @@ class VAENet(TellingNet):
             totals += step_fn(batch, generator=noise)
         if training and self.average_ is not None:
             self.average_.show()
-        terms = means_of(self, totals, n_rows)
+        terms = means_of(self, totals, n_rows, training)
         record_epoch(self, terms, iterator.teacher_information, training)
 
     def shuffled(self, iterator, generator):

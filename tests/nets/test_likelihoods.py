@@ -112,6 +112,27 @@ def test_one_variance_for_all_columns_is_one_in_the_units_of_the_data():
     assert likelihood.excess_log_variance.shape == (1,)
 
 
+def test_a_learned_variance_stays_above_that_of_rounding():
+    """Uniform noise on steps of a column has a twelfth of their square."""
+    units = Standardization(
+        np.zeros(5), np.array([2.0, 2.0, 100, 1, 1e-200]), np.zeros(5, bool)
+    )
+    steps = np.array([0.3, 1.0, 1e-3, 0.0, 1e-201])
+    shares = [0.3**2 / 12 / 4, 0.01, 1e-6, 1e-6, 0.01 / 12]
+    _, floor = starting_variances("gaussian", "learned", units, "auto", steps)
+    np.testing.assert_allclose(np.exp(floor), shares)
+    _, floor = starting_variances("gaussian", "learned", units, 0.2, steps)
+    np.testing.assert_allclose(np.exp(floor), 0.2)
+
+
+def test_variances_of_whole_numbers_stay_above_that_of_rounding(small_vae, clusters):
+    whole = np.round(clusters / clusters.std(axis=0) * [1, 2, 5, 10][: clusters.shape[1]])
+    for floor, shares in (("auto", 1 / 12 / whole.var(axis=0)), (1e-4, 1e-4)):
+        vae = small_vae(variance_floor=floor, max_epochs=1).fit(whole)
+        found = vae.net_.module_.decoder.likelihood.log_variance_floor.exp()
+        np.testing.assert_allclose(found, np.clip(shares, 1e-6, 1e-2), rtol=1e-5)
+
+
 def test_the_best_shared_variance_is_the_mean_squared_error():
     """The closed form of Rybkin, Daniilidis and Levine, arXiv 2006.13202."""
     x = torch.randn(50, 3, generator=generator())

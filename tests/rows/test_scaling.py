@@ -4,10 +4,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from skvae.rows import scaling
-from skvae.rows.scaling import SMALL_TABLE, Standardization, fit_scaler, pool, shares_unit
+from skvae.rows.scaling import (
+    SMALL_TABLE,
+    Standardization,
+    fit_scaler,
+    pool,
+    shares_unit,
+    steps_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +72,31 @@ def test_columns_share_a_unit_where_few_do_not_rule(scales, is_shared):
     varying = X.var(axis=0)[X.var(axis=0) > 0]
     expected = np.sqrt(varying.mean()) if varying.size else 1.0
     np.testing.assert_allclose(scaler.scale_, expected)
+
+
+def test_steps_are_the_least_distance_of_two_values():
+    tenths = np.array([0.3, 0.1 + 0.2, 0.7, 1.1])  # the first two are one number, twice
+    X = np.column_stack([[0.0, 0.0, 1.0, 4.0], [5.0] * 4, tenths, [1e6, 1e6, 1e6 + 2, 1e6]])
+    np.testing.assert_allclose(steps_of(X), [1, 0, 0.4, 2], rtol=1e-12)
+    np.testing.assert_allclose(steps_of(X.astype(np.float32)), [1, 0, 0.4, 2], rtol=1e-6)
+    np.testing.assert_array_equal(steps_of(X, np.array([2, 3]))[:2], [3, 0])
+
+
+@given(
+    step=st.floats(1e-150, 1e150),
+    offset=st.integers(-100, 100),
+    whole=st.lists(st.integers(0, 50), min_size=1, max_size=30),
+)
+def test_whole_multiples_have_the_steps_of_the_whole_numbers(step, offset, whole):
+    X = np.array(whole, dtype=float)[:, None] + offset
+    least = np.diff(np.unique(whole)).min(initial=51) % 51
+    np.testing.assert_allclose(steps_of(step * X), step * least, rtol=1e-9)
+
+
+def test_steps_of_a_long_table_are_those_of_evenly_spaced_rows():
+    X = np.arange(10_000, dtype=np.float32)[:, None]
+    assert steps_of(X) == 10
+    assert steps_of(X, np.arange(500)) == 1
 
 
 # Beyond the size up to which scikit-learn's scaler is taken.

@@ -149,7 +149,15 @@ def test_row_at_no_finite_distance_is_refused_by_its_number(wine, dtype, far):
 
 def test_fewer_rows_than_components_are_refused(wine):
     with pytest.raises(ValueError, match=r"n_components=10.*n_samples=5.*fewer components"):
-        GaussianMixtureTeacher().fit(wine[:5])
+        GaussianMixtureTeacher(n_components=10).fit(wine[:5])
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_components"), [(2, 2), (10, 2), (29, 2), (30, 3), (99, 9), (150, 10)]
+)
+def test_a_mixture_has_ten_rows_a_component_unless_told(wine, n_rows, n_components):
+    teacher = GaussianMixtureTeacher(random_state=0).fit(wine[:n_rows])
+    assert teacher.predict_proba(wine).shape[1] == n_components
 
 
 @pytest.mark.parametrize("bad", [{"temperature": 0.0}, {"floor": 1.0}, {"n_components": 0}])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from skvae import TeacherGuidedVAE
+from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 
 
 def assert_works(vae, X):
@@ -118,8 +118,9 @@ def test_table_of_one_row_repeated_is_refused(small_vae, clusters):
 
 
 def test_fewer_rows_than_mixture_components_are_refused_with_the_remedy(clusters):
+    teacher = GaussianMixtureTeacher(n_components=10)
     with pytest.raises(ValueError, match=r"n_components=10.*n_samples=6.*fewer components"):
-        TeacherGuidedVAE().fit(clusters[:6])
+        TeacherGuidedVAE(teacher=teacher).fit(clusters[:6])
 
 
 @pytest.mark.parametrize("unit", [1e6, 1e-6])
