@@ -6,6 +6,7 @@ there, and with it every such test.
 
 from functools import partial
 
+import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from skorch.callbacks import GradientNormClipping
@@ -56,6 +57,8 @@ SETTINGS = {
     "bernoulli": {"likelihood": "bernoulli"},
     "continuous bernoulli": {"likelihood": "continuous_bernoulli"},
     "poisson": {"likelihood": "poisson"},
+    "student": {"likelihood": "student_t"},
+    "mixed": {"likelihood": {0: "categorical", 1: "poisson", 2: "auto", 3: "bernoulli"}},
     "mask": {"missing": "mask"},
     "negative binomial": {"likelihood": "negative_binomial"},
     "counts without a size": {"likelihood": "poisson", "size": None},
@@ -72,6 +75,9 @@ def rows_for(setting, clusters):
     """Rows that a setting's likelihood gives a density."""
     likelihood = setting.get("likelihood", "gaussian")
     lowest = clusters.min()
+    if isinstance(likelihood, dict) and likelihood.get(3) == "bernoulli":
+        counts = np.maximum(clusters[:, :2].round(), 0)
+        return np.column_stack([counts, clusters[:, 2], clusters[:, 3] > 1])
     if "bernoulli" in likelihood:
         return (clusters - lowest) / (clusters.max() - lowest)
     if likelihood not in OF_COUNTS:
@@ -118,6 +124,7 @@ ESTIMATORS = [
     ),
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
+    _briefly(likelihood="auto"),
     _briefly(missing="mask"),
     _briefly(
         optimizer=torch.optim.RMSprop,

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _num_samples, check_consistent_length
 from skvae._common.parameters import unfrozen
 from skvae.information.bound import largest_weight
 from skvae.information.boundary import check_taught
+from skvae.rows.columns import Columns
 from skvae.rows.frames import is_frame, joined_frames
 from skvae.rows.sources import as_rows
 from skvae.rows.sparse import as_taken_by
@@ -211,6 +212,12 @@ class Subject:
     def is_read_at_once(self) -> bool:
         """Whether the model reads all of a block of rows in one pass of its encoder."""
         return self.has_witness and hasattr(self.model, "read_codes")
+
+    @property
+    def columns(self) -> Columns | None:
+        """What the model makes numbers of rows by, where columns are of several kinds."""
+        found = getattr(self.model, "columns_", None)
+        return found if isinstance(found, Columns) else None
 
     @property
     def is_bare(self) -> bool:

@@ -49,6 +49,10 @@ class RowSizes(nn.Module):
             return torch.log1p(x)
         return torch.log1p(torch.div(x, self.relative(x), out=out), out=out)
 
+    def log_counts_of_typical(self, x: Tensor) -> Tensor:
+        """Return ``log(1 + x)`` of rows of the typical size, whatever there is of them yet."""
+        return torch.log1p(x)
+
 
 class CountLikelihood(nn.Module):
     """Independent columns of counts; the decoder gives logarithms of rates.

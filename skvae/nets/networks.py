@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from skvae._common.randomness import torch_generator
 from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
-from skvae.nets.counts import RowSizes
 from skvae.nets.layers import multilayer_perceptron
-from skvae.nets.likelihoods import LIKELIHOODS, OF_COUNTS
 from skvae.nets.missing import shape_encoded, without_missing
+from skvae.nets.mixed import likelihood_of
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
+from skvae.nets.shown import logs_for, shown_to
 from skvae.nets.witnesses import begin_witness
 
 __all__ = [
@@ -32,9 +32,6 @@ __all__ = [
     "VariationalAutoencoder",
 ]
 
-# Standard deviations beyond which the encoder sees no difference. A column that is
-# nearly constant in training may hold a value a thousand deviations out later.
-ENCODER_INPUT_BOUND = 10.0
 HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,18 +43,18 @@ class ModuleEncoder(nn.Module):
     layers : nn.Module
         From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
         tuple of both halves.
-    sizes : RowSizes or None, default=None
-        Of counts, which spread too far for the layers: these are shown ``log(1 + x)`` of counts
-        as rows of one size would have them. None shows them the rows.
+    logs : RowSizes, SomeCounts or None, default=None
+        What makes logarithms of counts, which spread too far for the layers, as
+        `skvae.nets.shown.logs_for` returns it. None shows them the rows.
     sees_mask : bool, default=False
         Whether entries of the rows may be NaN. The layers are shown zero in their place, and
         as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
-    def __init__(self, layers, sizes=None, sees_mask=False):
+    def __init__(self, layers, logs=None, sees_mask=False):
         super().__init__()
         self.layers = layers
-        self.sizes = sizes
+        self.logs = logs
         self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
@@ -75,12 +72,9 @@ class ModuleEncoder(nn.Module):
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
         if not self.sees_mask:
-            return self._without_mask(x, out)
+            return shown_to(self.logs, x, out)
         x, observed = without_missing(x)
-        return torch.cat([self._without_mask(x), observed.to(x.dtype)], dim=1)
-
-    def _without_mask(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        return _bounded(x if self.sizes is None else self.sizes.log_counts(x, out), out)
+        return torch.cat([shown_to(self.logs, x), observed.to(x.dtype)], dim=1)
 
 
 class Encoder(ModuleEncoder):
@@ -94,8 +88,8 @@ class Encoder(ModuleEncoder):
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    **shown : RowSizes, bool
-        `sizes` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes or SomeCounts, bool
+        `logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
@@ -110,8 +104,8 @@ class ConvolutionalEncoder(ModuleEncoder):
     ----------
     image_shape, latent_dim, channels, generator
         As in `convolutional_encoder`; the shape is that of what the layers are shown.
-    **shown : RowSizes, bool
-        `sizes` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes or SomeCounts, bool
+        `logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, image_shape, latent_dim, channels, generator, **shown):
@@ -207,13 +201,13 @@ class AutoregressiveDecoder(ModuleDecoder):
         From codes and rows to the parameters of each column given those before it.
     likelihood : Likelihood
         Distribution of a column given what the layers say.
-    sizes : RowSizes or None, default=None
+    logs : RowSizes, SomeCounts or None, default=None
         As in `ModuleEncoder`.
     """
 
-    def __init__(self, layers, likelihood, sizes=None):
+    def __init__(self, layers, likelihood, logs=None):
         super().__init__(layers, likelihood)
-        self.sizes = sizes
+        self.logs = logs
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -222,8 +216,7 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        shown = x if self.sizes is None else self.sizes.log_counts(x)
-        return self.layers(latent, _bounded(shown))
+        return self.layers(latent, shown_to(self.logs, x))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -244,8 +237,8 @@ class AutoregressiveDecoder(ModuleDecoder):
         rows = latent.new_zeros(latent.shape[0], len(columns))
         for column in columns:
             # Rows in the making are of the typical size, whatever there is of them.
-            shown = rows if self.sizes is None else torch.log1p(rows)
-            made = self.layers(latent, _bounded(shown))
+            shown = rows if self.logs is None else self.logs.log_counts_of_typical(rows)
+            made = self.layers(latent, shown_to(None, shown))
             chosen = choose(made)[:, column].to(rows.device)
             # Autograd still needs the rows that the column was made of.
             rows = rows.clone() if chosen.requires_grad else rows
@@ -274,8 +267,9 @@ class VariationalAutoencoder(nn.Module):
     ----------
     n_features, latent_dim, hidden_layer_sizes
         As in `Encoder` and `Decoder`.
-    likelihood : str
-        Distribution of the rows given the code: a name in `skvae.nets.likelihoods.LIKELIHOODS`.
+    likelihood : str or sequence of (str, int, object)
+        Distribution of the rows given the code: a name in `skvae.nets.likelihoods.LIKELIHOODS`,
+        or kinds of columns as in `skvae.nets.mixed.MixedLikelihood`.
     log_variance, log_variance_floor : sequence of float or None
         As in `skvae.nets.likelihoods.ColumnVariances`; None with likelihoods that have none.
     average_teacher : sequence of float
@@ -342,11 +336,8 @@ class VariationalAutoencoder(nn.Module):
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
-        of_counts = likelihood in OF_COUNTS
-        shown = {
-            "sizes": RowSizes(counts) if of_counts else None,
-            "sees_mask": missing == "mask",
-        }
+        logs = logs_for(likelihood, counts)
+        shown = {"logs": logs, "sees_mask": missing == "mask"}
         seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
@@ -361,11 +352,8 @@ class VariationalAutoencoder(nn.Module):
                 math.prod(seen), latent_dim, hidden_layer_sizes, generator, **shown
             )
         generator = torch_generator(seed, "decoder")
-        distribution = LIKELIHOODS[likelihood](
-            log_variance,
-            log_variance_floor,
-            is_variance_shared,
-            **({"counts": counts} if of_counts else {}),
+        distribution = likelihood_of(
+            likelihood, log_variance, log_variance_floor, is_variance_shared, counts
         )
         self.decoder: ModuleDecoder
         if decoder == "autoregressive":
@@ -374,7 +362,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
-                RowSizes(counts) if of_counts else None,
+                logs,
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)
@@ -451,11 +439,6 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     if gradient.ndim > mean.ndim:
         return gradient.sum(dim=0), of_log_variance.sum(dim=0)
     return gradient, of_log_variance
-
-
-def _bounded(shown: Tensor, out: Tensor | None = None) -> Tensor:
-    # In memory that is at hand it takes a third of the time.
-    return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)
 
 
 def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.scaling import fit_scaler
 from skvae.rows.sources import RowsLike
 from skvae.rows.sparse import SparseRows, taken
+from skvae.vae.encoding import has_columns
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.settings import check_number_of_steps, check_settings, check_support
 
@@ -267,6 +268,13 @@ def suited_to_rows(
     suited = {}
     for arm, settled in parameters.items():
         likelihood = settled.get("likelihood", "gaussian")
+        if has_columns(likelihood):
+            with noted(arm):
+                raise ValueError(
+                    "An arm has one likelihood for all columns, by its name, got "
+                    f"likelihood={likelihood!r}: encode the table first, as by "
+                    "Columns.of(X, likelihood).encode(X), and name one for all of it."
+                )
         if likelihood in WITH_VARIANCE and "decoder_variance" not in settled:
             prone = arm in ARMS
             if prone not in variances:

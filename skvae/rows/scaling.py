@@ -98,6 +98,12 @@ class Standardization:
         """Leave the columns as they are."""
         return cls(np.zeros(n_features), np.ones(n_features), np.zeros(n_features, dtype=bool))
 
+    def only(self, of: NDArray[np.bool_]) -> Standardization:
+        """Leave all columns as they are but these."""
+        return Standardization(
+            np.where(of, self.center, 0.0), np.where(of, self.scale, 1.0), self.constant & of
+        )
+
     def pooled(self, n_channels: int) -> Standardization:
         """Let the columns of each channel share their centre and scale.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
 from skvae.rows.sparse import SparseRows
 
-__all__ = ["as_table", "check_rows", "check_table"]
+__all__ = ["as_table", "check_names", "check_rows", "check_table", "require_columns"]
 
 
 def as_table(X: Any, name: str = "X") -> Any:
@@ -73,21 +74,47 @@ def check_rows(estimator: Any, X: Any, **options: Any) -> Any:
     if isinstance(X, SparseRows):
         options["accept_sparse"] = "csr"
     X = _plain(as_rows(X), "X")
+    try:
+        rows = _keeping_names(estimator, lambda: validate_data(estimator, X, **options))
+    except _RAW as error:
+        raise _explained(error, X, "X") from error
+    return SparseRows(rows) if issparse(rows) else rows
+
+
+def check_names(estimator: Any, X: Any, read: Callable[[], Any], *, reset: bool) -> Any:
+    """Check number and names of columns as scikit-learn does, and return what `read` does.
+
+    Where either is refused the estimator keeps the names of columns that it had.
+    """
+
+    def checked() -> Any:
+        validate_data(estimator, X, skip_check_array=True, reset=reset)
+        return read()
+
+    return _keeping_names(estimator, checked)
+
+
+def _keeping_names(estimator: Any, read: Callable[[], Any]) -> Any:
     before = {name: getattr(estimator, name) for name in _COLUMNS if hasattr(estimator, name)}
     try:
-        rows = validate_data(estimator, X, **options)
-    except _RAW as error:
+        return read()
+    except _RAW:
         for name in _COLUMNS:
             vars(estimator).pop(name, None)
         vars(estimator).update(before)
-        raise _explained(error, X, "X") from error
-    return SparseRows(rows) if issparse(rows) else rows
+        raise
 
 
 # What scikit-learn notes of the columns, before it looks at the numbers.
 _COLUMNS = ("n_features_in_", "feature_names_in_")
 # What libraries raise of what they cannot make numbers of.
 _RAW = (TypeError, ValueError, OverflowError, RuntimeError)
+
+
+def require_columns(frame: Any, name: str) -> None:
+    """Refuse a frame without columns."""
+    if not columns_of(frame):
+        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
 
 
 def _plain(X: Any, name: str) -> Any:
@@ -98,8 +125,8 @@ def _plain(X: Any, name: str) -> Any:
             f"{name} is a stream, and all rows are wanted at once: pass an array, or each "
             "batch to partial_fit."
         )
-    if is_frame(X) and not columns_of(X):
-        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
+    if is_frame(X):
+        require_columns(X, name)
     if isinstance(X, (list, tuple)):
         try:
             X = np.asarray(X)
@@ -127,8 +154,9 @@ def _explained(error: Exception, X: Any, name: str) -> Exception:
     if what is None:
         return error
     kind = TypeError if isinstance(error, TypeError) else ValueError
+    auto = ', or let TeacherGuidedVAE(likelihood="auto") do it' if is_frame(X) else ""
     return kind(
-        f"{what}, and a table of numbers is wanted: encode or drop what is none. {error}"
+        f"{what}, and a table of numbers is wanted: encode or drop what is none{auto}. {error}"
     )
 
 

@@ -10,7 +10,8 @@ import sklearn
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skvae._common.randomness import derive_seed, seed_unset_random_states
@@ -21,7 +22,13 @@ from skvae.rows.counts import Size
 from skvae.rows.sparse import as_taken_by
 from skvae.teachers.mixture import GaussianMixtureTeacher
 
-__all__ = ["can_be_weighed", "fit_teacher", "rows_to_teach", "teacher_distributions"]
+__all__ = [
+    "can_be_weighed",
+    "fit_teacher",
+    "rows_to_teach",
+    "teacher_distributions",
+    "wants_frame",
+]
 
 # Rows that a teacher is asked about at a time.
 BLOCK_ROWS = 2**16
@@ -30,6 +37,23 @@ BLOCK_ROWS = 2**16
 def can_be_weighed(teacher: Any) -> bool:
     """Whether the `fit` of a teacher takes weights of the rows."""
     return has_fit_parameter(teacher, "sample_weight")
+
+
+def wants_frame(teacher: Any) -> bool:
+    """Whether a teacher is shown a table with text and categories as it came.
+
+    A pipeline is, whose steps may look for columns by name, and what says by its tags that it
+    takes text or categories; any other is shown numbers.
+    """
+    while True:
+        inner = getattr(teacher, "estimator", getattr(teacher, "teacher", None))
+        if inner is None:
+            break
+        teacher = inner
+    if teacher is None or isinstance(teacher, Pipeline):
+        return teacher is not None
+    tags = get_tags(teacher).input_tags
+    return bool(tags.string or tags.categorical)
 
 
 def rows_to_teach(

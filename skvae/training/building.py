@@ -108,7 +108,7 @@ def build_net(
         # The last: what the others found in an epoch belongs to its state.
         callbacks.append(("checkpoint", checkpoint))
     log_variance, log_variance_floor = starting_variances(
-        settings["likelihood"],
+        architecture["likelihood"],
         settings["decoder_variance"],
         units,
         settings["variance_floor"],

@@ -170,6 +170,14 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
     state = plain_state(model.__getstate__())
     fitted = state.pop("_fitted", None)
+    likelihood = state["likelihood"]
+    if (
+        fitted is not None
+        and isinstance(likelihood, Mapping)
+        and any(map(callable, likelihood))
+    ):
+        # Functions chose columns, and what they chose is known.
+        state["likelihood"] = fitted.columns.mapping
     state = {**state, **_without_run(state)}
     given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
     if packer.teacher == "drop":
@@ -182,6 +190,7 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
             name: value if _is_plain(value) or is_optimizer(value) else None
             for name, value in found["settings"].items()
         }
+        found["settings"]["likelihood"] = state["likelihood"]
         if found["net"]["moments"]:
             # They are those of the optimiser, whose name has to be there too.
             found["settings"]["optimizer"] = fitted.settings["optimizer"]

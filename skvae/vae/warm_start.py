@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -89,16 +90,18 @@ def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     A decoder variance is copied where both learn theirs, for the same columns, and a witness
     where both train the same kind; fixed ones are settings of the model to be trained.
     """
-    nets = (source, target)
-    both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets) and (
-        source.module__is_variance_shared == target.module__is_variance_shared
-    )
-    parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
+    parts = ["encoder", "decoder.layers"]
     if with_witness and source.module__witness == target.module__witness != "simplex":
         parts.append("witness")
     for part in parts:
         weights = source.module_.get_submodule(part).state_dict()
         target.module_.get_submodule(part).load_state_dict(weights)
+    if source.module__is_variance_shared == target.module__is_variance_shared:
+        learned = dict(source.module_.decoder.likelihood.named_parameters())
+        with torch.no_grad():
+            for name, parameter in target.module_.decoder.likelihood.named_parameters():
+                if name in learned and learned[name].shape == parameter.shape:
+                    parameter.copy_(learned[name])
 
 
 def with_fresh_witness(net: VAENet, average_teacher: NDArray) -> VAENet:

@@ -40,6 +40,7 @@ def of(likelihood, parameters):
     return {
         "gaussian": lambda: dist.Normal(parameters, variance.sqrt()),
         "laplace": lambda: dist.Laplace(parameters, (variance / 2).sqrt()),
+        "student_t": lambda: dist.StudentT(8.0, parameters, (0.75 * variance).sqrt()),
         "bernoulli": lambda: dist.Bernoulli(logits=parameters),
         "continuous_bernoulli": lambda: dist.ContinuousBernoulli(logits=parameters),
         "negative_binomial": lambda: dist.NegativeBinomial(
@@ -155,6 +156,7 @@ def rows_of(clusters):
     return {
         "gaussian": clusters,
         "laplace": clusters,
+        "student_t": clusters,
         "bernoulli": in_unit_interval,
         "continuous_bernoulli": in_unit_interval,
         "negative_binomial": rng.poisson(
