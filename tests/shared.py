@@ -13,6 +13,7 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, TemperedTeacher
+from skvae.nets.likelihoods import OF_COUNTS
 
 __all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "rows_for"]
 
@@ -59,6 +60,9 @@ SETTINGS = {
     "student": {"likelihood": "student_t"},
     "mixed": {"likelihood": {0: "categorical", 1: "poisson", 2: "auto", 3: "bernoulli"}},
     "mask": {"missing": "mask"},
+    "negative binomial": {"likelihood": "negative_binomial"},
+    "counts without a size": {"likelihood": "poisson", "size": None},
+    "counts with an exposure": {"likelihood": "poisson", "size": 1},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -76,7 +80,12 @@ def rows_for(setting, clusters):
         return np.column_stack([counts, clusters[:, 2], clusters[:, 3] > 1])
     if "bernoulli" in likelihood:
         return (clusters - lowest) / (clusters.max() - lowest)
-    return (clusters - lowest).round() if likelihood == "poisson" else clusters
+    if likelihood not in OF_COUNTS:
+        return clusters
+    counts = (clusters - lowest).round()
+    # What an exposure may be too.
+    counts[:, 1] += 1
+    return counts
 
 
 # Those that are there.

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skvae.nets.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from skvae.objective.reconstructions import student_t_reconstruction
 from skvae.objective.row_terms import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
     gaussian_reconstruction,
     laplace_reconstruction,
-    poisson_reconstruction,
 )
 from skvae.rows.scaling import Standardization
 
 __all__ = [
     "LIKELIHOODS",
+    "OF_COUNTS",
     "WITH_VARIANCE",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
@@ -31,6 +32,7 @@ __all__ = [
     "Kinds",
     "LaplaceLikelihood",
     "Likelihood",
+    "NegativeBinomialLikelihood",
     "PoissonLikelihood",
     "StudentTLikelihood",
     "starting_variances",
@@ -228,30 +230,13 @@ class ContinuousBernoulliLikelihood(WithoutVariance):
         return torch.where(logits > 0, 1 - distance, distance)
 
 
-class PoissonLikelihood(WithoutVariance):
-    """Independent Poisson columns; the decoder gives the logarithms of their rates."""
-
-    def reconstruction(
-        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
-    ) -> Tensor:
-        """Negative log likelihood of each row, of its observed entries if they are told."""
-        return poisson_reconstruction(x, parameters, observed)
-
-    def expectation(self, parameters: Tensor) -> Tensor:
-        """Mean of each row."""
-        return torch.exp(parameters)
-
-    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw rows, on the CPU."""
-        return torch.poisson(self.expectation(parameters).cpu(), generator=generator)
-
-
 Likelihood = (
     GaussianLikelihood
     | LaplaceLikelihood
     | StudentTLikelihood
     | BernoulliLikelihood
     | ContinuousBernoulliLikelihood
+    | NegativeBinomialLikelihood
     | PoissonLikelihood
 )
 
@@ -261,8 +246,11 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "student_t": StudentTLikelihood,
     "bernoulli": BernoulliLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
     "poisson": PoissonLikelihood,
 }
+# Of these the rates may grow with the sizes of the rows.
+OF_COUNTS = ("negative_binomial", "poisson")
 # These have a variance in the units of the data: their columns are standardised.
 WITH_VARIANCE = ("gaussian", "laplace", "student_t")
 
@@ -289,7 +277,8 @@ def starting_variances(
 ) -> tuple[NDArray | None, NDArray | None]:
     """Log variances of the columns in the units of the net, and floors if they are learned.
 
-    Of columns of other kinds, which have none, they mean nothing.
+    Of negative binomial columns the logarithms of the dispersions; of columns of other kinds
+    they mean nothing.
 
     Parameters
     ----------
@@ -304,6 +293,9 @@ def starting_variances(
         What is rounded to steps has a variance of a twelfth of their square (Sheppard,
         Proceedings of the London Mathematical Society 29, 1898).
     """
+    if likelihood == "negative_binomial":
+        # A dispersion of one for each column.
+        return np.zeros(len(units.scale)), None
     has_variance = with_variance(likelihood, len(units.scale))
     if not has_variance.any():
         return None, None

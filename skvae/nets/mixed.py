@@ -13,12 +13,14 @@ from torch.nn import functional
 
 from skvae.nets.likelihoods import (
     LIKELIHOODS,
+    OF_COUNTS,
     Kinds,
     Likelihood,
     WithoutVariance,
     with_variance,
 )
 from skvae.objective.reconstructions import categorical_reconstruction
+from skvae.rows.counts import CountUnits
 
 __all__ = ["KINDS", "CategoricalLikelihood", "MixedLikelihood", "likelihood_of"]
 
@@ -138,6 +140,9 @@ class MixedLikelihood(nn.Module):
                 np.asarray(each)[columns] if has_variance and each is not None else None
                 for each in (log_variance, log_variance_floor)
             ]
+            if name == "negative_binomial":
+                # A dispersion of one for each column.
+                variances[0] = np.zeros(len(columns))
             self.likelihoods.append(KINDS[name](*variances, is_shared, **settings))
             self.register_buffer(f"columns_{number}", torch.tensor(columns), persistent=False)
         order = torch.tensor([place for columns in places.values() for place in columns])
@@ -186,9 +191,14 @@ class MixedLikelihood(nn.Module):
 
 
 def likelihood_of(
-    kinds: Kinds, log_variance: Any, log_variance_floor: Any, is_shared: bool
+    kinds: Kinds,
+    log_variance: Any,
+    log_variance_floor: Any,
+    is_shared: bool,
+    counts: CountUnits | None = None,
 ) -> Likelihood | MixedLikelihood:
     """Return the likelihood of the columns of a net, of one kind or of several."""
     if isinstance(kinds, str):
-        return LIKELIHOODS[kinds](log_variance, log_variance_floor, is_shared)
+        of_counts = {"counts": counts} if kinds in OF_COUNTS else {}
+        return LIKELIHOODS[kinds](log_variance, log_variance_floor, is_shared, **of_counts)
     return MixedLikelihood(kinds, log_variance, log_variance_floor, is_shared)

@@ -17,7 +17,7 @@ from skvae.nets.layers import multilayer_perceptron
 from skvae.nets.missing import shape_encoded, without_missing
 from skvae.nets.mixed import likelihood_of
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
-from skvae.nets.shown import note_logs, seen_as_logs, shown_to
+from skvae.nets.shown import logs_for, shown_to
 from skvae.nets.witnesses import begin_witness
 
 __all__ = [
@@ -43,20 +43,18 @@ class ModuleEncoder(nn.Module):
     layers : nn.Module
         From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
         tuple of both halves.
-    sees_logs : bool or sequence of bool
-        Whether the layers are shown ``log(1 + x)``, of all columns or of these: counts spread
-        too far for them.
-    sees_mask : bool
+    logs : RowSizes, SomeCounts or None, default=None
+        What makes logarithms of counts, which spread too far for the layers, as
+        `skvae.nets.shown.logs_for` returns it. None shows them the rows.
+    sees_mask : bool, default=False
         Whether entries of the rows may be NaN. The layers are shown zero in their place, and
         as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
-    in_logs: Tensor
-
-    def __init__(self, layers, sees_logs=False, sees_mask=False):
+    def __init__(self, layers, logs=None, sees_mask=False):
         super().__init__()
         self.layers = layers
-        self.sees_logs = note_logs(self, sees_logs)
+        self.logs = logs
         self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
@@ -74,9 +72,9 @@ class ModuleEncoder(nn.Module):
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
         if not self.sees_mask:
-            return shown_to(self, x, out)
+            return shown_to(self.logs, x, out)
         x, observed = without_missing(x)
-        return torch.cat([shown_to(self, x), observed.to(x.dtype)], dim=1)
+        return torch.cat([shown_to(self.logs, x), observed.to(x.dtype)], dim=1)
 
 
 class Encoder(ModuleEncoder):
@@ -90,13 +88,13 @@ class Encoder(ModuleEncoder):
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    **shown : bool
-        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes or SomeCounts, bool
+        `logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
-        sizes = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(sizes, generator), **shown)
+        widths = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
+        super().__init__(multilayer_perceptron(widths, generator), **shown)
 
 
 class ConvolutionalEncoder(ModuleEncoder):
@@ -106,8 +104,8 @@ class ConvolutionalEncoder(ModuleEncoder):
     ----------
     image_shape, latent_dim, channels, generator
         As in `convolutional_encoder`; the shape is that of what the layers are shown.
-    **shown : bool
-        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes or SomeCounts, bool
+        `logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, image_shape, latent_dim, channels, generator, **shown):
@@ -203,13 +201,13 @@ class AutoregressiveDecoder(ModuleDecoder):
         From codes and rows to the parameters of each column given those before it.
     likelihood : Likelihood
         Distribution of a column given what the layers say.
-    sees_logs : bool
+    logs : RowSizes, SomeCounts or None, default=None
         As in `ModuleEncoder`.
     """
 
-    def __init__(self, layers, likelihood, sees_logs=False):
+    def __init__(self, layers, likelihood, logs=None):
         super().__init__(layers, likelihood)
-        self.sees_logs = note_logs(self, sees_logs)
+        self.logs = logs
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -218,7 +216,7 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        return self.layers(latent, shown_to(self, x))
+        return self.layers(latent, shown_to(self.logs, x))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -238,7 +236,10 @@ class AutoregressiveDecoder(ModuleDecoder):
         columns = self.layers.order
         rows = latent.new_zeros(latent.shape[0], len(columns))
         for column in columns:
-            chosen = choose(self(latent, rows))[:, column].to(rows.device)
+            # Rows in the making are of the typical size, whatever there is of them.
+            shown = rows if self.logs is None else self.logs.log_counts_of_typical(rows)
+            made = self.layers(latent, shown_to(None, shown))
+            chosen = choose(made)[:, column].to(rows.device)
             # Autograd still needs the rows that the column was made of.
             rows = rows.clone() if chosen.requires_grad else rows
             rows[:, column] = chosen
@@ -298,6 +299,8 @@ class VariationalAutoencoder(nn.Module):
         Whether one variance is learned for all columns.
     missing : {"error", "mask"}, default="error"
         Whether entries of the rows may be NaN, as in `ModuleEncoder` and `ModuleDecoder`.
+    counts : CountUnits or None, default=None
+        Of likelihoods of counts: what rows are measured by, and the rates that they start at.
 
     Attributes
     ----------
@@ -326,13 +329,15 @@ class VariationalAutoencoder(nn.Module):
         decoder=None,
         is_variance_shared=False,
         missing="error",
+        counts=None,
     ):
         super().__init__()
         self.latent_dim = latent_dim
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
-        shown = {"sees_logs": seen_as_logs(likelihood), "sees_mask": missing == "mask"}
+        logs = logs_for(likelihood, counts)
+        shown = {"logs": logs, "sees_mask": missing == "mask"}
         seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
@@ -348,7 +353,7 @@ class VariationalAutoencoder(nn.Module):
             )
         generator = torch_generator(seed, "decoder")
         distribution = likelihood_of(
-            likelihood, log_variance, log_variance_floor, is_variance_shared
+            likelihood, log_variance, log_variance_floor, is_variance_shared, counts
         )
         self.decoder: ModuleDecoder
         if decoder == "autoregressive":
@@ -357,7 +362,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
-                shown["sees_logs"],
+                logs,
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)

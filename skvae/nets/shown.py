@@ -3,44 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from skvae.nets.likelihoods import Kinds
+from skvae.nets.counts import RowSizes
+from skvae.nets.likelihoods import OF_COUNTS, Kinds
+from skvae.rows.counts import CountUnits
 
-__all__ = ["note_logs", "seen_as_logs", "shown_to"]
+__all__ = ["SomeCounts", "logs_for", "shown_to"]
 
-# The layers are shown the logarithms of these: counts spread too far for them.
-IN_LOGS = ("poisson", "negative_binomial")
 # Standard deviations beyond which the encoder sees no difference. A column that is
 # nearly constant in training may hold a value a thousand deviations out later.
 ENCODER_INPUT_BOUND = 10.0
 
 
-def seen_as_logs(kinds: Kinds) -> bool | list[bool]:
-    """Tell which columns the encoder sees the logarithms of: all, none, or each by itself."""
-    if isinstance(kinds, str):
-        return kinds in IN_LOGS
-    logs = [name in IN_LOGS for name, width, _ in kinds for _ in range(width)]
-    return logs if any(logs) else False
+class SomeCounts(nn.Module):
+    """Columns of counts among others, in which a row has no size.
 
+    Parameters
+    ----------
+    are_counts : sequence of bool
+        Which columns.
+    """
 
-def note_logs(part: nn.Module, sees_logs: bool | Sequence[bool]) -> bool:
-    """Note in a module which columns it sees the logarithms of, where these are some."""
-    if not isinstance(sees_logs, bool):
-        part.register_buffer("in_logs", torch.tensor(sees_logs), persistent=False)
-    return bool(sees_logs)
+    are_counts: Tensor
 
+    def __init__(self, are_counts: Sequence[bool]):
+        super().__init__()
+        self.register_buffer("are_counts", torch.tensor(are_counts), persistent=False)
 
-def shown_to(part: Any, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return rows as layers see them, in `out` if it is given."""
-    shown = x
-    if part.sees_logs and hasattr(part, "in_logs"):
+    def log_counts(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return ``log(1 + x)`` of the counts, and all else as it is."""
         # Not of what is below zero in other columns: its gradient would be no number.
-        shown = torch.where(part.in_logs, torch.log1p(x.clamp(min=0)), x)
-    elif part.sees_logs:
-        shown = torch.log1p(x)
+        return torch.where(self.are_counts, torch.log1p(x.clamp(min=0)), x)
+
+    def log_counts_of_typical(self, x: Tensor) -> Tensor:
+        """Do the same: there are no sizes."""
+        return self.log_counts(x)
+
+
+def logs_for(kinds: Kinds, counts: CountUnits | None) -> RowSizes | SomeCounts | None:
+    """Return what makes logarithms of counts, which spread too far for layers; None of none."""
+    if isinstance(kinds, str):
+        return RowSizes(counts) if kinds in OF_COUNTS else None
+    are_counts = [name in OF_COUNTS for name, width, _ in kinds for _ in range(width)]
+    return SomeCounts(are_counts) if any(are_counts) else None
+
+
+def shown_to(
+    logs: RowSizes | SomeCounts | None, x: Tensor, out: Tensor | None = None
+) -> Tensor:
+    """Return rows as layers see them, in `out` if it is given."""
+    shown = x if logs is None else logs.log_counts(x, out)
     # In memory that is at hand it takes a third of the time.
     return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)

@@ -20,6 +20,7 @@ from skvae.objective.row_terms import (
     kl,
     kl_per_dimension,
     laplace_reconstruction,
+    negative_binomial_reconstruction,
     poisson_reconstruction,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "kl_per_dimension",
     "laplace_reconstruction",
     "mmd",
+    "negative_binomial_reconstruction",
     "poisson_reconstruction",
     "student_t_reconstruction",
     "total_correlation",

@@ -23,12 +23,13 @@ from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
-from skvae.nets.likelihoods import Kinds, with_variance
+from skvae.nets.likelihoods import OF_COUNTS, Kinds, with_variance
 from skvae.nets.own_modules import check_own_modules
+from skvae.rows.counts import CountUnits, position_of_size
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.frames import is_frame
 from skvae.rows.missing import observed_moments, require_observed, with_filled
 from skvae.rows.scaling import Standardization, steps_of
+from skvae.rows.sparse import matrix_of
 from skvae.teachers.fits import (
     can_be_weighed,
     fit_teacher,
@@ -117,9 +118,14 @@ def course_of_fit(
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
     columns = given.columns
     settings = {**parameters, "image_shape": image_shape}
-    architecture = check_settings(settings, rows, columns)
+    size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
+    if settings["missing"] == "mask" and size == "total":
+        # What a row has in all is not known of one that lacks an entry.
+        size = None
+    architecture = check_settings(settings, rows, size, columns)
+    has_counts = architecture["likelihood"] in OF_COUNTS
     if donor is not None:
-        check_donor(donor, architecture)
+        check_donor(donor, architecture, size if has_counts else None)
     most_epochs = MOST_PASSES if streaming else None
     history = donor.history if donor is not None and resume else []
     n_epochs = donor.n_iter if donor is not None and resume else 0
@@ -139,7 +145,7 @@ def course_of_fit(
     keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
     came_fitted = keep_teacher or isinstance(settings["teacher"], FrozenEstimator)
     # A data frame reaches the teacher as it came, names and all.
-    seen_by_teacher = given.X if is_frame(given.X) else rows
+    seen_by_teacher = matrix_of(given.X)
     sees_encoded = False
     if X_teacher is not None:
         seen_by_teacher = X_teacher
@@ -198,6 +204,9 @@ def course_of_fit(
             units = units.only(has_variance)
         elif image_shape is not None:
             units = units.pooled(image_shape[0])
+    counts = None if donor is None else donor.net.module__counts
+    if donor is None and has_counts:
+        counts = CountUnits.of(rows, size, chosen, weights_of(weights, chosen))
 
     seen = RowFingerprint.of(rows)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
@@ -224,11 +233,13 @@ def course_of_fit(
             seed,
             settings["memory"],
             weights[taught] if weights is not None and takes_weights else None,
+            # Another view of the rows need be no counts.
+            None if counts is None or X_teacher is not None else counts.size,
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
-            told_by = rows if X_teacher is None else X_teacher
-            if seen_by_teacher is rows and is_all:
+            told_by = matrix_of(rows) if X_teacher is None else X_teacher
+            if seen_by_teacher is matrix_of(rows) and is_all:
                 teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:
@@ -268,6 +279,7 @@ def course_of_fit(
         architecture,
         units,
         average_teacher,
+        counts=counts,
         n_rows=n_rows,
         seed=seed,
         max_epochs=1 if one_pass else settings["max_epochs"],
@@ -328,7 +340,7 @@ def course_of_fit(
 
 
 def _steps(
-    settings: Mapping[str, Any], likelihood: Kinds, rows: NDArray, chosen: NDArray | None
+    settings: Mapping[str, Any], likelihood: Kinds, rows: Any, chosen: NDArray | None
 ) -> NDArray | float:
     """Return the steps of the columns, where a learned variance asks for them."""
     is_learned = settings["decoder_variance"] == "learned"

@@ -23,7 +23,7 @@ from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
 from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.information.design import Design
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
 from skvae.rows.columns import Columns
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
@@ -31,6 +31,7 @@ from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions, wants_frame
@@ -156,11 +157,13 @@ class TeacherGuidedVAE(
         or training rows where there are none.
     likelihood : str, tuple or mapping, default="gaussian"
         Decoder distribution: "gaussian", "laplace", "student_t", "bernoulli",
-        "continuous_bernoulli", "poisson" or "categorical". "student_t" learns degrees of
-        freedom for each column, and ``("student_t", degrees)`` has as many, above 2.
-        "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a
-        density on it; "poisson" wants counts, decodes log rates, and shows the encoder
-        ``log(1 + x)``. "categorical" takes values of any type; one that `fit` did not meet is
+        "continuous_bernoulli", "poisson", "negative_binomial" or "categorical". "student_t"
+        learns degrees of freedom for each column, and ``("student_t", degrees)`` has as many,
+        above 2.
+        "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a density on it.
+        "poisson" and "negative_binomial" want counts, decode log rates, and show the encoder
+        ``log(1 + x)``; the second learns a dispersion a column, for counts that vary by more
+        than their mean. "categorical" takes values of any type; one that `fit` did not meet is
         refused, unless ``("categorical", "unseen")`` asks for a level for such.
         A mapping gives columns likelihoods of their own. Its keys are names, positions, tuples
         of them, or functions of X such as `sklearn.compose.make_column_selector`.
@@ -168,6 +171,17 @@ class TeacherGuidedVAE(
         categories are categorical; truth values, and columns of nothing but 0 and 1 in the
         rows of `fit`, Bernoulli; other numbers Gaussian. So are the columns of arrays.
         `likelihood_` says what was chosen.
+    size : "total", str, int or None, default="total"
+        What the counts of a row are in proportion to, with a likelihood of counts: the row's
+        total; a column, by its name or position, of positive exposures, which leaves the
+        likelihood; or None, nothing. The rate of a column is what the code says times this
+        size. The encoder, and a `GaussianMixtureTeacher` whose `size` is "auto", are shown the
+        counts as a row of the typical size would have them, the median of the training rows:
+        so how much was counted in a row is not what its code is about. All that is a density
+        then is that of rows *given their sizes*; `inverse_transform` and `sample` make rows of
+        the typical size. Counts among columns of other kinds
+        have no size; a lone column of them has no total, and a row without a count one
+        of 1; with ``missing="mask"`` totals are not known, and "total" is None.
     decoder_variance : float, "learned" or "shared", default="learned"
         Variance of the Gaussian, Laplace or Student decoder in the squared units of X, one for
         all columns that have such; "learned" learns one a column, "shared" one for all of a
@@ -452,6 +466,7 @@ class TeacherGuidedVAE(
     (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
     Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance);
     Mattei and Frellsen, arXiv 1812.02633, and Nazabal et al., arXiv 1807.03653 (`missing`).
+    Lopez et al., Nature Methods 15, 2018 (negative binomial columns, with sizes).
 
     Examples
     --------
@@ -516,6 +531,7 @@ class TeacherGuidedVAE(
         n_importance_samples: int = 1,
         aggressive_steps: int = 0,
         likelihood: str | tuple[str, Any] | Mapping[Any, Any] = "gaussian",
+        size: str | int | None = "total",
         decoder_variance: float | str = "learned",
         missing: str = "error",
         variance_floor: float | str = "auto",
@@ -570,6 +586,7 @@ class TeacherGuidedVAE(
         self.n_importance_samples = n_importance_samples
         self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
+        self.size = size
         self.decoder_variance = decoder_variance
         self.missing = missing
         self.variance_floor = variance_floor
@@ -615,7 +632,8 @@ class TeacherGuidedVAE(
         X : array-like of shape (n_samples, n_features)
             Training rows, at least two, finite (but for what is `missing`), in any units. With
             an image shape also (n_samples, channels, height, width). Here, and in all methods
-            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`.
+            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`, and sparse
+            rows, which are made dense a batch at a time.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -941,8 +959,9 @@ class TeacherGuidedVAE(
             has_missing = self._inference.has_missing
             require_finite(rows, type(self).__name__, allow_nan=has_missing)
             has_kinds = self.columns_ is not None
-            as_given = wants_frame(self.teacher_) if has_kinds else is_frame(X)
-            X = X if as_given else rows
+            is_named = is_frame(X) and rows is matrix_of(rows)
+            as_given = wants_frame(self.teacher_) if has_kinds else is_named
+            X = X if as_given else matrix_of(rows)
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
@@ -1008,10 +1027,11 @@ class TeacherGuidedVAE(
         if likelihood not in WITH_VARIANCE:
             has_missing = self._inference.has_missing
             require_finite(to_numpy(rows), type(self).__name__, allow_nan=has_missing)
-            check_support(likelihood, to_numpy(rows), self.columns_)
+            counts = self.net_.module__counts
+            check_support(likelihood, to_numpy(rows), counts and counts.size, self.columns_)
         return rows
 
-    def _check_shape(self, X: Any) -> NDArray:
+    def _check_shape(self, X: Any) -> Any:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = flatten_images(as_rows(X), self.image_shape_)
@@ -1019,7 +1039,12 @@ class TeacherGuidedVAE(
                 allow_nan = self._inference.has_missing
                 return check_encoded(self, X, self.columns_, reset=False, allow_nan=allow_nan)
             return check_rows(
-                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                accept_sparse="csr",
+                ensure_all_finite=False,
+                reset=False,
             )
 
     @property
@@ -1063,6 +1088,8 @@ class TeacherGuidedVAE(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.allow_nan = self.missing == "mask"
-        tags.input_tags.positive_only = self.likelihood == "poisson"
-        tags.input_tags.string = tags.input_tags.categorical = has_columns(self.likelihood)
+        has_kinds = has_columns(self.likelihood)
+        tags.input_tags.sparse = self.missing != "mask" and not has_kinds
+        tags.input_tags.positive_only = self.likelihood in OF_COUNTS
+        tags.input_tags.string = tags.input_tags.categorical = has_kinds
         return tags

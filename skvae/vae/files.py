@@ -17,6 +17,7 @@ from skvae.files.saved import (
     save_object,
 )
 from skvae.files.values import Packer, Unpacker, holds, is_optimizer, with_state
+from skvae.nets.likelihoods import OF_COUNTS
 from skvae.training.devices import resolve_device
 from skvae.vae.fitted import NOT_OF_NET, Fitted, fitted_of
 from skvae.vae.training_settings import shallow_copy, that_can_be_pickled
@@ -230,6 +231,9 @@ def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
         state["device"] = device
     elif state["device"] == "auto":
         device = "auto"
+    if "size" not in state and state["likelihood"] in OF_COUNTS:
+        # Before there were sizes counts were in proportion to nothing.
+        state["size"] = None
     model = made_of_plain(cls, state)
     if found is not None:
         net = dict(found["net"])

@@ -15,6 +15,7 @@ from skvae.rows.finite import naming_mask
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import SparseRows, taken
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import check_weights, relative_weights
 from skvae.vae.encoding import check_encoded, columns_for
@@ -41,9 +42,9 @@ class GivenRows:
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_encoded)
+    X : frame, or array-like of shape (n_samples, n_features)
+        The rows, one image a row: as they came where they have names or text.
+    rows : ndarray or SparseRows of shape (n_samples, n_encoded)
         The same as floats: finite ones, and NaN for what is missing where that is allowed.
         Categories are blocks of columns.
     columns : Columns or None
@@ -65,7 +66,7 @@ class GivenRows:
     """
 
     X: Any
-    rows: NDArray
+    rows: Any
     columns: Columns | None
     image_shape: tuple[int, int, int] | None
     n_features_in: int
@@ -127,6 +128,7 @@ class GivenRows:
                     estimator,
                     X,
                     dtype=[np.float64, np.float32],
+                    accept_sparse=False if allow_nan else "csr",
                     ensure_all_finite="allow-nan" if allow_nan else True,
                     reset=reset,
                     ensure_min_samples=n_least,
@@ -145,8 +147,10 @@ class GivenRows:
             check_consistent_length(rows, X_teacher)
         names = getattr(estimator, "feature_names_in_", None)
         owner = type(estimator).__name__
-        n_features_in = estimator.n_features_in_
-        columns_of_rows = (columns, image_shape, n_features_in, names)
+        if columns is None:
+            # A frame of sparse columns is known by its matrix.
+            X = X if is_frame(X) and not isinstance(rows, SparseRows) else rows
+        columns_of_rows = (columns, image_shape, estimator.n_features_in_, names)
         given = cls(X, rows, *columns_of_rows, owner, y, X_teacher, None)
         return given._weighed(keywords.get("sample_weight"), n_least)
 
@@ -169,7 +173,7 @@ class GivenRows:
             None if each is None else _safe_indexing(each, kept)
             for each in (self.y, self.X_teacher)
         )
-        rows = self.rows[kept]
+        rows = taken(self.rows, kept)
         X = rows if self.X is self.rows else _safe_indexing(self.X, kept)
         return replace(self, X=X, rows=rows, y=y, X_teacher=X_teacher, weights=relative)
 

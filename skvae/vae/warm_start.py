@@ -16,6 +16,7 @@ from skvae._common.parameters import unfrozen
 from skvae._common.threads import one_thread_if
 from skvae.nets.own_modules import is_same_part
 from skvae.nets.witnesses import begin_witness
+from skvae.rows.counts import Size
 from skvae.training.net import VAENet
 from skvae.vae.fitted import Fitted
 
@@ -68,10 +69,13 @@ def check_columns(donor: Any, X: Any) -> None:
         _check_feature_names(donor, X, reset=False)
 
 
-def check_donor(donor: Fitted, architecture: dict[str, Any]) -> None:
+def check_donor(donor: Fitted, architecture: dict[str, Any], size: Size) -> None:
     """Refuse a donor whose layers are not those of the model to be trained."""
-    for name, wanted in architecture.items():
-        found = getattr(donor.net, f"module__{name}")
+    of_donor = {name: getattr(donor.net, f"module__{name}") for name in architecture}
+    counts = donor.net.module__counts
+    of_donor["size"] = None if counts is None else counts.size
+    for name, wanted in {**architecture, "size": size}.items():
+        found = of_donor[name]
         if not is_same_part(found, wanted):
             raise ValueError(
                 f"The weights to start from do not fit: {name} is {found!r} in the fitted "
