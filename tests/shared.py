@@ -59,6 +59,7 @@ SETTINGS = {
     "negative binomial": {"likelihood": "negative_binomial"},
     "counts without a size": {"likelihood": "poisson", "size": None},
     "counts with an exposure": {"likelihood": "poisson", "size": 1},
+    "mask": {"missing": "mask"},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -117,6 +118,7 @@ ESTIMATORS = [
     ),
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
+    _briefly(missing="mask"),
     _briefly(
         optimizer=torch.optim.RMSprop,
         lr_schedule="cosine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.nets.counts import RowSizes
 from skvae.nets.layers import multilayer_perceptron
 from skvae.nets.likelihoods import LIKELIHOODS, OF_COUNTS
+from skvae.nets.missing import shape_encoded, without_missing
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
 from skvae.nets.witnesses import begin_witness
 
@@ -47,12 +49,16 @@ class ModuleEncoder(nn.Module):
     sizes : RowSizes or None, default=None
         Of counts, which spread too far for the layers: these are shown ``log(1 + x)`` of counts
         as rows of one size would have them. None shows them the rows.
+    sees_mask : bool
+        Whether entries of the rows may be NaN. The layers are shown zero in their place, and
+        as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
-    def __init__(self, layers, sizes=None):
+    def __init__(self, layers, sizes=None, sees_mask=False):
         super().__init__()
         self.layers = layers
         self.sizes = sizes
+        self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
         """Means and log variances, each of shape (n_samples, latent_dim).
@@ -67,7 +73,13 @@ class ModuleEncoder(nn.Module):
         return mean, log_variance
 
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Rows as the layers are shown them, written to `out` if it is given."""
+        """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
+        if not self.sees_mask:
+            return self._counted(x, out)
+        x, observed = without_missing(x)
+        return torch.cat([self._counted(x), observed.to(x.dtype)], dim=1)
+
+    def _counted(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         return _bounded(x if self.sizes is None else self.sizes.log_counts(x, out), out)
 
 
@@ -76,19 +88,19 @@ class Encoder(ModuleEncoder):
 
     Parameters
     ----------
-    n_features, latent_dim : int
-        Width of the rows and of the code.
+    n_inputs, latent_dim : int
+        Width of what the layers are shown, and of the code.
     hidden_layer_sizes : sequence of int
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    sizes : RowSizes or None, default=None
-        As in `ModuleEncoder`.
+    **shown
+        `sizes` and `sees_mask`, as in `ModuleEncoder`.
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator, sizes=None):
-        widths = [n_features, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(widths, generator), sizes)
+    def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
+        widths = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
+        super().__init__(multilayer_perceptron(widths, generator), **shown)
 
 
 class ConvolutionalEncoder(ModuleEncoder):
@@ -97,15 +109,14 @@ class ConvolutionalEncoder(ModuleEncoder):
     Parameters
     ----------
     image_shape, latent_dim, channels, generator
-        As in `convolutional_encoder`.
-    sizes : RowSizes or None, default=None
-        As in `ModuleEncoder`.
+        As in `convolutional_encoder`; the shape is that of what the layers are shown.
+    **shown
+        `sizes` and `sees_mask`, as in `ModuleEncoder`.
     """
 
-    def __init__(self, image_shape, latent_dim, channels, generator, sizes=None):
-        super().__init__(
-            convolutional_encoder(image_shape, latent_dim, channels, generator), sizes
-        )
+    def __init__(self, image_shape, latent_dim, channels, generator, **shown):
+        layers = convolutional_encoder(image_shape, latent_dim, channels, generator)
+        super().__init__(layers, **shown)
 
 
 class ModuleDecoder(nn.Module):
@@ -118,6 +129,9 @@ class ModuleDecoder(nn.Module):
     likelihood : Likelihood
         Distribution of the rows given what the layers make of the code.
     """
+
+    # Whether entries of the rows that are scored may be NaN: they leave the likelihood.
+    bears_missing = False
 
     def __init__(self, layers, likelihood):
         super().__init__()
@@ -135,7 +149,8 @@ class ModuleDecoder(nn.Module):
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of rows given what `forward` made of their codes."""
-        return self.likelihood.reconstruction(x, parameters)
+        x, observed = without_missing(x) if self.bears_missing else (x, None)
+        return self.likelihood.reconstruction(x, parameters, observed)
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Mean of the rows given their codes."""
@@ -271,9 +286,9 @@ class VariationalAutoencoder(nn.Module):
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
         Of the products in encoder and decoder while training; all else, and all reading
-        of a trained model, is in float32.
+        of a trained model, is in float32. "auto" is float32 until somebody has chosen.
     seed : int
         Drives the initial weights.
     architecture : {"dense", "conv"}
@@ -290,6 +305,8 @@ class VariationalAutoencoder(nn.Module):
         Whether one variance is learned for all columns.
     counts : CountUnits or None, default=None
         Of likelihoods of counts: what rows are measured by, and the rates that they start at.
+    missing : {"error", "mask"}, default="error"
+        Whether entries of the rows may be NaN, as in `ModuleEncoder` and `ModuleDecoder`.
 
     Attributes
     ----------
@@ -318,6 +335,7 @@ class VariationalAutoencoder(nn.Module):
         decoder=None,
         is_variance_shared=False,
         counts=None,
+        missing="error",
     ):
         super().__init__()
         self.latent_dim = latent_dim
@@ -326,16 +344,20 @@ class VariationalAutoencoder(nn.Module):
         shape = (n_features,) if image_shape is None else tuple(image_shape)
         of_counts = likelihood in OF_COUNTS
         sizes = RowSizes(counts) if of_counts else None
+        shown = {"sizes": sizes, "sees_mask": missing == "mask"}
+        seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
         if encoder is not None:
-            module = own_module(encoder, "encoder", shape, latent_dim, seed)
-            layers = nn.Sequential(nn.Unflatten(1, shape), module)
-            self.encoder = ModuleEncoder(layers, sizes)
+            module = own_module(encoder, "encoder", seen, latent_dim, seed)
+            layers = nn.Sequential(nn.Unflatten(1, seen), module)
+            self.encoder = ModuleEncoder(layers, **shown)
         elif architecture == "conv":
-            self.encoder = ConvolutionalEncoder(shape, latent_dim, channels, generator, sizes)
+            self.encoder = ConvolutionalEncoder(seen, latent_dim, channels, generator, **shown)
         else:
-            self.encoder = Encoder(n_features, latent_dim, hidden_layer_sizes, generator, sizes)
+            self.encoder = Encoder(
+                math.prod(seen), latent_dim, hidden_layer_sizes, generator, **shown
+            )
         generator = torch_generator(seed, "decoder")
         distribution = LIKELIHOODS[likelihood](
             log_variance,
@@ -363,6 +385,7 @@ class VariationalAutoencoder(nn.Module):
             self.decoder = Decoder(
                 n_features, latent_dim, hidden_layer_sizes, distribution, generator
             )
+        self.decoder.bears_missing = missing == "mask"
         self.witness = begin_witness(witness, latent_dim, average_teacher, witness_scale, seed)
         if architecture == "dense" and encoder is None and decoder in (None, "autoregressive"):
             self.multiply_adds = sum(weights.numel() for weights in self.parameters())

@@ -2,7 +2,8 @@
 
 `tables` is the door: `sources` reads data sets, `frames` and `numbers` tell what holds numbers,
 `images` makes rows of them, `sparse` keeps sparse ones so, `scaling` finds their units and
-`counts` their sizes, `finite` looks for NaN, `fingerprint` tells rows that were seen from
+`counts` their sizes, `finite` looks for NaN, `missing` has moments of what is there besides and
+fills it, `fingerprint` tells rows that were seen from
 others, and `weights` says how much each counts.
 """
 

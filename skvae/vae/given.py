@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skvae.rows.finite import naming_mask
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
@@ -42,7 +43,7 @@ class GivenRows:
     X : frame, or ndarray of shape (n_samples, n_features)
         The rows; a data frame as it came, with its names.
     rows : ndarray or SparseRows of shape (n_samples, n_features)
-        The same as finite floats.
+        The same as floats: finite ones, and NaN for what is missing where that is allowed.
     image_shape : tuple of int or None
         ``(channels, height, width)``; None where they are no images.
     feature_names : ndarray of shape (n_features,) or None
@@ -105,14 +106,17 @@ class GivenRows:
         image_shape = resolve_image_shape(image_shape, estimator.architecture, X)
         X = flatten_images(X, image_shape)
         floats = [np.float64, np.float32]
-        rows = check_rows(
-            estimator,
-            X,
-            dtype=floats,
-            accept_sparse="csr",
-            reset=reset,
-            ensure_min_samples=n_least,
-        )
+        finite = "allow-nan" if estimator.missing == "mask" else True
+        with naming_mask():
+            rows = check_rows(
+                estimator,
+                X,
+                dtype=floats,
+                accept_sparse="csr" if finite is True else False,
+                ensure_all_finite=finite,
+                reset=reset,
+                ensure_min_samples=n_least,
+            )
         if donor is not None:
             check_columns(donor, X)
         if y is not None:

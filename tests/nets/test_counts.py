@@ -88,6 +88,19 @@ def test_large_dispersion_is_a_poisson_and_gradients_are_numbers():
     torch.testing.assert_close(cost, poisson_reconstruction(x, log_mean), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("likelihood", OF_COUNTS)
+def test_counts_may_be_missing(small_vae, likelihood):
+    X, labels, _ = uneven()
+    expected = CountUnits.of(X, None).log_rates
+    X[np.random.default_rng(1).random(X.shape) < 0.1] = np.nan
+    # Of a column the entries that there are.
+    np.testing.assert_allclose(CountUnits.of(X, None).log_rates, expected, atol=0.7)
+    vae = small_vae(likelihood=likelihood, missing="mask", max_epochs=30, latent_dim=4).fit(X)
+    assert np.isfinite(vae.score_samples(X)).all()
+    found = KMeans(5, n_init=5, random_state=0).fit_predict(vae.transform(X))
+    assert adjusted_rand_score(labels, found) > 0.7
+
+
 @pytest.mark.parametrize("kind", [PoissonLikelihood, NegativeBinomialLikelihood])
 @pytest.mark.parametrize("size", COUNTS)
 def test_entries_that_are_not_observed_leave_the_sum(kind, size):

@@ -151,6 +151,14 @@ def test_numbers_that_are_not_finite_are_refused(vae, bad):
             method(broken)
 
 
+def test_missing_entries_want_dense_rows(vae):
+    X = counts()
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        vae.set_params(missing="mask").fit(sparse.csr_array(X))
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        vae.fit(X).teacher_proba(sparse.csr_array(X))
+
+
 def test_entries_that_are_stored_twice_are_added_and_stored_zeros_are_zeros(vae):
     X = counts()
     rows, columns = np.nonzero(X)
