@@ -110,7 +110,7 @@ def arrays(folder):
         (["--data", "missing.npy"], "There is no file missing.npy"),
         (["--data", "nan.npy"], "NaN or infinite values in 1 of 30 rows (the first is row 4)"),
         (["--data", "constant.npy"], "All rows of X are equal"),
-        (["--data", "few.npy"], "n_components=10 needs at least as many rows, got n_samples=4"),
+        (["--data", "few.npy"], "The teacher is constant over these 2 rows"),
         (["--data", "flat.npy"], "must hold a matrix of numbers"),
         (["--data", "text.npy"], "must hold a matrix of numbers"),
         (["--data", "two.npz"], "must hold one array, or one that is named X; it holds a, b"),

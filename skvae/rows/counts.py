@@ -69,13 +69,14 @@ class CountUnits:
         """
         typical_size = typical_size_of(rows, size, chosen)
         n_rows = len(rows) if chosen is None else len(chosen)
-        counts, sizes = np.zeros(rows.shape[1]), 0.0
+        counts, sizes = np.zeros((2, rows.shape[1]))
         for block in _blocks_of(rows, n_rows):
             some = np.asarray(rows[block if chosen is None else chosen[block]], dtype=float)
-            some = np.nan_to_num(some)
             weighing = np.ones(len(some)) if weights is None else weights[block]
-            counts += weighing @ some
-            sizes += float(weighing @ (row_sizes(some, size) / typical_size))
+            # What is missing was counted in no row.
+            there = ~np.isnan(some)
+            counts += weighing @ np.where(there, some, 0.0)
+            sizes += (weighing * row_sizes(some, size) / typical_size) @ there
         log_rates = np.log(counts + PSEUDO_COUNT) - np.log(sizes)
         if isinstance(size, int):
             log_rates[size] = np.log(typical_size)

@@ -33,10 +33,10 @@ FLOAT32_SCALES = (1e-30, 1e30)
 EVEN_SHARE = 0.5
 # Rows that scikit-learn takes the moments of at a time: it copies them in float64.
 MOMENT_ROWS = 2**14
-# Rows, evenly spaced, whose values are told apart; what is nearer than the digits of float32 is
-# one value, computed in two ways.
+# Rows, evenly spaced, whose values are told apart; what is nearer than these units in the last
+# place is one value, computed in two ways.
 ROUNDED_ROWS = 1000
-SAME_VALUE = 4 * float(np.finfo(np.float32).eps)
+SAME_VALUE = 4
 # Numbers of a table up to which that takes no time that counts.
 SMALL_TABLE = 2**20
 # Numbers whose moments are taken at a time beyond it: few enough for a processor's cache.
@@ -231,7 +231,8 @@ def steps_of(X: Any, chosen: NDArray[np.intp] | None = None) -> NDArray[np.float
 def _steps_of(some: NDArray) -> NDArray[np.float64]:
     ordered = np.sort(np.asarray(some, dtype=np.float64), axis=0)
     gaps = np.diff(ordered, axis=0)
-    gaps[~(gaps > SAME_VALUE * np.fmax.reduce(np.abs(ordered), axis=0))] = np.inf
+    last_place = np.finfo(some.dtype).eps * np.fmax.reduce(np.abs(ordered), axis=0)
+    gaps[~(gaps > SAME_VALUE * last_place)] = np.inf
     least = gaps.min(axis=0, initial=np.inf)
     return np.where(np.isfinite(least), least, 0.0)
 

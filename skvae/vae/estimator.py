@@ -633,7 +633,7 @@ class TeacherGuidedVAE(
             Training rows, at least two, finite (but for what is `missing`), in any units. With
             an image shape also (n_samples, channels, height, width). Here, and in all methods
             that take rows, also a tensor or a data set, see `skvae.rows.as_rows`, and sparse
-            rows, which are made dense a batch at a time.
+            rows, which are made dense a batch at a time; with ``missing="mask"`` dense rows.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -1020,6 +1020,7 @@ class TeacherGuidedVAE(
 
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
+        check_is_fitted(self)
         are_numbers = self.columns_ is None or self.columns_.is_numeric
         is_tensor = stays_tensor(X) and are_numbers
         rows = check_tensor(self, X) if is_tensor else self._check_shape(X)
@@ -1042,7 +1043,7 @@ class TeacherGuidedVAE(
                 self,
                 X,
                 dtype=[np.float64, np.float32],
-                accept_sparse="csr",
+                accept_sparse=False if self._inference.has_missing else "csr",
                 ensure_all_finite=False,
                 reset=False,
             )

@@ -482,7 +482,7 @@ def report(found: dict[str, dict]) -> list[str]:
         best = [
             (own[seed], max((p[seed] for p in peers.values()), key=lambda each: each["log_p"]))
             for seed in own
-            if all(seed in seeds for seeds in peers.values())
+            if peers and all(seed in seeds for seeds in peers.values())
         ]
         if best:
             lines.append(f"{'the best peer of a seed':44}{shares(best)}")

@@ -220,7 +220,7 @@ def test_large_counts_are_told_apart():
     decoder = AutoregressiveDecoder(
         MaskedDense(4, 1, (8,), torch.Generator().manual_seed(0)),
         LIKELIHOODS["poisson"](None, None),
-        sizes=RowSizes(),
+        logs=RowSizes(),
     )
     rows = torch.tensor([[20.0] * 4, [500.0] * 4])
     with torch.no_grad():

@@ -88,6 +88,13 @@ def test_large_dispersion_is_a_poisson_and_gradients_are_numbers():
     torch.testing.assert_close(cost, poisson_reconstruction(x, log_mean), rtol=1e-4, atol=1e-3)
 
 
+def test_rates_are_those_of_the_entries_that_there_are():
+    X, _, _ = uneven()
+    expected = CountUnits.of(X, None).log_rates
+    X[np.random.default_rng(1).random(X.shape) < 0.1] = np.nan
+    np.testing.assert_allclose(CountUnits.of(X, None).log_rates, expected, atol=0.7)
+
+
 @pytest.mark.parametrize("kind", [PoissonLikelihood, NegativeBinomialLikelihood])
 @pytest.mark.parametrize("size", COUNTS)
 def test_entries_that_are_not_observed_leave_the_sum(kind, size):

@@ -11,7 +11,8 @@ from scipy import stats
 from skvae import TeacherGuidedVAE
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
 from skvae.nets.mixed import KINDS, CategoricalLikelihood, MixedLikelihood
-from skvae.nets.shown import seen_as_logs
+from skvae.nets.counts import RowSizes
+from skvae.nets.shown import logs_for
 from skvae.training.criterion import Criterion
 from skvae.training.steps import step_for
 from skvae.training.steps.closed_form import ClosedFormStep
@@ -154,10 +155,10 @@ def test_each_name_joins_the_mixture():
 
 
 def test_encoder_sees_logarithms_of_counts_alone():
-    assert seen_as_logs("poisson")
-    assert not seen_as_logs("gaussian")
-    assert not seen_as_logs((("gaussian", 1, None),))
-    assert seen_as_logs(KINDS_OF_ROW) == [False] * 8 + [True, False]
+    assert isinstance(logs_for("poisson", None), RowSizes)
+    assert logs_for("gaussian", None) is None
+    assert logs_for((("gaussian", 1, None),), None) is None
+    assert logs_for(KINDS_OF_ROW, None).are_counts.tolist() == [False] * 8 + [True, False]
 
 
 def test_rows_below_zero_beside_counts_have_gradients(small_vae, clusters):

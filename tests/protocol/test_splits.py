@@ -188,6 +188,8 @@ def test_rows_are_refused_as_fit_refuses_them_before_anything_is_done(
 ):
     with pytest.raises((TypeError, ValueError)) as of_fit:
         TeacherGuidedVAE().fit(spoil(X))
+    # What fit has for missing values the protocol has not.
+    told = str(of_fit.value).split("\nTo train on rows with missing values")[0]
     monkeypatch.setattr(GaussianMixtureTeacher, "fit", None)
     steps = []
     for data, notes in (
@@ -198,16 +200,16 @@ def test_rows_are_refused_as_fit_refuses_them_before_anything_is_done(
         with pytest.raises(of_fit.type) as caught:
             run(data, folder=tmp_path / "runs", on_resume=steps.append)
         # How many rows are the fewest differs.
-        fewest = "minimum of" in str(of_fit.value)
-        assert fewest or str(caught.value) == str(of_fit.value)
-        assert str(caught.value).split(" while")[0] == str(of_fit.value).split(" while")[0]
+        fewest = "minimum of" in told
+        assert fewest or str(caught.value) == told
+        assert str(caught.value).split(" while")[0] == told.split(" while")[0]
         assert getattr(caught.value, "__notes__", []) == notes
     assert steps == list(tmp_path.iterdir()) == []
     if spoil is not as_images:
         for variance in (collapse_prone_variance, informative_variance):
             with pytest.raises(of_fit.type) as caught:
                 variance(spoil(X))
-            assert str(caught.value) == str(of_fit.value)
+            assert str(caught.value) == told
 
 
 def test_as_many_rows_as_a_report_needs(X):
