@@ -2,7 +2,7 @@
 
 `scorer` is what a user calls; `subjects` are what is certified, `evidence` what one pass
 gathers, `spread` of codes and `decoders` of what is decoded, `readings` what a witness makes of
-it, `probes` witnesses fitted afterwards, `reports` what is found and how it prints, `verdicts`
+it, `probes` witnesses fitted afterwards, `given` the door for arrays alone, `reports` what is found and how it prints, `verdicts`
 what that means and what to do next.
 """
 

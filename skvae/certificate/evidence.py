@@ -81,10 +81,10 @@ class Evidence:
         self._block: Any = None
         # Closed here, or the traceback of an error would hold on to the threads.
         with closing(_read_ahead(subject, latents)) as blocks:
-            for number, (X, X_teacher, read) in enumerate(blocks):
+            for number, (X, X_teacher, shown, read) in enumerate(blocks):
                 with rows_counted_from(self.n_samples):
                     self._block = X
-                    T, codes = self._add(number, X, X_teacher, read, latents, whole)
+                    T, codes = self._add(number, X, X_teacher, shown, read, latents, whole)
                 if whole:
                     decoded.update(X, T, codes, self._weights_of(T))
         if self.n_samples == 0:
@@ -168,6 +168,7 @@ class Evidence:
         number: int,
         X: Any,
         X_teacher: Any,
+        shown: Any,
         read: Callable[[], Any],
         latents: tuple[str, ...],
         whole: bool,
@@ -180,8 +181,8 @@ class Evidence:
         self.n_samples += len(T)
         codes = read()
         if whole or subject.keep_codes:
-            # Of bare codes the rows are what the teacher sees; text is not counted.
-            self._count_distinct(*((X_teacher, X) if subject.is_bare else (X,)))
+            # Distributions that are given in place of rows do not tell rows apart.
+            self._count_distinct(shown, X, are_rows=not _are_same(shown, T))
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -211,9 +212,9 @@ class Evidence:
         weights = self.subject.weights
         return None if weights is None else weights[self.n_samples - len(T) : self.n_samples]
 
-    def _count_distinct(self, *views: Any) -> None:
+    def _count_distinct(self, *views: Any, are_rows: bool) -> None:
         """Count the rows by the first view that holds numbers; if none does, no more."""
-        for X in views:
+        for X in views if are_rows else ():
             if self._distinct is None:
                 return
             try:
@@ -262,7 +263,7 @@ def _sum(values: NDArray, weights: NDArray | None) -> NDArray:
 
 def _read_ahead(
     subject: Subject, latents: tuple[str, ...]
-) -> Generator[tuple[Any, Any, Callable[[], Any]]]:
+) -> Generator[tuple[Any, Any, Any, Callable[[], Any]]]:
     """Yield the blocks of the subject, each with what returns its codes.
 
     Where the model allows it, threads read the codes of the blocks that come next. All else,
@@ -275,9 +276,9 @@ def _read_ahead(
     # While the caller is busy with a block there is another for each thread.
     n_ahead = n_workers if n_workers > 1 else 0
     with side_by_side(n_workers) as call:
-        waiting: deque[tuple[Any, Any, Callable[[], Any]]] = deque()
-        for number, (X, X_teacher) in enumerate(subject.blocks()):
-            waiting.append((X, X_teacher, call(_read, subject, number, X, latents)))
+        waiting: deque[tuple[Any, Any, Any, Callable[[], Any]]] = deque()
+        for number, (X, X_teacher, shown) in enumerate(subject.blocks()):
+            waiting.append((X, X_teacher, shown, call(_read, subject, number, X, latents)))
             if len(waiting) > n_ahead:
                 yield waiting.popleft()
         yield from waiting
@@ -335,6 +336,16 @@ class _OneByOne:
     def log_witness_samples(self) -> Iterator[NDArray]:
         for seed in self._seeds:
             yield self._model.witness_log_proba(self._X, latent="sample", random_state=seed)
+
+
+def _are_same(shown: Any, T: NDArray) -> bool:
+    """Whether what was shown are the distributions, which are normalised in T."""
+    if np.shape(shown) != T.shape:
+        return False
+    try:
+        return np.allclose(np.asarray(shown, dtype=np.float64), T, rtol=1e-3, atol=0.0)
+    except (TypeError, ValueError):
+        return False
 
 
 def _same_columns(X: Any, X_teacher: Any) -> bool:
