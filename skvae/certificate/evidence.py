@@ -24,7 +24,7 @@ from skvae.information.statistics import TeacherBlock
 from skvae.rows.fingerprint import DistinctRows
 from skvae.rows.frames import columns_of, is_frame
 
-__all__ = ["Evidence"]
+__all__ = ["Evidence", "Told"]
 
 # Of `CodeSpread`, as fields of a report.
 OF_SPREAD = (
@@ -63,12 +63,12 @@ class Evidence:
         self.codes = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
         self.posterior = PosteriorSample(subject.random_state)
         self.n_samples = 0
-        self._of_model = _Told(getattr(subject.model, "fingerprint_", None))
+        self._of_model = Told(getattr(subject.model, "fingerprint_", None))
         fingerprint = subject.teacher_fingerprint
         is_same = fingerprint is getattr(subject.model, "fingerprint_", None)
         # A teacher that was fitted with the model has mostly seen the same rows.
         shares = is_same and subject.X_teacher is None and subject.teacher is None
-        self._of_teacher = self._of_model if shares else _Told(fingerprint)
+        self._of_teacher = self._of_model if shares else Told(fingerprint)
         self._distinct: DistinctRows | None = DistinctRows()
         self._hashes: list[NDArray[np.uint64]] = []
         decoded = DecodedRows(subject)
@@ -356,7 +356,7 @@ def _same_columns(X: Any, X_teacher: Any) -> bool:
     return np.shape(X)[1:] == np.shape(X_teacher)[1:]
 
 
-class _Told:
+class Told:
     """Count the rows of a fit among the rows that come."""
 
     def __init__(self, fingerprint: Any):

@@ -15,7 +15,7 @@ from skvae.information.boundary import check_teacher
 from skvae.rows.fingerprint import DistinctRows
 from skvae.rows.numbers import as_array, to_numpy
 
-__all__ = ["as_distributions", "certify_given"]
+__all__ = ["as_distributions", "certify_given", "check_targets"]
 
 
 def as_distributions(targets: Any) -> NDArray[np.float64]:
@@ -49,6 +49,26 @@ def as_distributions(targets: Any) -> NDArray[np.float64]:
            [0., 1.],
            [1., 0.]])
     """
+    values = check_targets(targets)
+    if values.ndim == 2:
+        return values
+    classes, place = np.unique(values, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"All {len(place)} rows are of one class, {str(classes[0])!r}: there is nothing to "
+            "tell apart. Give rows of two classes or more."
+        )
+    if 2 * len(classes) > len(place):
+        raise ValueError(
+            f"targets has {len(classes)} different values in {len(place)} rows: those are "
+            "names or measurements, and no classes. Give a column of classes that have several "
+            "rows each."
+        )
+    return np.eye(len(classes))[place]
+
+
+def check_targets(targets: Any) -> NDArray:
+    """Return distributions, normalised, or classes in one dimension, as numbers or as text."""
     targets = to_numpy(targets)
     values = np.asarray(targets)
     if values.ndim == 2 and values.shape[1] > 1:
@@ -58,19 +78,7 @@ def as_distributions(targets: Any) -> NDArray[np.float64]:
             "targets must be a class or a distribution for each row, got an array of shape "
             f"{values.shape}."
         )
-    classes, place = np.unique(_checked_classes(values.reshape(-1)), return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"All {len(place)} rows are of one class, {str(classes[0])!r}: there is nothing to "
-            "tell apart. Give rows of two classes or more."
-        )
-    if 2 * len(classes) > len(place):
-        raise ValueError(
-            f"targets has {len(classes)} different values in {len(place)} rows: those are names "
-            "or measurements, and no classes. Give a column of classes that have several rows "
-            "each."
-        )
-    return np.eye(len(classes))[place]
+    return _checked_classes(values.reshape(-1))
 
 
 def _checked_classes(values: NDArray) -> NDArray:
@@ -202,7 +210,7 @@ class _Stated:
 
 class _GivenTeacher:
     def __init__(self, word: str | None):
-        self.fingerprint_ = None if word in (None, "unknown") else _Stated(cast(str, word))
+        self.fingerprint_ = None if word is None or word == "unknown" else _Stated(word)
 
     def predict_proba(self, T: NDArray) -> NDArray:
         return T

@@ -250,9 +250,9 @@ class Subject:
         return "sample" if not self.has_witness and self.has_posterior else latent
 
     def blocks(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield the rows as the model sees them, as the teacher does, and as what they are told.
+        """Yield rows as the model sees them, as the teacher does, and as they are told apart.
 
-        The last is for counting rows that differ: of bare codes it is the rows they are of.
+        Bare codes are told apart by the rows that they are of.
         """
         start = 0
         codes = self.model
