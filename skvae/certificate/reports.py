@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from skvae._common.whole_files import write_whole
+from skvae._common.whole_files import write_text
 from skvae.certificate.pages import Bar, fragment, page
 from skvae.files.saved import Saved
 
@@ -429,7 +429,7 @@ class CertificateReport(Saved):
 def written(path: str | os.PathLike[str] | None, text: str) -> str:
     """Return a text, written to a file if there is a path."""
     if path is not None:
-        write_whole(Path(path), lambda file: file.write(text.encode()))
+        write_text(Path(path), text)
     return text
 
 
