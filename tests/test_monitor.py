@@ -1,7 +1,9 @@
 """A monitor of any training loop: what it keeps, what it says, and what it refuses."""
 
+import doctest
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,8 +230,17 @@ def test_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_loop_in_plain_torch_is_seen_to_collapse_and_not_to():
+def test_page_of_the_documentation_runs(set_threads):
+    set_threads(1)
+    page = Path(__file__).parents[1] / "docs" / "monitor.rst"
+    found = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert found.attempted > 10
+    assert found.failed == 0
+
+
+def test_loop_in_plain_torch_is_seen_to_collapse_and_not_to(set_threads):
     """A VAE whose rate is dear loses its code, and one whose rate is cheap keeps it."""
+    set_threads(1)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 600)
     X = torch.tensor(4 * np.eye(3)[labels] + 0.5 * rng.standard_normal((600, 3))).float()
