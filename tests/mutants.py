@@ -529,22 +529,22 @@ MUTATIONS = [
     one(
         "score at the beta of training",
         "vae/inference.py",
-        "return -(reconstruction + kl(mean, log_variance)) - self.units.log_scale_sum",
+        "return -(reconstruction + kl(mean, log_variance)) - self.log_scales(x)",
         "rate = self.net.criterion_.beta * kl(mean, log_variance)\n"
-        "            return -(reconstruction + rate) - self.units.log_scale_sum",
+        "            return -(reconstruction + rate) - self.log_scales(x)",
         CLAIMS + "::test_score_is_the_elbo_in_closed_form",
     ),
     one(
         "score without the units of the rows",
         "vae/inference.py",
-        "return -(reconstruction + kl(mean, log_variance)) - self.units.log_scale_sum",
+        "return -(reconstruction + kl(mean, log_variance)) - self.log_scales(x)",
         "return -(reconstruction + kl(mean, log_variance))",
         CLAIMS + "::test_score_is_the_elbo_in_closed_form",
     ),
     one(
         "importance-weighted bound without the units of the rows",
         "vae/inference.py",
-        "return log_sum - math.log(n_draws) - self.units.log_scale_sum",
+        "return log_sum - math.log(n_draws) - self.log_scales(x)",
         "return log_sum - math.log(n_draws)",
         "tests/vae/test_inference.py"
         "::test_with_the_true_posterior_every_draw_gives_the_log_density",

@@ -55,6 +55,7 @@ SETTINGS = {
     "bernoulli": {"likelihood": "bernoulli"},
     "continuous bernoulli": {"likelihood": "continuous_bernoulli"},
     "poisson": {"likelihood": "poisson"},
+    "mask": {"missing": "mask"},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -108,6 +109,7 @@ ESTIMATORS = [
     ),
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
+    _briefly(missing="mask"),
     _briefly(
         optimizer=torch.optim.RMSprop,
         lr_schedule="cosine",

@@ -22,6 +22,7 @@ SETTING = {
     "hidden_layer_sizes": [256, 256],
     "batch_size": 128,
     "lr": 1e-3,
+    "precision": "fp32",
 }
 ARMS = {
     "vae": {"alignment_weight": 0.0},

@@ -4,7 +4,7 @@
 gathers, `spread` of codes and `decoders` of what is decoded, `readings` what a witness makes of
 it, `probes` witnesses fitted afterwards, `given` the door for arrays alone, `reports` what is
 found and how it prints, `simultaneous` by several teachers, `pages` how it looks in a browser,
-`verdicts` what that means and what to do next.
+`forms` how other programs read it, `verdicts` what that means and what to do next.
 """
 
 from skvae.certificate.probes import SoftmaxProbe, probe_in_turn

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import textwrap
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from skvae._common.whole_files import write_text
+from skvae.certificate.forms import json_text, written
 from skvae.certificate.pages import Bar, fragment, page
 from skvae.files.saved import Saved
 
-__all__ = ["CertificateReport", "written"]
+__all__ = ["CertificateReport"]
 
 # Of a report as it prints.
 WIDTH = 80
@@ -24,8 +21,6 @@ ROWS = {
     "mixed": "rows of which some were in fit",
     "unknown": "rows of unknown origin",
 }
-# Of the form that `to_json` writes, which `report.schema.json` beside this file describes.
-JSON_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -247,7 +242,7 @@ class CertificateReport(Saved):
         >>> json.loads(report.to_json())["verdict"]
         'certified'
         """
-        return written(path, json.dumps(_for_json(self), allow_nan=False) + "\n")
+        return written(path, json_text(self.to_dict()))
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the report as a page that stands by itself: no network, no script.
@@ -424,24 +419,6 @@ class CertificateReport(Saved):
                 bar._replace(name=bar.name.split(", which")[0]) for bar in self.probe._bars()
             ]
         return bars
-
-
-def written(path: str | os.PathLike[str] | None, text: str) -> str:
-    """Return a text, written to a file if there is a path."""
-    if path is not None:
-        write_text(Path(path), text)
-    return text
-
-
-def _for_json(report: CertificateReport) -> dict[str, Any]:
-    form = {"format": "skvae.CertificateReport", "version": JSON_VERSION}
-    fields = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in report.to_dict().items()
-    }
-    if report.probe is not None:
-        fields["probe"] = _for_json(report.probe)
-    return {**form, **fields}
 
 
 def _number(value: float | None) -> str:

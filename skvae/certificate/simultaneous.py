@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from skvae.certificate.forms import written
 from skvae.certificate.pages import page
-from skvae.certificate.reports import CertificateReport, written
+from skvae.certificate.reports import CertificateReport
 from skvae.files.saved import Saved
 
 __all__ = ["SimultaneousReport"]

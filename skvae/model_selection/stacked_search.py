@@ -34,7 +34,7 @@ __all__ = ["StackedGridSearchCV"]
 # Parameters in which the models of a stack may differ.
 FREE = frozenset({"alignment_weight", "beta", "random_state"})
 # What a stack leaves out, whether it is asked for by these values or left to the estimator.
-WITHOUT = {"early_stopping": False, "ema_decay": None}
+WITHOUT = {"early_stopping": False, "ema_decay": None, "precision": "fp32"}
 # Those that may have any value, the same in a stack. All others stay at their defaults.
 SHARED = frozenset(
     {
@@ -77,8 +77,8 @@ class StackedGridSearchCV(GridSearchCV):
     Parameters
     ----------
     estimator : TeacherGuidedVAE
-        Without `guard` or `warm_start`, in ``precision="fp32"``. Candidates are trained on all
-        rows of a fold, without early stopping and without an average of the weights, also
+        Without `guard` or `warm_start`. Candidates are trained on all rows of a fold, without
+        early stopping, without an average of the weights and in ``precision="fp32"``, also
         where these are "auto"; the best one is fitted to all rows as it is.
     param_grid : dict or list of dict
         As in `GridSearchCV`, over any parameters of `estimator` but those. Candidates that

@@ -86,9 +86,11 @@ class ColumnVariances(nn.Module):
 class GaussianLikelihood(ColumnVariances):
     """Independent Gaussian columns; the decoder gives their means."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return gaussian_reconstruction(x, parameters, self.log_variance)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return gaussian_reconstruction(x, parameters, self.log_variance, observed)
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, on the CPU."""
@@ -100,9 +102,11 @@ class GaussianLikelihood(ColumnVariances):
 class LaplaceLikelihood(ColumnVariances):
     """Independent Laplace columns; the decoder gives their means."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return laplace_reconstruction(x, parameters, self.log_variance)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return laplace_reconstruction(x, parameters, self.log_variance, observed)
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, on the CPU."""
@@ -125,9 +129,11 @@ class WithoutVariance(nn.Module):
 class BernoulliLikelihood(WithoutVariance):
     """Independent Bernoulli columns; the decoder gives their log odds."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return bernoulli_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return bernoulli_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -141,9 +147,11 @@ class BernoulliLikelihood(WithoutVariance):
 class ContinuousBernoulliLikelihood(WithoutVariance):
     """Independent continuous Bernoulli columns; the decoder gives their log odds."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return continuous_bernoulli_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return continuous_bernoulli_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""
@@ -169,9 +177,11 @@ class ContinuousBernoulliLikelihood(WithoutVariance):
 class PoissonLikelihood(WithoutVariance):
     """Independent Poisson columns; the decoder gives the logarithms of their rates."""
 
-    def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of each row."""
-        return poisson_reconstruction(x, parameters)
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row, of its observed entries if they are told."""
+        return poisson_reconstruction(x, parameters, observed)
 
     def expectation(self, parameters: Tensor) -> Tensor:
         """Mean of each row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.nets.layers import multilayer_perceptron
 from skvae.nets.likelihoods import LIKELIHOODS
+from skvae.nets.missing import shape_encoded, without_missing
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
 from skvae.nets.witnesses import begin_witness
 
@@ -45,12 +47,16 @@ class ModuleEncoder(nn.Module):
         tuple of both halves.
     sees_logs : bool
         Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
+    sees_mask : bool
+        Whether entries of the rows may be NaN. The layers are shown zero in their place, and
+        as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
-    def __init__(self, layers, sees_logs=False):
+    def __init__(self, layers, sees_logs=False, sees_mask=False):
         super().__init__()
         self.layers = layers
         self.sees_logs = sees_logs
+        self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
         """Means and log variances, each of shape (n_samples, latent_dim).
@@ -65,8 +71,11 @@ class ModuleEncoder(nn.Module):
         return mean, log_variance
 
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Rows as the layers are shown them, written to `out` if it is given."""
-        return _seen(x, self.sees_logs, out)
+        """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
+        if not self.sees_mask:
+            return _seen(x, self.sees_logs, out)
+        x, observed = without_missing(x)
+        return torch.cat([_seen(x, self.sees_logs), observed.to(x.dtype)], dim=1)
 
 
 class Encoder(ModuleEncoder):
@@ -74,19 +83,19 @@ class Encoder(ModuleEncoder):
 
     Parameters
     ----------
-    n_features, latent_dim : int
-        Width of the rows and of the code.
+    n_inputs, latent_dim : int
+        Width of what the layers are shown, and of the code.
     hidden_layer_sizes : sequence of int
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    sees_logs : bool
-        As in `ModuleEncoder`.
+    **shown : bool
+        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
-    def __init__(self, n_features, latent_dim, hidden_layer_sizes, generator, sees_logs=False):
-        sizes = [n_features, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(sizes, generator), sees_logs)
+    def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
+        sizes = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
+        super().__init__(multilayer_perceptron(sizes, generator), **shown)
 
 
 class ConvolutionalEncoder(ModuleEncoder):
@@ -95,15 +104,14 @@ class ConvolutionalEncoder(ModuleEncoder):
     Parameters
     ----------
     image_shape, latent_dim, channels, generator
-        As in `convolutional_encoder`.
-    sees_logs : bool
-        As in `ModuleEncoder`.
+        As in `convolutional_encoder`; the shape is that of what the layers are shown.
+    **shown : bool
+        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
-    def __init__(self, image_shape, latent_dim, channels, generator, sees_logs=False):
-        super().__init__(
-            convolutional_encoder(image_shape, latent_dim, channels, generator), sees_logs
-        )
+    def __init__(self, image_shape, latent_dim, channels, generator, **shown):
+        layers = convolutional_encoder(image_shape, latent_dim, channels, generator)
+        super().__init__(layers, **shown)
 
 
 class ModuleDecoder(nn.Module):
@@ -116,6 +124,9 @@ class ModuleDecoder(nn.Module):
     likelihood : Likelihood
         Distribution of the rows given what the layers make of the code.
     """
+
+    # Whether entries of the rows that are scored may be NaN: they leave the likelihood.
+    bears_missing = False
 
     def __init__(self, layers, likelihood):
         super().__init__()
@@ -133,7 +144,8 @@ class ModuleDecoder(nn.Module):
 
     def reconstruction(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of rows given what `forward` made of their codes."""
-        return self.likelihood.reconstruction(x, parameters)
+        x, observed = without_missing(x) if self.bears_missing else (x, None)
+        return self.likelihood.reconstruction(x, parameters, observed)
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Mean of the rows given their codes."""
@@ -265,9 +277,9 @@ class VariationalAutoencoder(nn.Module):
         Scale of a simplex witness.
     witness_input : {"sample", "mean"}
         Whether the witness reads a draw of the code or the posterior mean.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
         Of the products in encoder and decoder while training; all else, and all reading
-        of a trained model, is in float32.
+        of a trained model, is in float32. "auto" is float32 until somebody has chosen.
     seed : int
         Drives the initial weights.
     architecture : {"dense", "conv"}
@@ -282,6 +294,8 @@ class VariationalAutoencoder(nn.Module):
         As in `own_module`, or one that also sees the columns before.
     is_variance_shared : bool, default=False
         Whether one variance is learned for all columns.
+    missing : {"error", "mask"}, default="error"
+        Whether entries of the rows may be NaN, as in `ModuleEncoder` and `ModuleDecoder`.
 
     Attributes
     ----------
@@ -309,6 +323,7 @@ class VariationalAutoencoder(nn.Module):
         encoder=None,
         decoder=None,
         is_variance_shared=False,
+        missing="error",
     ):
         super().__init__()
         self.latent_dim = latent_dim
@@ -316,19 +331,19 @@ class VariationalAutoencoder(nn.Module):
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
         sees_logs = likelihood == "poisson"
+        shown = {"sees_logs": sees_logs, "sees_mask": missing == "mask"}
+        seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
         if encoder is not None:
-            module = own_module(encoder, "encoder", shape, latent_dim, seed)
-            layers = nn.Sequential(nn.Unflatten(1, shape), module)
-            self.encoder = ModuleEncoder(layers, sees_logs)
+            module = own_module(encoder, "encoder", seen, latent_dim, seed)
+            layers = nn.Sequential(nn.Unflatten(1, seen), module)
+            self.encoder = ModuleEncoder(layers, **shown)
         elif architecture == "conv":
-            self.encoder = ConvolutionalEncoder(
-                shape, latent_dim, channels, generator, sees_logs
-            )
+            self.encoder = ConvolutionalEncoder(seen, latent_dim, channels, generator, **shown)
         else:
             self.encoder = Encoder(
-                n_features, latent_dim, hidden_layer_sizes, generator, sees_logs
+                math.prod(seen), latent_dim, hidden_layer_sizes, generator, **shown
             )
         generator = torch_generator(seed, "decoder")
         distribution = LIKELIHOODS[likelihood](
@@ -354,6 +369,7 @@ class VariationalAutoencoder(nn.Module):
             self.decoder = Decoder(
                 n_features, latent_dim, hidden_layer_sizes, distribution, generator
             )
+        self.decoder.bears_missing = missing == "mask"
         self.witness = begin_witness(witness, latent_dim, average_teacher, witness_scale, seed)
         if architecture == "dense" and encoder is None and decoder in (None, "autoregressive"):
             self.multiply_adds = sum(weights.numel() for weights in self.parameters())

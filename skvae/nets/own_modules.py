@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from skvae._common.randomness import derive_seed, private_torch_state
 from skvae._common.threads import one_thread_if
+from skvae.nets.missing import shape_encoded
 
 __all__ = [
     "check_made",
@@ -78,13 +79,14 @@ def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
     shape = architecture["image_shape"] or (architecture["n_features"],)
     latent_dim = architecture["latent_dim"]
     if architecture["encoder"] is not None:
-        module = own_module(architecture["encoder"], "encoder", shape, latent_dim, seed)
-        found = _tried(module, "encoder", shape, seed)
+        encoded = shape_encoded(shape, architecture["missing"])
+        module = own_module(architecture["encoder"], "encoder", encoded, latent_dim, seed)
+        found = _tried(module, "encoder", encoded, seed)
         wanted = (TRIAL_ROWS, 2 * latent_dim)
         halves = ((TRIAL_ROWS, latent_dim),) * 2
         if found not in (wanted, halves):
             raise ValueError(
-                f"encoder must map {TRIAL_ROWS} rows of shape {shape} to a tensor of shape "
+                f"encoder must map {TRIAL_ROWS} rows of shape {encoded} to a tensor of shape "
                 f"{wanted} (means, then log variances), or to a tuple of two of shape "
                 f"{halves[0]}; it returned {found}."
             )

@@ -27,10 +27,46 @@ __all__ = [
     "laplace_reconstruction",
     "log_sinhc",
     "poisson_reconstruction",
+    "summed",
 ]
 
 
-def gaussian_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+def summed(terms: Tensor, observed: Tensor | None) -> Tensor:
+    """Sum over the columns of a row, of those that are observed.
+
+    Parameters
+    ----------
+    terms : Tensor of shape (n_samples, n_features)
+        Negative log densities of the entries.
+    observed : Tensor of bool, of shape (n_samples, n_features), or None
+        Which entries there are; None is all.
+
+    Returns
+    -------
+    sums : Tensor of shape (n_samples,)
+        Columns that are independent given the code leave the density of a row where they are
+        integrated over: what is left is the density of the observed entries.
+
+    References
+    ----------
+    Nazabal, Olmos, Ghahramani and Valera, HI-VAE, arXiv 1807.03653; Mattei and Frellsen, MIWAE,
+    arXiv 1812.02633.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvae.objective.row_terms import summed
+    >>> summed(torch.tensor([[1.0, 2.0]]), torch.tensor([[True, False]]))
+    tensor([1.])
+    """
+    if observed is not None:
+        terms = torch.where(observed, terms, 0.0)
+    return terms.sum(dim=1)
+
+
+def gaussian_reconstruction(
+    x: Tensor, mean: Tensor, log_variance: Tensor, observed: Tensor | None = None
+) -> Tensor:
     """Negative log density of a Gaussian with independent columns.
 
     Parameters
@@ -39,6 +75,8 @@ def gaussian_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Te
         Rows and the decoder's means.
     log_variance : Tensor of shape (n_features,) or ()
         Natural logarithm of the decoder's variances.
+    observed : Tensor of bool, of shape (n_samples, n_features), or None, default=None
+        Entries of `x` that count; None is all. Where one does not, `x` is any finite number.
 
     Returns
     -------
@@ -60,12 +98,19 @@ def gaussian_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Te
     n_features = x.shape[1]
     # One product with the precisions, in place of passes over all entries.
     squares = functional.mse_loss(mean.expand_as(x), x, reduction="none")
+    if observed is not None:
+        there = observed.to(squares.dtype)
+        constants = (log_variance + math.log(2 * math.pi)).expand(n_features)
+        precisions = torch.exp(-log_variance).expand(n_features)
+        return 0.5 * (torch.mv(squares * there, precisions) + torch.mv(there, constants))
     weighted = torch.mv(squares, torch.exp(-log_variance).expand(n_features))
     constant = (log_variance + math.log(2 * math.pi)).expand(n_features).sum()
     return 0.5 * (weighted + constant)
 
 
-def bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
+def bernoulli_reconstruction(
+    x: Tensor, logits: Tensor, observed: Tensor | None = None
+) -> Tensor:
     """Negative log likelihood of independent Bernoulli columns.
 
     Parameters
@@ -74,6 +119,8 @@ def bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
         Rows in [0, 1]; values strictly between are averages over both outcomes.
     logits : Tensor of shape (n_samples, n_features)
         Log odds given by the decoder.
+    observed : Tensor of bool, of shape (n_samples, n_features), or None, default=None
+        As in `gaussian_reconstruction`.
 
     Returns
     -------
@@ -92,10 +139,12 @@ def bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
     0.6931471824645996
     """
     cross_entropy = functional.binary_cross_entropy_with_logits
-    return cross_entropy(logits, x, reduction="none").sum(dim=1)
+    return summed(cross_entropy(logits, x, reduction="none"), observed)
 
 
-def laplace_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+def laplace_reconstruction(
+    x: Tensor, mean: Tensor, log_variance: Tensor, observed: Tensor | None = None
+) -> Tensor:
     """Negative log density of a Laplace distribution with independent columns.
 
     Parameters
@@ -104,6 +153,8 @@ def laplace_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Ten
         Rows and the decoder's means, which are medians too.
     log_variance : Tensor of shape (n_features,) or ()
         Natural logarithm of the decoder's variances: of ``2 b^2`` for a scale ``b``.
+    observed : Tensor of bool, of shape (n_samples, n_features), or None, default=None
+        As in `gaussian_reconstruction`.
 
     Returns
     -------
@@ -125,6 +176,12 @@ def laplace_reconstruction(x: Tensor, mean: Tensor, log_variance: Tensor) -> Ten
     """
     log_scale = 0.5 * (log_variance - math.log(2))
     n_features = x.shape[1]
+    if observed is not None:
+        there = observed.to(x.dtype)
+        constants = (log_scale + math.log(2)).expand(n_features)
+        precisions = torch.exp(-log_scale).expand(n_features)
+        distances = (x - mean).abs() * there
+        return torch.mv(distances, precisions) + torch.mv(there, constants)
     weighted = torch.mv((x - mean).abs(), torch.exp(-log_scale).expand(n_features))
     return weighted + (log_scale + math.log(2)).expand(n_features).sum()
 
@@ -163,7 +220,9 @@ def log_sinhc(x: Tensor) -> Tensor:
     return torch.where(is_small, series, closed)
 
 
-def continuous_bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
+def continuous_bernoulli_reconstruction(
+    x: Tensor, logits: Tensor, observed: Tensor | None = None
+) -> Tensor:
     """Negative log density of independent continuous Bernoulli columns.
 
     With log odds ``a`` the density on [0, 1] is ``a exp(a x) / (exp(a) - 1)``: an
@@ -175,6 +234,8 @@ def continuous_bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
         Rows in [0, 1].
     logits : Tensor of shape (n_samples, n_features)
         Log odds given by the decoder.
+    observed : Tensor of bool, of shape (n_samples, n_features), or None, default=None
+        As in `gaussian_reconstruction`.
 
     Returns
     -------
@@ -195,10 +256,12 @@ def continuous_bernoulli_reconstruction(x: Tensor, logits: Tensor) -> Tensor:
     tensor([0.])
     """
     # (exp(a) - 1) / a = exp(a / 2) sinh(a / 2) / (a / 2).
-    return ((0.5 - x) * logits + log_sinhc(0.5 * logits)).sum(dim=1)
+    return summed((0.5 - x) * logits + log_sinhc(0.5 * logits), observed)
 
 
-def poisson_reconstruction(x: Tensor, log_rate: Tensor) -> Tensor:
+def poisson_reconstruction(
+    x: Tensor, log_rate: Tensor, observed: Tensor | None = None
+) -> Tensor:
     """Negative log likelihood of independent Poisson columns.
 
     Parameters
@@ -207,6 +270,8 @@ def poisson_reconstruction(x: Tensor, log_rate: Tensor) -> Tensor:
         Counts.
     log_rate : Tensor of shape (n_samples, n_features)
         Natural logarithm of the rates, given by the decoder.
+    observed : Tensor of bool, of shape (n_samples, n_features), or None, default=None
+        As in `gaussian_reconstruction`.
 
     Returns
     -------
@@ -225,7 +290,7 @@ def poisson_reconstruction(x: Tensor, log_rate: Tensor) -> Tensor:
     >>> poisson_reconstruction(torch.tensor([[0.0]]), torch.zeros(1, 1))
     tensor([1.])
     """
-    return (torch.exp(log_rate) - x * log_rate + torch.lgamma(x + 1)).sum(dim=1)
+    return summed(torch.exp(log_rate) - x * log_rate + torch.lgamma(x + 1), observed)
 
 
 def importance_bound(

@@ -51,6 +51,7 @@ SETTING: dict[str, Any] = {
     "alignment_target": None,
     "early_stopping": False,
     "ema_decay": None,
+    "precision": "fp32",
 }
 # A linear decoder uses no dimension once its variance exceeds the largest eigenvalue of
 # the data's covariance (Lucas et al., NeurIPS 2019); half as much again leaves no doubt.

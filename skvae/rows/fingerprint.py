@@ -201,7 +201,9 @@ def _has_many_values(X: NDArray) -> bool:
     if not X.size:
         return False
     columns = np.sort(X, axis=0)
-    most = 1 + int((columns[1:] != columns[:-1]).sum(axis=0).max())
+    # NaN, which comes last, is no value.
+    differs = (columns[1:] != columns[:-1]) & ~np.isnan(columns[1:])
+    most = 1 + int(differs.sum(axis=0).max())
     return 2 * most > len(np.unique(_hashes_of(X)))
 
 
@@ -276,6 +278,9 @@ def _word_blocks(
         kept = padded[:, : X.shape[1]]
         with np.errstate(over="ignore"):
             np.add(chosen, 0, out=kept, dtype=np.float32, casting="same_kind")
+        # A missing entry has one value, whichever of the NaNs it is.
+        if np.isnan(kept.min()):
+            kept[np.isnan(kept)] = np.nan
         yield block, padded.view(np.uint64)
 
 

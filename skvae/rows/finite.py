@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 
-__all__ = ["require_finite"]
+__all__ = ["naming_mask", "require_finite"]
 
 
-def require_finite(rows: NDArray, estimator_name: str, derived: NDArray | None = None) -> None:
+def require_finite(
+    rows: NDArray,
+    estimator_name: str,
+    derived: NDArray | None = None,
+    *,
+    allow_nan: bool = False,
+) -> None:
     """Raise the error of scikit-learn if a number of these rows is not finite.
 
     Parameters
@@ -21,11 +30,14 @@ def require_finite(rows: NDArray, estimator_name: str, derived: NDArray | None =
     derived : ndarray or None, default=None
         Numbers made of them one by one, which are not finite where a row is not: looked at
         in their place where they are in the processor's cache, and the rows are not.
+    allow_nan : bool, default=False
+        Whether NaN will do, as a missing value.
 
     Raises
     ------
     ValueError
-        Names what was found and what to do, as `sklearn.utils.assert_all_finite` does.
+        Names what was found and what to do, as `sklearn.utils.assert_all_finite` does, and
+        what takes missing values.
 
     Examples
     --------
@@ -40,7 +52,35 @@ def require_finite(rows: NDArray, estimator_name: str, derived: NDArray | None =
     numbers = rows if derived is None else derived
     if not _have_finite_squares(numbers):
         # Or only their squares are too large, or what they were turned into.
-        assert_all_finite(rows, estimator_name=estimator_name, input_name="X")
+        with naming_mask():
+            assert_all_finite(
+                rows, allow_nan=allow_nan, estimator_name=estimator_name, input_name="X"
+            )
+
+
+@contextmanager
+def naming_mask() -> Iterator[None]:
+    """Let an error of scikit-learn about NaN say what bears missing values.
+
+    Examples
+    --------
+    >>> from skvae.rows.finite import naming_mask
+    >>> with naming_mask():
+    ...     raise ValueError("Input X contains NaN.")
+    Traceback (most recent call last):
+    ...
+    ValueError: Input X contains NaN.
+    To train on rows with missing values, and to read them, pass missing="mask".
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "contains NaN" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}\nTo train on rows with missing values, and to read them, pass "
+            'missing="mask".'
+        ) from error
 
 
 def _have_finite_squares(numbers: NDArray) -> bool:

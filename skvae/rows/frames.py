@@ -10,7 +10,15 @@ import numpy as np
 from narwhals.exceptions import DuplicateError
 from numpy.typing import NDArray
 
-__all__ = ["columns_of", "frame_like", "is_frame", "is_series", "joined_frames", "types_of"]
+__all__ = [
+    "columns_of",
+    "frame_like",
+    "frame_without_na",
+    "is_frame",
+    "is_series",
+    "joined_frames",
+    "types_of",
+]
 
 
 def is_frame(data: Any) -> bool:
@@ -49,6 +57,22 @@ def frame_like(frame: Any, values: NDArray) -> Any:
     wrapped = _wrapped(frame)
     made = nw.from_numpy(values, schema=wrapped.columns, backend=wrapped.implementation)
     return made.to_native()
+
+
+def frame_without_na(frame: Any) -> Any:
+    """Return a frame of pandas with NaN in place of NA in its columns of objects.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skvae.rows.frames import frame_without_na
+    >>> frame_without_na(pd.DataFrame({"a": [1, pd.NA]}, dtype=object))["a"].tolist()
+    [1, nan]
+    """
+    if not nw.dependencies.is_pandas_dataframe(frame) or object not in list(frame.dtypes):
+        return frame
+    missing = frame.isna()
+    return frame.mask(missing) if missing.any(axis=None) else frame
 
 
 def joined_frames(frames: Sequence[Any]) -> Any:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
+from skvae.rows.missing import ObservedMoments
+
 __all__ = [
     "Standardization",
     "check_spread",
@@ -27,12 +29,20 @@ FLOAT32_CENTER = 1e30
 FLOAT32_SCALES = (1e-30, 1e30)
 # Share of the columns that their effective number reaches where they share a unit.
 EVEN_SHARE = 0.5
-# Rows whose moments are taken at a time: a large table at once would be copied in float64.
+# Rows that scikit-learn takes the moments of at a time: it copies them in float64.
 MOMENT_ROWS = 2**14
 # Rows, evenly spaced, whose values are told apart; what is nearer than the digits of float32 is
 # one value, computed in two ways.
 ROUNDED_ROWS = 1000
 SAME_VALUE = 4 * float(np.finfo(np.float32).eps)
+# Numbers of a table up to which that takes no time that counts.
+SMALL_TABLE = 2**20
+# Numbers whose moments are taken at a time beyond it: few enough for a processor's cache.
+BLOCK_SIZE = 2**16
+# Rows, evenly spaced, whose mean a table is shifted by before its moments are summed.
+SHIFT_ROWS = 128
+# Deviations from the mean up to which such a shift costs no digit that counts.
+NEAR = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,16 @@ class Standardization:
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
+
+    @classmethod
+    def of_observed(cls, moments: ObservedMoments) -> Standardization:
+        """Mean and standard deviation of the entries of each column that were observed."""
+        _check_variances(moments.variance)
+        # What varies by no more than rounding.
+        rounding = 8 * np.finfo(np.float64).eps * np.abs(moments.mean)
+        constant = moments.variance <= rounding**2
+        scale = np.where(constant, 1.0, np.sqrt(moments.variance))
+        return cls(moments.mean, scale, constant)
 
     @classmethod
     def identity(cls, n_features: int) -> Standardization:
@@ -191,14 +211,18 @@ def steps_of(X: NDArray, chosen: NDArray[np.intp] | None = None) -> NDArray[np.f
     some = rows[:: -(-len(rows) // ROUNDED_ROWS)]
     ordered = np.sort(np.asarray(X[some], dtype=np.float64), axis=0)
     gaps = np.diff(ordered, axis=0)
-    gaps[~(gaps > SAME_VALUE * np.abs(ordered).max(axis=0))] = np.inf
+    gaps[~(gaps > SAME_VALUE * np.fmax.reduce(np.abs(ordered), axis=0))] = np.inf
     least = gaps.min(axis=0, initial=np.inf)
     return np.where(np.isfinite(least), least, 0.0)
 
 
 def check_spread(scaler: StandardScaler) -> None:
     """Refuse columns whose variance leaves floating point."""
-    is_finite = np.isfinite(scaler.var_)
+    _check_variances(scaler.var_)
+
+
+def _check_variances(variances: NDArray) -> None:
+    is_finite = np.isfinite(variances)
     if not is_finite.all():
         raise ValueError(
             f"Column {int(np.argmin(is_finite))} of X is too spread out: its variance is not a "
@@ -212,11 +236,89 @@ def fit_scaler(
     chosen: NDArray[np.intp] | None = None,
     weights: NDArray[np.float64] | None = None,
 ) -> StandardScaler:
-    """Fit a scaler to a table, or to the rows of it with the indices `chosen`, by weights."""
-    for block in gen_batches(len(X) if chosen is None else len(chosen), MOMENT_ROWS):
-        rows = X[block] if chosen is None else X[chosen[block]]
-        scaler.partial_fit(rows, sample_weight=None if weights is None else weights[block])
+    """Fit a scaler to a table, or to the rows of it with the indices `chosen`, by weights.
+
+    Parameters
+    ----------
+    scaler : StandardScaler
+        Not fitted yet.
+    X : ndarray of shape (n_samples, n_features)
+        Finite rows.
+    chosen : ndarray of int or None, default=None
+        Those that count; None are all.
+    weights : ndarray of shape (n_chosen,) or None, default=None
+        Their weights, not all 0; None weighs all alike.
+    """
+    n_rows = len(X) if chosen is None else len(chosen)
+    if n_rows * X.shape[1] <= SMALL_TABLE:
+        for block in gen_batches(n_rows, MOMENT_ROWS):
+            rows = X[block] if chosen is None else X[chosen[block]]
+            scaler.partial_fit(rows, sample_weight=None if weights is None else weights[block])
+        return scaler
+    mean, variance = _moments(X, chosen, weights)
+    weight = n_rows if weights is None else weights.sum()
+    # What scikit-learn takes for the rounding of a constant.
+    rounding = weight * np.finfo(np.float64).eps
+    is_constant = variance <= rounding * variance + (rounding * mean) ** 2
+    scaler.mean_, scaler.var_ = mean, variance
+    scaler.scale_ = np.where(is_constant, 1.0, np.sqrt(variance))
+    scaler.n_samples_seen_, scaler.n_features_in_ = weight, X.shape[1]
     return scaler
+
+
+def _moments(
+    X: NDArray, chosen: NDArray[np.intp] | None, weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of each column, block by block, in float64.
+
+    Of columns that are shifted to near their means the mean of squares less the squared mean
+    is the variance to all digits.
+
+    References
+    ----------
+    Chan, Golub and LeVeque, Algorithms for computing the sample variance, The American
+    Statistician 37 (1983).
+    """
+    n_rows = len(X) if chosen is None else len(chosen)
+    some = np.arange(0, n_rows, max(1, n_rows // SHIFT_ROWS))
+    shift = X[some if chosen is None else chosen[some]].mean(axis=0, dtype=np.float64)
+    mean, variance = _shifted_moments(X, chosen, weights, shift)
+    # Further than rounding, of a column that hardly varies.
+    distance = np.abs(mean) - NEAR * np.sqrt(variance)
+    if (distance > SHIFT_ROWS * np.finfo(np.float64).eps * np.abs(shift)).any():
+        # Few of the rows have most of the weight.
+        shift += mean
+        mean, variance = _shifted_moments(X, chosen, weights, shift)
+    return shift + mean, variance
+
+
+def _shifted_moments(
+    X: NDArray,
+    chosen: NDArray[np.intp] | None,
+    weights: NDArray[np.float64] | None,
+    shift: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of each column less its shift."""
+    n_features = X.shape[1]
+    n_rows = len(X) if chosen is None else len(chosen)
+    size = max(1, BLOCK_SIZE // n_features)
+    buffer = np.empty((size, n_features))
+    sums, squares = np.zeros(n_features), np.zeros(n_features)
+    for block in gen_batches(n_rows, size):
+        rows = X[block] if chosen is None else X[chosen[block]]
+        shifted = buffer[: len(rows)]
+        shifted[...] = rows
+        shifted -= shift
+        if weights is None:
+            sums += shifted.sum(axis=0)
+            squares += np.einsum("ij,ij->j", shifted, shifted)
+        else:
+            weighed = shifted * weights[block][:, None]
+            sums += weighed.sum(axis=0)
+            squares += np.einsum("ij,ij->j", weighed, shifted)
+    weight = n_rows if weights is None else weights.sum()
+    mean = sums / weight
+    return mean, np.maximum(squares / weight - mean**2, 0)
 
 
 def shares_unit(scaler: StandardScaler) -> bool:

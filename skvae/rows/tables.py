@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.utils import check_array
+from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.validation import validate_data
 
-from skvae.rows.frames import columns_of, is_frame
+from skvae.rows.frames import columns_of, frame_without_na, is_frame
 from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
 
@@ -88,7 +89,17 @@ def _plain(X: Any, name: str) -> Any:
     if isinstance(X, np.ndarray) and X.dtype.kind in "US":
         # Numbers that are written out would be read by some, and not by others.
         raise ValueError(f"{name} holds text ({X.dtype}): convert it, as by astype(float).")
-    return X
+    return _without_na(X)
+
+
+def _without_na(X: Any) -> Any:
+    """Return objects with NaN in place of the NA of pandas, which NumPy makes no number of."""
+    if is_frame(X):
+        return frame_without_na(X)
+    if not isinstance(X, np.ndarray) or X.dtype != object:
+        return X
+    is_na = np.frompyfunc(is_pandas_na, 1, 1)(X).astype(bool)
+    return np.where(is_na, np.nan, X) if is_na.any() else X
 
 
 def _explained(error: Exception, X: Any, name: str) -> Exception:

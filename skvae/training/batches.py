@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from skvae.information import teacher_information
+from skvae.rows.missing import observed_moments
 from skvae.rows.scaling import Standardization
 
 __all__ = [
@@ -202,6 +203,8 @@ class TrainingRows(Dataset):
         where that is not known.
     weights : ndarray of shape (n_samples,) or None, default=None
         What the chosen rows count, one on average; None is one each.
+    has_missing : bool, default=False
+        Whether entries may be NaN, and leave the density of their rows.
     """
 
     def __init__(
@@ -212,6 +215,7 @@ class TrainingRows(Dataset):
         chosen: NDArray[np.intp] | None = None,
         on_device: bool | str = "auto",
         weights: NDArray[np.float64] | None = None,
+        has_missing: bool = False,
     ):
         self.rows = rows
         self.targets = torch.from_numpy(np.asarray(targets, dtype=np.float32))
@@ -220,6 +224,7 @@ class TrainingRows(Dataset):
         # In their order on disk.
         self.chosen = chosen
         self.on_device = on_device
+        self.has_missing = has_missing
         self._resident: bool | None = None
         self._rows_on_device: Tensor | None = None
 
@@ -240,6 +245,18 @@ class TrainingRows(Dataset):
         if as_wanted and self.units.is_identity:
             return torch.from_numpy(rows)
         return torch.from_numpy(self.units.apply(rows))
+
+    @cached_property
+    def log_scale_sum(self) -> float:
+        """Sum of the log units of what was observed of a row, on average over the rows.
+
+        What takes the mean log density of standardised rows to the units of the data.
+        """
+        if not self.has_missing or self.units.is_identity:
+            return self.units.log_scale_sum
+        weights = None if self.weights is None else self.weights.double().numpy()
+        observed = observed_moments(self.rows, self.chosen, weights)
+        return float(observed.share @ np.log(self.units.scale))
 
     @property
     def block_rows(self) -> int:

@@ -52,6 +52,7 @@ def build_net(
     max_epochs: int,
     held_out: TrainingRows | None = None,
     has_bound: bool = True,
+    log_scale_sum: float | None = None,
     steps: NDArray | float = 0.0,
     checkpoint: Checkpoint | None = None,
 ) -> VAENet:
@@ -76,6 +77,9 @@ def build_net(
     has_bound : bool
         Whether a lower bound on the margin is recorded of them, as of rows that nothing has
         seen.
+    log_scale_sum : float or None
+        That of the rows to train on, where it is not the same of all rows, as with missing
+        entries.
     steps : ndarray of shape (n_features,) or 0
         As in `skvae.nets.likelihoods.starting_variances`.
     checkpoint : Checkpoint or None
@@ -130,7 +134,8 @@ def build_net(
         device=device,
         verbose=settings["verbose"],
         seed=seed,
-        log_scale_sum=units.log_scale_sum,
+        log_scale_sum=units.log_scale_sum if log_scale_sum is None else log_scale_sum,
+        held_out_log_scale_sum=(units if held_out is None else held_out).log_scale_sum,
         **schedules_of(settings, max_epochs * math.ceil(n_rows / settings["batch_size"])),
         compile_mode=COMPILE_MODES.get(settings["compile"], settings["compile"]),
         aggressive_steps=aggressive_steps,

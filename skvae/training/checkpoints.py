@@ -107,6 +107,8 @@ class Checkpoint(Callback):
             return
         found, arrays = self.found, self._arrays
         net.module_.load_state_dict(_tensors(arrays, "weights"))
+        # Another processor would have chosen another.
+        net.take_precision(found.get("precision", net.module__precision))
         if "n_steps_averaged" in found:
             net.average_ = MovingAverage(net.module_, net.ema_decay)
             net.average_.resume_from(found["n_steps_averaged"], _tensors(arrays, "trained"))
@@ -150,6 +152,7 @@ class Checkpoint(Callback):
             "fit": self.fit,
             "seed": self.seed,
             "teacher": self.teacher,
+            "precision": net.module__precision,
             "is_complete": is_complete,
             "history": [_plain(each) for each in net.history[net.n_epochs_resumed_ :]],
             "n_steps": net.n_steps_,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,8 +14,15 @@ __all__ = [
     "has_fused_optimizer",
     "has_products_in",
     "memory_explained",
+    "precision_of_step",
     "resolve_device",
 ]
+
+# Multiply-adds of a batch forward from which products in bfloat16 are worth it. On a CPU steps
+# of dense nets took 0.52 to 0.95 of the time of float32 from 2**25 on, 0.93 to 1.11 from 2**24
+# on and 1.07 to 1.9 below. A GPU waits for kernels, of which bfloat16 has more: that is not
+# measured, but a size whose products take a third of a millisecond at 80 teraflops in float32.
+LEAST_OF_BF16 = {"cpu": 2**25, "cuda": 2**32}
 
 
 def resolve_device(device: str) -> str:
@@ -58,6 +66,37 @@ def has_products_in(precision: str, device: str) -> bool:
         return True
     ask = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", None)
     return ask is None or not torch.backends.mkldnn.is_available() or bool(ask())
+
+
+def precision_of_step(n_multiply_adds: int, device: str) -> str:
+    """Return the precision in which the products of a step take less time on a device.
+
+    Parameters
+    ----------
+    n_multiply_adds : int
+        Of a pass of a batch forward.
+    device : str
+        Where the step is taken.
+
+    Returns
+    -------
+    precision : {"fp32", "bf16"}
+        "bf16" where the device multiplies in it faster than in float32, and the step is large
+        enough for that to outweigh the copies of weights and codes that it takes.
+    """
+    kind = torch.device(device).type
+    gains = n_multiply_adds >= LEAST_OF_BF16.get(kind, math.inf) and _is_fast_in_bf16(device)
+    return "bf16" if gains else "fp32"
+
+
+def _is_fast_in_bf16(device: str) -> bool:
+    """Whether a CPU or a GPU of NVIDIA or AMD has instructions for products in bfloat16."""
+    if torch.device(device).type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    # The library of kernels says yes to processors with AVX-512 that have to convert.
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return ask is not None and bool(ask()) and has_products_in("bf16", device)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class TellingNet(NeuralNet):
         def step(batch, **kwargs):
             self.notify("on_batch_begin", batch=batch, training=training)
             sums = step_fn(batch, **kwargs)
-            loss = loss_of(self, means_of(self, sums, len(batch[0])), training)
+            loss = loss_of(self, means_of(self, sums, len(batch[0]), training), training)
             self.history.record_batch(prefix + "_loss", loss)
             self.history.record_batch(prefix + "_batch_size", len(batch[0]))
             self.notify("on_batch_end", batch=batch, training=training, loss=torch.tensor(loss))

@@ -13,13 +13,13 @@ from torch.amp import GradScaler
 
 from skvae._common.randomness import torch_generator
 from skvae._common.threads import one_thread_if
-from skvae.nets.networks import standard_normal
+from skvae.nets.networks import ModuleDecoder, ModuleEncoder, standard_normal
 from skvae.nets.own_modules import normalises_batches, single_row_explained
 from skvae.training.aggressive import with_encoder_steps
 from skvae.training.averages import MovingAverage
 from skvae.training.batches import filled_up, without_single_row
 from skvae.training.denormals import without_denormals
-from skvae.training.devices import memory_explained
+from skvae.training.devices import memory_explained, precision_of_step
 from skvae.training.events import TellingNet
 from skvae.training.optimizer import FlatAdamW
 from skvae.training.own_optimizer import (
@@ -52,7 +52,10 @@ class VAENet(TellingNet):
         Drives the order of the rows and the noise of each epoch.
     log_scale_sum : float
         Sum over the columns of the log of the unit that the rows were divided by: what
-        takes a log density of standardised rows back to the units of the data.
+        takes a log density of standardised rows back to the units of the data. Where entries
+        are missing, the average of that over the rows that are trained on.
+    held_out_log_scale_sum : float
+        The same of the held-out rows.
     kl_schedule : KLSchedule or None
         Share of the KL weight in each step; None leaves it as it is.
     lr_schedule : LRSchedule or None
@@ -85,6 +88,7 @@ class VAENet(TellingNet):
         *args,
         seed=0,
         log_scale_sum=0.0,
+        held_out_log_scale_sum=0.0,
         kl_schedule=None,
         lr_schedule=None,
         max_grad_norm=None,
@@ -95,6 +99,7 @@ class VAENet(TellingNet):
     ):
         self.seed = seed
         self.log_scale_sum = log_scale_sum
+        self.held_out_log_scale_sum = held_out_log_scale_sum
         self.kl_schedule = kl_schedule
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
@@ -117,6 +122,23 @@ class VAENet(TellingNet):
             for group in self.optimizer_.param_groups:
                 group["initial_lr"] = group["lr"]
         return self
+
+    def initialize_module(self, *args, **kwargs):
+        """Make the module, and choose the precision of its products where that is "auto"."""
+        super().initialize_module(*args, **kwargs)
+        if self.module__precision == "auto":
+            # What modules of someone else bear nobody knows.
+            parts = (type(self.module_.encoder), type(self.module_.decoder))
+            has_own_layers = parts[0] is not ModuleEncoder and parts[1] is not ModuleDecoder
+            size = self.batch_size * self.module_.multiply_adds
+            self.take_precision(
+                precision_of_step(size, self.device) if has_own_layers else "fp32"
+            )
+        return self
+
+    def take_precision(self, precision: str) -> None:
+        """Have the products of training in this precision."""
+        self.module__precision = self.module_.precision = precision
 
     def get_iterator(self, dataset, training=False):
         """Return batches that are cut from whole blocks of rows."""
@@ -205,7 +227,7 @@ class VAENet(TellingNet):
             totals += step_fn(batch, generator=noise)
         if training and self.average_ is not None:
             self.average_.show()
-        terms = means_of(self, totals, n_rows)
+        terms = means_of(self, totals, n_rows, training)
         record_epoch(self, terms, iterator.teacher_information, training)
 
     def shuffled(self, iterator, generator):

@@ -29,13 +29,14 @@ RECORDED = (
 )
 
 
-def means_of(net: Any, sums: Tensor, n_rows: int) -> dict[str, float]:
+def means_of(net: Any, sums: Tensor, n_rows: int, training: bool) -> dict[str, float]:
     """Return each term of the criterion a row, in the units of the data."""
     means = [total / n_rows for total in sums.tolist()]
     terms = dict(zip(net.criterion_.terms, means, strict=True))
-    terms["reconstruction"] += net.log_scale_sum
+    log_scale_sum = net.log_scale_sum if training else net.held_out_log_scale_sum
+    terms["reconstruction"] += log_scale_sum
     if "importance_bound" in terms:
-        terms["importance_bound"] -= net.log_scale_sum
+        terms["importance_bound"] -= log_scale_sum
     return terms
 
 

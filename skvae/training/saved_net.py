@@ -35,6 +35,7 @@ ARCHITECTURE = (
     "architecture",
     "hidden_layer_sizes",
     "likelihood",
+    "missing",
     "image_shape",
     "channels",
     "encoder",
@@ -124,7 +125,8 @@ def net_made_of(
     device : str or None, default=None
         Where the net is to be. None is where it was, or the CPU where that is not there.
     """
-    architecture = dict(state["architecture"])
+    # Files of models from before there was a choice say nothing of it.
+    architecture = {"missing": "error", **state["architecture"]}
     _check_sizes(state, settings)
     if device is None:
         device = str(get_map_location(state["device"]))

@@ -28,6 +28,7 @@ FREE = frozenset(
     {
         "seed",
         "log_scale_sum",
+        "held_out_log_scale_sum",
         "criterion__beta",
         "criterion__alignment_weight",
         "module__seed",

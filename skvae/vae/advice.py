@@ -57,6 +57,8 @@ def warn_of_seen_rows(n_held_out: int, n_fresh: int) -> None:
 
 
 def warn_of_slow_precision(estimator: Any) -> None:
+    if estimator.precision == "auto":
+        return
     if not has_products_in(estimator.precision, resolve_device(estimator.device)):
         warnings.warn(
             f'This processor has no matrix products in precision="{estimator.precision}", and '

@@ -27,6 +27,7 @@ from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.nets.own_modules import check_own_modules
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
 from skvae.rows.frames import is_frame
+from skvae.rows.missing import observed_moments, require_observed, with_filled
 from skvae.rows.scaling import Standardization, steps_of
 from skvae.teachers.fits import (
     can_be_weighed,
@@ -34,6 +35,7 @@ from skvae.teachers.fits import (
     rows_to_teach,
     teacher_distributions,
 )
+from skvae.teachers.missing import FilledRows, bears_missing
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.building import build_net
 from skvae.training.devices import resolve_device
@@ -162,10 +164,21 @@ def course_of_fit(
     settings = with_budget(settings, n_rows, is_judged=chosen is not None)
     check_number_of_steps(settings, n_rows)
 
+    has_missing = settings["missing"] == "mask"
+    fill = donor.fill if donor is not None and keep_teacher else None
+    moments = None
+    if has_missing and not keep_teacher:
+        moments = observed_moments(rows, chosen, weights_of(weights, chosen))
+        require_observed(moments, given.feature_names)
+        if X_teacher is None and not bears_missing(settings["teacher"]):
+            fill = moments.mean
     if donor is not None:
         units = donor.units
     elif settings["likelihood"] in WITH_VARIANCE:
-        units = Standardization.of(rows, chosen, weights_of(weights, chosen))
+        if moments is None:
+            units = Standardization.of(rows, chosen, weights_of(weights, chosen))
+        else:
+            units = Standardization.of_observed(moments)
         if image_shape is not None:
             units = units.pooled(image_shape[0])
     else:
@@ -188,9 +201,10 @@ def course_of_fit(
         )
         by = None if takes_weights else weights
         taught = rows_to_teach(n_most, len(rows), chosen, seed, by)
+        shown = _safe_indexing(seen_by_teacher, taught)
         teacher = fit_teacher(
             settings["teacher"],
-            _safe_indexing(seen_by_teacher, taught),
+            shown if fill is None else with_filled(shown, fill),
             None if y is None else _safe_indexing(y, taught),
             seed,
             settings["memory"],
@@ -208,14 +222,17 @@ def course_of_fit(
                 teacher.fingerprint_ = teacher_fingerprint
     # Beyond a size that is held in float64 without a thought.
     dtype = np.float32 if is_large(rows) else np.float64
-    T = teacher_distributions(teacher, seen_by_teacher, len(rows), dtype)
+    asked = teacher if fill is None else FilledRows(teacher, fill)
+    T = teacher_distributions(asked, seen_by_teacher, len(rows), dtype)
     validation = T_held_out = aside = None
     on_device = settings["data_on_device"]
     if chosen is not None:
         T_held_out, T = T[held_out], T[chosen]
         weights, aside = weights_of(weights, chosen), weights_of(weights, held_out)
-        validation = TrainingRows(rows, T_held_out, units, held_out, on_device, aside)
-    training = TrainingRows(rows, T, units, chosen, on_device, weights)
+        validation = TrainingRows(
+            rows, T_held_out, units, held_out, on_device, aside, has_missing
+        )
+    training = TrainingRows(rows, T, units, chosen, on_device, weights, has_missing)
     if checkpoint is not None:
         checkpoint.begin(seed, what_is_taught(T))
     design_setting = _design_setting(settings)
@@ -240,6 +257,7 @@ def course_of_fit(
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
         has_bound=is_fresh,
+        log_scale_sum=training.log_scale_sum,
         steps=_steps(settings, rows, chosen),
         checkpoint=checkpoint,
     )
@@ -263,6 +281,7 @@ def course_of_fit(
         teacher_setting=clone(settings["teacher"], safe=False),
         design=design,
         design_setting=design_setting,
+        fill=fill,
     )
     told_by = validation if is_fresh else None
     beginning = Beginning(begun, rows, chosen, T, weights, told_by, given.owner)

@@ -36,8 +36,15 @@ def log_likelihood(inference: Inference, rows: Any, codes: ArrayLike) -> NDArray
     with one_thread_if(inference.net.is_small()):
         for chunk in gen_batches(len(rows), inference.chunk_rows):
             standardised = inference.units.apply(rows[chunk])
-            require_finite(rows[chunk], inference.owner, derived=standardised)
+            require_finite(
+                rows[chunk],
+                inference.owner,
+                derived=standardised,
+                allow_nan=inference.has_missing,
+            )
             x = torch.from_numpy(standardised).to(device)
             z = torch.from_numpy(latent[chunk].astype(np.float32, copy=False)).to(device)
-            found[chunk] = -module.decoder.reconstruction(x, module.decoder(z, x)).cpu()
-    return found - inference.units.log_scale_sum
+            cost = module.decoder.reconstruction(x, module.decoder(z, x))
+            found[chunk] = -cost.cpu()
+            found[chunk] -= to_numpy(inference.log_scales(x))
+    return found

@@ -47,6 +47,7 @@ from skvae.vae.decoding import log_likelihood
 from skvae.vae.files import SavedModel
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows, Weights
+from skvae.vae.imputation import impute
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
@@ -159,6 +160,18 @@ class TeacherGuidedVAE(
     decoder_variance : float, "learned" or "shared", default="learned"
         Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
         columns; "learned" learns one a column, "shared" one for all.
+    missing : {"error", "mask"}, default="error"
+        What becomes of missing entries of X: NaN, None and NA alike. "error" refuses them.
+        "mask" leaves them out of the likelihood, standardises by the moments of the others, and
+        shows the encoder zero in their place, the mean of a column that is standardised, and as
+        many columns (of images, channels) more: 1 where there is an entry, 0 where there is
+        none. An `encoder` of one's own is given both, and called with the shape of both. The
+        bound is one on the density of the observed entries, and training is sound where they
+        are missing at random: that one is may depend on what is observed, and not on its own
+        value. A teacher that bears NaN by its tag ``input_tags.allow_nan``, or a pipeline
+        that does up to its first imputer, is shown rows as they are; any other the means of
+        the columns in place of what is missing. Each column needs an entry in the training
+        rows; a row need not have any. Not for an autoregressive decoder.
     variance_floor : float or "auto", default="auto"
         What a learned variance stays above, as a share of the column's own variance, in (0, 1).
         "auto" is the variance of rounding to the steps of the column, ``gap**2 / 12`` with the
@@ -268,11 +281,15 @@ class TeacherGuidedVAE(
         begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
         block), and CUDA copies each batch from pinned memory while it works on the one before.
         No effect on the CPU.
-    precision : {"fp32", "bf16", "fp16"}, default="fp32"
-        Of the matrix products in training. "bf16" is faster where the processor has such
-        products, at the price of digits; "fp16" is for GPUs that lack them: its gradients
-        are scaled, and a step that overflows is left out. Weights, loss terms, and all that
-        a fitted model is asked, stay in float32.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Of the matrix products in training. "bf16" is faster in large steps where the processor
+        has such products, at the price of digits; "fp16" is for GPUs that lack them: its
+        gradients are scaled, and a step that overflows is left out. Weights, loss terms, and
+        all that a fitted model is asked, stay in float32. "auto" is "bf16" where a batch
+        forward is at least 2**25 multiply-adds (of a dense net its rows times its weights: 128
+        rows of more than 230 columns with the default net) on a CPU with AVX-512 and products
+        in bfloat16, or 2**32 on a GPU that has them, "fp32" elsewhere and with modules of your
+        own. It is chosen when a fit, or a call of `partial_fit`, begins: `precision_`.
     compile : bool or str, default=False
         Compile the steps of training with `torch.compile`, which takes a compiler for C++ on
         the CPU, and at the start of a fit the time of some dozen epochs on a small table. A
@@ -366,6 +383,8 @@ class TeacherGuidedVAE(
         a teacher that came fitted and has no `fingerprint_` of its own.
     image_shape_ : tuple of int or None
         ``(channels, height, width)`` of the rows; None where they are no images.
+    precision_ : {"fp32", "bf16", "fp16"}
+        Of the matrix products in training.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -405,7 +424,8 @@ class TeacherGuidedVAE(
     (`aggressive_steps`); Smith and Topin, arXiv 1708.07120 (one cycle), Loshchilov and Hutter,
     arXiv 1608.03983 (cosine) and Pascanu, Mikolov and Bengio, arXiv 1211.5063
     (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
-    Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance).
+    Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance);
+    Mattei and Frellsen, arXiv 1812.02633, and Nazabal et al., arXiv 1807.03653 (`missing`).
 
     Examples
     --------
@@ -440,6 +460,7 @@ class TeacherGuidedVAE(
     fingerprint_: RowFingerprint
     teacher_fingerprint_: RowFingerprint | None
     image_shape_: tuple[int, int, int] | None
+    precision_: str
     n_features_in_: int
     feature_names_in_: NDArray
     design_: Design
@@ -469,6 +490,7 @@ class TeacherGuidedVAE(
         aggressive_steps: int = 0,
         likelihood: str = "gaussian",
         decoder_variance: float | str = "learned",
+        missing: str = "error",
         variance_floor: float | str = "auto",
         witness_input: str = "sample",
         witness: str = "mlp",
@@ -495,7 +517,7 @@ class TeacherGuidedVAE(
         checkpoint_every: int | datetime.timedelta = 1,
         device: str = "auto",
         data_on_device: bool | str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         compile: bool | str = False,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -522,6 +544,7 @@ class TeacherGuidedVAE(
         self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
         self.decoder_variance = decoder_variance
+        self.missing = missing
         self.variance_floor = variance_floor
         self.witness_input = witness_input
         self.witness = witness
@@ -563,9 +586,9 @@ class TeacherGuidedVAE(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows, at least two, finite, in any units. With an image shape also
-            (n_samples, channels, height, width). Here, and in all methods that take rows,
-            also a tensor or a data set, see `skvae.rows.as_rows`.
+            Training rows, at least two, finite (but for what is `missing`), in any units. With
+            an image shape also (n_samples, channels, height, width). Here, and in all methods
+            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -762,6 +785,10 @@ class TeacherGuidedVAE(
     ) -> NDArray[np.float32]:
         """Evidence lower bound of each row at beta = 1, whatever beta it was trained with.
 
+        With ``missing="mask"`` it bounds the log density of the observed entries of a row: rows
+        with more of them have more to be told. A row without any scores minus its rate, which
+        is at most 0.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -804,7 +831,7 @@ class TeacherGuidedVAE(
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,)
-            ``log p(x|z)`` in nats, in the units of X.
+            ``log p(x|z)`` in nats, in the units of X, of the observed entries.
         """
         return log_likelihood(self._inference, self._check_rows(X), codes)
 
@@ -812,6 +839,9 @@ class TeacherGuidedVAE(
         self, X: RowsLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Mean of `score_samples`: the ELBO at beta = 1, in nats a row.
+
+        Of its observed entries, with ``missing="mask"``: compare models on the same rows, with
+        the same entries missing.
 
         Parameters
         ----------
@@ -874,12 +904,13 @@ class TeacherGuidedVAE(
         check_is_fitted(self)
         if self.teacher_sees_ == "X":
             rows = self._check_shape(X)
-            require_finite(rows, type(self).__name__)
+            has_missing = self._inference.has_missing
+            require_finite(rows, type(self).__name__, allow_nan=has_missing)
             X = X if is_frame(X) else rows
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
-                return teacher_distributions(self.teacher_, X, len(rows))
+                return teacher_distributions(self._fitted.asked, X, len(rows))
         X = as_rows(X)
         return teacher_distributions(self.teacher_, X, _num_samples(X))
 
@@ -937,7 +968,8 @@ class TeacherGuidedVAE(
         rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
-            require_finite(to_numpy(rows), type(self).__name__)
+            has_missing = self._inference.has_missing
+            require_finite(to_numpy(rows), type(self).__name__, allow_nan=has_missing)
             check_support(likelihood, to_numpy(rows))
         return rows
 
@@ -971,6 +1003,7 @@ class TeacherGuidedVAE(
         return self._inference.is_thread_safe
 
     export = export
+    impute = impute
     encoder_ = property(encoder_of)
     decoder_ = property(decoder_of)
     witness_ = property(witness_of)
@@ -987,5 +1020,6 @@ class TeacherGuidedVAE(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.allow_nan = self.missing == "mask"
         tags.input_tags.positive_only = self.likelihood == "poisson"
         return tags

@@ -15,6 +15,7 @@ from skvae.files.values import Packer, Unpacker
 from skvae.information.design import Design
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import Standardization
+from skvae.teachers.missing import FilledRows
 from skvae.training.epochs import packed_epochs, unpacked_epochs
 from skvae.training.net import VAENet
 from skvae.training.records import plain_records
@@ -68,6 +69,9 @@ class Fitted:
         What a simplex witness was designed for.
     design_setting : tuple
         The parameters that this follows from.
+    fill : ndarray of shape (n_features,) or None
+        What the teacher is shown in place of missing entries: the means of what was observed
+        in the training rows. None where rows have none missing, or the teacher bears them.
     held_out : HeldOut or None
         What was found of rows that were held out and that nothing has seen, where there are
         any, for `fit` to warn by; neither pickled nor saved.
@@ -92,7 +96,13 @@ class Fitted:
     teacher_setting: Any
     design: Design | None
     design_setting: tuple[Any, ...]
+    fill: NDArray | None = None
     held_out: HeldOut | None = None
+
+    @property
+    def asked(self) -> Any:
+        """The teacher, as it is asked of rows that it shares with the encoder."""
+        return self.teacher if self.fill is None else FilledRows(self.teacher, self.fill)
 
     @property
     def n_iter(self) -> int:
@@ -114,6 +124,7 @@ class Fitted:
             "fingerprint_": self.fingerprint,
             "teacher_fingerprint_": self.teacher_fingerprint,
             "image_shape_": self.image_shape,
+            "precision_": self.net.module__precision,
             "n_features_in_": self.n_features_in,
         }
         if self.feature_names_in is not None:

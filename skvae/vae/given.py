@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skvae.rows.finite import naming_mask
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
@@ -41,7 +42,7 @@ class GivenRows:
     X : array-like of shape (n_samples, n_features)
         As they came, one image a row: a data frame has its names still.
     rows : ndarray of shape (n_samples, n_features)
-        The same as finite floats.
+        The same as floats: finite ones, and NaN for what is missing where that is allowed.
     image_shape : tuple of int or None
         ``(channels, height, width)``; None where they are no images.
     feature_names : ndarray of shape (n_features,) or None
@@ -104,7 +105,16 @@ class GivenRows:
         image_shape = resolve_image_shape(image_shape, estimator.architecture, X)
         X = flatten_images(X, image_shape)
         floats = [np.float64, np.float32]
-        rows = check_rows(estimator, X, dtype=floats, reset=reset, ensure_min_samples=n_least)
+        finite = "allow-nan" if estimator.missing == "mask" else True
+        with naming_mask():
+            rows = check_rows(
+                estimator,
+                X,
+                dtype=floats,
+                ensure_all_finite=finite,
+                reset=reset,
+                ensure_min_samples=n_least,
+            )
         if donor is not None:
             check_columns(donor, X)
         if y is not None:

@@ -122,6 +122,18 @@ class Inference:
         return self._has_own_layers and torch.device(self.net.device).type == "cpu"
 
     @property
+    def has_missing(self) -> bool:
+        """Whether entries of the rows may be NaN, and leave their density."""
+        return bool(self.module.decoder.bears_missing)
+
+    def log_scales(self, x: Tensor) -> Tensor | float:
+        """Sum of the log units of the observed entries of each of these standardised rows."""
+        if not self.has_missing:
+            return self.units.log_scale_sum
+        log_scale = torch.from_numpy(np.log(self.units.scale)).to(x.device, x.dtype)
+        return torch.mv((~torch.isnan(x)).to(x.dtype), log_scale)
+
+    @property
     def _has_own_layers(self) -> bool:
         """Whether encoder and decoder are the library's own."""
         module = self.module
@@ -207,7 +219,7 @@ class Inference:
                     for noise in noises
                 ]
             ).mean(dim=0)
-            return -(reconstruction + kl(mean, log_variance)) - self.units.log_scale_sum
+            return -(reconstruction + kl(mean, log_variance)) - self.log_scales(x)
 
         return self._map(bound, rows)
 
@@ -235,7 +247,7 @@ class Inference:
                     reconstruction[None], latent[None], mean, log_variance
                 )
                 log_sum = torch.logaddexp(log_sum, log_weight)
-            return log_sum - math.log(n_draws) - self.units.log_scale_sum
+            return log_sum - math.log(n_draws) - self.log_scales(x)
 
         return self._map(bound, rows)
 
@@ -348,7 +360,7 @@ class Inference:
             if not hasattr(of_thread, "buffer"):
                 of_thread.buffer = np.empty(block.shape, dtype=np.float32)
             chunk = (units or self.units).apply(block, out=of_thread.buffer[: len(block)])
-            require_finite(block, self.owner, derived=chunk)
+            require_finite(block, self.owner, derived=chunk, allow_nan=self.has_missing)
             joined.write(start, function(torch.from_numpy(chunk).to(self.net.device)))
 
         starts = range(0, len(rows), n_rows)

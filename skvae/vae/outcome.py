@@ -61,8 +61,15 @@ class Beginning:
         held_out = None
         if self.held_out is not None:
             held_out = HeldOut.of(net, self.held_out, self.fitted.average_teacher)
-        margin = self._margin(inference)
-        return replace(self.fitted, net=net, margin=margin, history=history, held_out=held_out)
+        settings = {**self.fitted.settings, "precision": net.module__precision}
+        return replace(
+            self.fitted,
+            net=net,
+            settings=settings,
+            margin=self._margin(inference),
+            history=history,
+            held_out=held_out,
+        )
 
     def _margin(self, inference: Inference) -> float:
         statistics = BoundaryStatistics()

@@ -58,6 +58,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
     ],
+    "missing": [StrOptions({"error", "mask"})],
     "variance_floor": [NumberInterval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
     "witness_input": [StrOptions({"sample", "mean"})],
     "witness": [StrOptions({"linear", "mlp", "simplex"})],
@@ -85,7 +86,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
-    "precision": [StrOptions({"fp32", "bf16", "fp16"})],
+    "precision": [StrOptions({"auto", "fp32", "bf16", "fp16"})],
     "compile": ["boolean", StrOptions({"default", "reduce-overhead", "max-autotune"})],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
@@ -110,8 +111,8 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     -------
     architecture : dict
         ``n_features``, ``latent_dim``, ``architecture``, ``hidden_layer_sizes``,
-        ``likelihood``, ``image_shape``, ``channels``, ``encoder`` and ``decoder``; empty
-        sizes for layers that the architecture has not.
+        ``likelihood``, ``missing``, ``image_shape``, ``channels``, ``encoder`` and
+        ``decoder``; empty sizes for layers that the architecture has not.
     """
     likelihood = settings["likelihood"]
     check_support(likelihood, rows)
@@ -120,6 +121,12 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
             f'A decoder with likelihood="{likelihood}" has no variance to set, got '
             f'decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", or use '
             'likelihood="gaussian".'
+        )
+    if settings["missing"] == "mask" and settings["decoder"] == "autoregressive":
+        raise ValueError(
+            'missing="mask" leaves missing entries out of a density that is a product over the '
+            "columns, and an autoregressive decoder gives each column given those before it, "
+            'which may be missing: pass another decoder, or impute X and pass missing="error".'
         )
     hidden_layer_sizes = _widths(settings, "hidden_layer_sizes")
     channels = _widths(settings, "channels")
@@ -138,6 +145,7 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         "architecture": settings["architecture"],
         "hidden_layer_sizes": () if is_conv else hidden_layer_sizes,
         "likelihood": settings["likelihood"],
+        "missing": settings["missing"],
         "image_shape": settings["image_shape"],
         "channels": channels if is_conv else (),
         "encoder": settings["encoder"],
@@ -196,10 +204,10 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
 
 
 def check_support(likelihood: str, rows: NDArray) -> None:
-    """Refuse rows that the likelihood gives no density."""
+    """Refuse rows that the likelihood gives no density; NaN is no entry."""
     if likelihood in WITH_VARIANCE:
         return
-    low, high = rows.min(), rows.max()
+    low, high = np.fmin.reduce(rows, axis=None), np.fmax.reduce(rows, axis=None)
     if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
         raise ValueError(
             f'likelihood="{likelihood}" wants X in [0, 1], got values from {low:g} to '
@@ -215,7 +223,7 @@ def check_support(likelihood: str, rows: NDArray) -> None:
 
 def _has_fractions(rows: NDArray) -> bool:
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
-    return any((block != np.floor(block)).any() for block in blocks)
+    return any((block > np.floor(block)).any() for block in blocks)
 
 
 def may_draw_from_torch(settings: Mapping[str, Any]) -> bool:

@@ -12,10 +12,10 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 from sklearn import config_context, get_config
-from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skvae.rows.finite import require_finite
 from skvae.rows.images import flatten_images
 from skvae.rows.numbers import refuse_no_numbers, to_numpy
 from skvae.rows.tables import check_rows, check_table
@@ -35,12 +35,13 @@ def stays_tensor(X: Any) -> TypeGuard[Tensor]:
 
 
 def check_tensor(estimator: Any, X: Tensor) -> Tensor:
-    """Return rows of the shape that an estimator was fitted to, all of them finite."""
+    """Return rows of the shape that an estimator was fitted to, and that it bears."""
     check_is_fitted(estimator)
     X = flatten_images(_dense(X), estimator.image_shape_)
     with config_context(array_api_dispatch=False):
         check_rows(estimator, _of_shape(X), dtype=None, reset=False)
-    _check_finite(X, type(estimator).__name__)
+    allow_nan = estimator.net_.module__missing == "mask"
+    _check_finite(X, type(estimator).__name__, allow_nan)
     return X
 
 
@@ -95,7 +96,7 @@ def _of_shape(X: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def _check_finite(X: Tensor, owner: str) -> None:
+def _check_finite(X: Tensor, owner: str, allow_nan: bool = False) -> None:
     if not bool(torch.isfinite(X).all()):
         # To be told by scikit-learn, in its words.
-        assert_all_finite(to_numpy(X), estimator_name=owner, input_name="X")
+        require_finite(to_numpy(X), owner, allow_nan=allow_nan)

@@ -26,7 +26,9 @@ warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 settings = json.loads(sys.argv[1])
 settings = {"early_stopping": False, "batch_size": 128, **settings}
-vae = TeacherGuidedVAE(device="cpu", decoder_variance=0.1, random_state=0, **settings)
+vae = TeacherGuidedVAE(
+    device="cpu", precision="fp32", decoder_variance=0.1, random_state=0, **settings
+)
 print(json.dumps([epoch["seconds"] for epoch in vae.fit(digits()).history_]))
 """
 EPOCHS = 20

@@ -24,7 +24,7 @@ def ours(X, teacher, **settings):
             device="cpu",
             random_state=0,
             **WEIGHTS,
-            **settings,
+            **{"precision": "fp32", **settings},
         ).fit(X)
 
     return train

@@ -33,13 +33,17 @@ def table(name: str) -> np.ndarray:
 
 
 def split(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return three quarters of the rows to train on and the rest to be judged by.
+    """Return three quarters of a table's rows to train on, and the rest to be judged by."""
+    return independent(*train_test_split(table(name), test_size=0.25, random_state=seed))
+
+
+def independent(X_train: np.ndarray, X_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows with those of their columns that have a density.
 
     Columns that are constant in the training rows, or a linear combination of those before
     them (a last level of text, a mean of other columns), are left out: the density of rows on
     a plane has no bound, and whoever has the lowest floor under his variances would win.
     """
-    X_train, X_test = train_test_split(table(name), test_size=0.25, random_state=seed)
     varies = np.ptp(X_train, axis=0) > 0
     X_train, X_test = X_train[:, varies], X_test[:, varies]
     rows = (X_train - X_train.mean(axis=0)) / X_train.std(axis=0)

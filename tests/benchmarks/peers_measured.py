@@ -111,6 +111,7 @@ def by_skvae(X, T, batch_size):
             batch_size=batch_size,
             max_epochs=n_epochs,
             early_stopping=False,
+            precision="fp32",
             device="cpu",
             random_state=0,
         ).fit(X, X_teacher=T)

@@ -56,6 +56,7 @@ class Table:
             alignment_weight=ALIGNMENT_WEIGHTS[number % 4],
             beta=BETAS[number // 4 % 2],
             ema_decay=None,
+            precision="fp32",
             device="cpu",
         )
         architecture = {
@@ -196,6 +197,7 @@ def searches(session, table, options):
             batch_size=batch_size,
             max_epochs=options.search_epochs,
             early_stopping=False,
+            precision="fp32",
             device="cpu",
             random_state=0,
         )

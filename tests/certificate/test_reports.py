@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from skvae import ConstantCollapseCertificate, SimultaneousReport
-from skvae.certificate import reports
+from skvae.certificate import forms
 from skvae.certificate.given import certify_given
 from skvae.certificate.verdicts import SITUATIONS
 
@@ -212,7 +212,7 @@ def complaints(value, schema, whole):
 
 
 def test_json_is_as_its_schema_says(report, tmp_path):
-    schema = json.loads((Path(reports.__file__).parent / "report.schema.json").read_text())
+    schema = json.loads((Path(forms.__file__).parent / "report.schema.json").read_text())
     path = tmp_path / "report.json"
     text = report.to_json(path)
     assert path.read_text() == text
@@ -222,7 +222,7 @@ def test_json_is_as_its_schema_says(report, tmp_path):
     for each in (report, bare, odd):
         values = json.loads(each.to_json())
         assert [*complaints(values, schema, schema)] == []
-        assert values["version"] == reports.JSON_VERSION == 1
+        assert values["version"] == forms.JSON_VERSION == 1
         kept = {"format", "version", *each.to_dict()}
         assert values.keys() == kept == schema["properties"].keys()
     values = json.loads(odd.to_json())

@@ -160,3 +160,34 @@ def test_gradient_of_alignment_with_exact_zeros_is_finite():
     logits = torch.tensor([[100.0, -100.0]], requires_grad=True)
     alignment(T, torch.log_softmax(logits, dim=1)).sum().backward()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        bernoulli_reconstruction,
+        continuous_bernoulli_reconstruction,
+        gaussian_reconstruction,
+        laplace_reconstruction,
+        poisson_reconstruction,
+    ],
+)
+def test_entries_that_are_not_observed_leave_the_sum_and_the_gradient(normals, term):
+    x = (normals[0] > 0).double()
+    parameters = normals[1].clone().requires_grad_()
+    has_variance = term in (gaussian_reconstruction, laplace_reconstruction)
+    variances = (normals[2, 0],) if has_variance else ()
+    observed = normals[2] > -0.5
+    found = term(x, parameters, *variances, observed=observed)
+    for row in range(len(x)):
+        there = observed[row]
+        of_row = (x[row : row + 1, there], normals[1][row : row + 1, there])
+        alone = term(*of_row, *(each[there] for each in variances))
+        torch.testing.assert_close(found[row : row + 1], alone)
+    found.sum().backward()
+    assert (parameters.grad[~observed] == 0).all()
+    complete = term(x, normals[1], *variances)
+    everything = torch.ones_like(observed)
+    torch.testing.assert_close(term(x, normals[1], *variances, observed=everything), complete)
+    nothing = torch.zeros_like(observed)
+    assert (term(x, normals[1], *variances, observed=nothing) == 0).all()

@@ -1,12 +1,22 @@
 """Standardising rows, in float32 where that loses nothing."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from skvae.rows.scaling import Standardization, fit_scaler, pool, shares_unit, steps_of
+from skvae.rows import scaling
+from skvae.rows.scaling import (
+    SMALL_TABLE,
+    Standardization,
+    fit_scaler,
+    pool,
+    shares_unit,
+    steps_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +97,76 @@ def test_steps_of_a_long_table_are_those_of_evenly_spaced_rows():
     X = np.arange(10_000, dtype=np.float32)[:, None]
     assert steps_of(X) == 10
     assert steps_of(X, np.arange(500)) == 1
+
+
+# Beyond the size up to which scikit-learn's scaler is taken.
+N_LARGE = SMALL_TABLE // 4 + 1000
+
+
+def exact_moments(column, weights):
+    """Mean and variance of a column in rational numbers."""
+    pairs = zip(column.tolist(), weights.tolist(), strict=True)
+    numbers = [(Fraction(x), Fraction(w)) for x, w in pairs]
+    total = sum(w for _, w in numbers)
+    mean = sum(w * x for x, w in numbers) / total
+    return mean, sum(w * (x - mean) ** 2 for x, w in numbers) / total
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 1e6, -3e4])
+@pytest.mark.parametrize("is_weighed", [False, True])
+def test_moments_of_a_large_table_are_exact(monkeypatch, dtype, offset, is_weighed):
+    monkeypatch.setattr(scaling, "SMALL_TABLE", 0)
+    monkeypatch.setattr(scaling, "BLOCK_SIZE", 2**8)
+    rng = np.random.default_rng(0)
+    n_rows = 3000
+    drift = np.linspace(0, 3, n_rows)[:, None]
+    X = (offset + rng.standard_normal((n_rows, 3)) * [1e-2, 1, 1e3] + drift).astype(dtype)
+    chosen = np.sort(rng.permutation(n_rows)[:2500])
+    weights = rng.gamma(0.1, size=len(chosen)) + 1e-9 if is_weighed else np.ones(len(chosen))
+    found = Standardization.of(X, chosen, weights if is_weighed else None)
+    for column in range(3):
+        mean, variance = exact_moments(X[chosen, column], weights)
+        assert found.center[column] == pytest.approx(float(mean), rel=1e-12)
+        assert found.scale[column] ** 2 == pytest.approx(float(variance), rel=1e-12)
+
+
+def test_moments_where_few_rows_have_most_of_the_weight(monkeypatch):
+    monkeypatch.setattr(scaling, "SMALL_TABLE", 0)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 1))
+    weights = np.full(2000, 1e-14)
+    # Between the rows that the shift is the mean of.
+    X[[1001, 1003], 0], weights[[1001, 1003]] = [1e6, 1e6 + 1], 1.0
+    found = Standardization.of(X, None, weights)
+    mean, variance = exact_moments(X[:, 0], weights)
+    assert found.center[0] == pytest.approx(float(mean), rel=1e-12)
+    assert found.scale[0] ** 2 == pytest.approx(float(variance), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("is_weighed", [False, True])
+def test_large_tables_are_scaled_as_by_scikit_learn(dtype, is_weighed):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N_LARGE, 5)) * [1, 1e-3, 0, 0, 0] + [5, 1e4, 0, 0.1, -1e5]
+    X = X.astype(dtype)
+    weights = rng.integers(1, 4, N_LARGE).astype(float) if is_weighed else None
+    wanted = StandardScaler().fit(X, sample_weight=weights)
+    found = fit_scaler(StandardScaler(), X, None, weights)
+    for name in ("mean_", "var_", "scale_"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(wanted, name), rtol=1e-11, atol=1e-18
+        )
+    assert found.n_samples_seen_ == wanted.n_samples_seen_
+    np.testing.assert_array_equal(found.scale_[2:], 1.0)
+    np.testing.assert_array_equal(Standardization.of(X, None, weights).constant[2:], True)
+    # A rounding of 1e4 in thousandths.
+    np.testing.assert_allclose(found.transform(X), wanted.transform(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e308])
+def test_large_tables_whose_variance_leaves_floating_point_are_refused(size):
+    X = np.zeros((N_LARGE, 4))
+    X[::2, 1] = size
+    with pytest.raises(ValueError, match="Column 1 of X is too spread out"):
+        Standardization.of(X)

@@ -63,11 +63,12 @@ class DirectStep:
 
     @classmethod
     def is_for(cls, module: VariationalAutoencoder, criterion: Criterion) -> bool:
-        """Whether a pass through both parts is known, and all of the net is trained."""
+        """Whether a pass through both parts is known, of whole rows, and all is trained."""
         passes = [PASSES.get(type(part)) for part in (module.encoder, module.decoder)]
         parameters = list(module.parameters())
         return (
             None not in passes
+            and not module.decoder.bears_missing
             # Elsewhere memory is at hand, and kernels wait for none of autograd's work.
             and (ConvolutionPass not in passes or parameters[0].device.type == "cpu")
             and all(parameter.requires_grad for parameter in parameters)
