@@ -180,9 +180,12 @@ class Evidence:
         self.T.append(T)
         self.n_samples += len(T)
         codes = read()
+        # Columns of several kinds are told apart by the numbers that the model makes of them.
+        numbers = X if subject.columns is None else subject.columns.encode(X)
         if whole or subject.keep_codes:
             # Distributions that are given in place of rows do not tell rows apart.
-            self._count_distinct(shown, X, are_rows=not _are_same(shown, T))
+            told = shown if subject.is_bare else numbers
+            self._count_distinct(told, numbers, are_rows=not _are_same(told, T))
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -197,9 +200,9 @@ class Evidence:
             self._kl_again += float(squares @ kl.sum(axis=1))
             self._kl_squares += float(squares @ np.square(kl.sum(axis=1)))
             self._weight_again += float(squares.sum())
-        self._of_model.add(X)
+        self._of_model.add(numbers)
         if self._of_teacher is not self._of_model:
-            self._of_teacher.add(X_teacher)
+            self._of_teacher.add(numbers if X_teacher is X else X_teacher)
         if subject.has_witness and subject.X_teacher is not None:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]
