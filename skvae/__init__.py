@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         SimultaneousReport,
     )
     from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
+    from skvae.monitor import CollapseMonitor
     from skvae.teachers import (
         GaussianMixtureTeacher,
         PrecomputedTeacher,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArmComparisonDisplay",
     "CertificateReport",
+    "CollapseMonitor",
     "ConstantCollapseCertificate",
     "GaussianMixtureTeacher",
     "MarginHistoryDisplay",
@@ -43,6 +45,7 @@ __all__ = [
 _WING_OF = {
     "ArmComparisonDisplay": "displays",
     "CertificateReport": "certificate",
+    "CollapseMonitor": "monitor",
     "ConstantCollapseCertificate": "certificate",
     "GaussianMixtureTeacher": "teachers",
     "MarginHistoryDisplay": "displays",
@@ -62,6 +65,7 @@ _WINGS = {
     "files",
     "information",
     "model_selection",
+    "monitor",
     "nets",
     "objective",
     "protocol",

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-from skvae import __main__ as command_line
 from skvae import __version__, protocol
+from skvae.__main__ import main
+from skvae._commands import run as command_line
 from skvae.exceptions import DeviceMemoryError
 from skvae.training import VAENet
 
@@ -29,7 +30,7 @@ def table(tmp_path):
 
 
 def run(*arguments):
-    return command_line.main([str(argument) for argument in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def test_table_figure_and_file(table, tmp_path, capsys):
@@ -195,7 +196,7 @@ def test_results_that_cannot_be_written_are_one_line(table, tmp_path, monkeypatc
     def full(path, write):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(command_line, "write_whole", full)
+    monkeypatch.setattr(command_line, "write_text", full)
     assert run("--data", table, "--seeds", 1, "--epochs", 1, "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err.endswith("skvae: error: No space left on device\n")
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["with_path", "write_whole"]
+__all__ = ["with_path", "write_text", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -40,6 +40,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, as `write_whole` does."""
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def with_path(error: OSError | ValueError, what: str, remedy: str) -> OSError:

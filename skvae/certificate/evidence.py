@@ -24,7 +24,7 @@ from skvae.information.statistics import TeacherBlock
 from skvae.rows.fingerprint import DistinctRows
 from skvae.rows.frames import columns_of, is_frame
 
-__all__ = ["Evidence"]
+__all__ = ["Evidence", "Told"]
 
 # Of `CodeSpread`, as fields of a report.
 OF_SPREAD = (
@@ -63,12 +63,12 @@ class Evidence:
         self.codes = {read: [RowSpool() for _ in range(n_draws[read])] for read in latents}
         self.posterior = PosteriorSample(subject.random_state)
         self.n_samples = 0
-        self._of_model = _Told(getattr(subject.model, "fingerprint_", None))
+        self._of_model = Told(getattr(subject.model, "fingerprint_", None))
         fingerprint = subject.teacher_fingerprint
         is_same = fingerprint is getattr(subject.model, "fingerprint_", None)
         # A teacher that was fitted with the model has mostly seen the same rows.
         shares = is_same and subject.X_teacher is None and subject.teacher is None
-        self._of_teacher = self._of_model if shares else _Told(fingerprint)
+        self._of_teacher = self._of_model if shares else Told(fingerprint)
         self._distinct: DistinctRows | None = DistinctRows()
         self._hashes: list[NDArray[np.uint64]] = []
         decoded = DecodedRows(subject)
@@ -81,10 +81,10 @@ class Evidence:
         self._block: Any = None
         # Closed here, or the traceback of an error would hold on to the threads.
         with closing(_read_ahead(subject, latents)) as blocks:
-            for number, (X, X_teacher, read) in enumerate(blocks):
+            for number, (X, X_teacher, shown, read) in enumerate(blocks):
                 with rows_counted_from(self.n_samples):
                     self._block = X
-                    T, codes = self._add(number, X, X_teacher, read, latents, whole)
+                    T, codes = self._add(number, X, X_teacher, shown, read, latents, whole)
                 if whole:
                     decoded.update(X, T, codes, self._weights_of(T))
         if self.n_samples == 0:
@@ -168,6 +168,7 @@ class Evidence:
         number: int,
         X: Any,
         X_teacher: Any,
+        shown: Any,
         read: Callable[[], Any],
         latents: tuple[str, ...],
         whole: bool,
@@ -182,8 +183,9 @@ class Evidence:
         # Columns of several kinds are told apart by the numbers that the model makes of them.
         numbers = X if subject.columns is None else subject.columns.encode(X)
         if whole or subject.keep_codes:
-            # Of bare codes the rows are what the teacher sees; text is not counted.
-            self._count_distinct(*((X_teacher, X) if subject.is_bare else (numbers,)))
+            # Distributions that are given in place of rows do not tell rows apart.
+            told = shown if subject.is_bare else numbers
+            self._count_distinct(told, numbers, are_rows=not _are_same(told, T))
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -213,9 +215,9 @@ class Evidence:
         weights = self.subject.weights
         return None if weights is None else weights[self.n_samples - len(T) : self.n_samples]
 
-    def _count_distinct(self, *views: Any) -> None:
+    def _count_distinct(self, *views: Any, are_rows: bool) -> None:
         """Count the rows by the first view that holds numbers; if none does, no more."""
-        for X in views:
+        for X in views if are_rows else ():
             if self._distinct is None:
                 return
             try:
@@ -264,7 +266,7 @@ def _sum(values: NDArray, weights: NDArray | None) -> NDArray:
 
 def _read_ahead(
     subject: Subject, latents: tuple[str, ...]
-) -> Generator[tuple[Any, Any, Callable[[], Any]]]:
+) -> Generator[tuple[Any, Any, Any, Callable[[], Any]]]:
     """Yield the blocks of the subject, each with what returns its codes.
 
     Where the model allows it, threads read the codes of the blocks that come next. All else,
@@ -277,9 +279,9 @@ def _read_ahead(
     # While the caller is busy with a block there is another for each thread.
     n_ahead = n_workers if n_workers > 1 else 0
     with side_by_side(n_workers) as call:
-        waiting: deque[tuple[Any, Any, Callable[[], Any]]] = deque()
-        for number, (X, X_teacher) in enumerate(subject.blocks()):
-            waiting.append((X, X_teacher, call(_read, subject, number, X, latents)))
+        waiting: deque[tuple[Any, Any, Any, Callable[[], Any]]] = deque()
+        for number, (X, X_teacher, shown) in enumerate(subject.blocks()):
+            waiting.append((X, X_teacher, shown, call(_read, subject, number, X, latents)))
             if len(waiting) > n_ahead:
                 yield waiting.popleft()
         yield from waiting
@@ -339,6 +341,16 @@ class _OneByOne:
             yield self._model.witness_log_proba(self._X, latent="sample", random_state=seed)
 
 
+def _are_same(shown: Any, T: NDArray) -> bool:
+    """Whether what was shown are the distributions, which are normalised in T."""
+    if np.shape(shown) != T.shape:
+        return False
+    try:
+        return np.allclose(np.asarray(shown, dtype=np.float64), T, rtol=1e-3, atol=0.0)
+    except (TypeError, ValueError):
+        return False
+
+
 def _same_columns(X: Any, X_teacher: Any) -> bool:
     if is_frame(X) and is_frame(X_teacher):
         return columns_of(X) == columns_of(X_teacher)
@@ -347,7 +359,7 @@ def _same_columns(X: Any, X_teacher: Any) -> bool:
     return np.shape(X)[1:] == np.shape(X_teacher)[1:]
 
 
-class _Told:
+class Told:
     """Count the rows of a fit among the rows that come."""
 
     def __init__(self, fingerprint: Any):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import html
+import os
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from skvae.certificate.forms import json_text, written
+from skvae.certificate.pages import Bar, fragment, page
 from skvae.files.saved import Saved
 
-__all__ = ["CertificateReport", "SimultaneousReport"]
+__all__ = ["CertificateReport"]
 
 # Of a report as it prints.
 WIDTH = 80
@@ -214,6 +216,78 @@ class CertificateReport(Saved):
             fields["probe"] = self.probe.to_dict()
         return fields
 
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return all fields as JSON, for other programs and languages.
+
+        ``skvae/certificate/report.schema.json`` is its schema (JSON Schema, 2020-12).
+
+        Parameters
+        ----------
+        path : str, path or None, default=None
+            Where to write it; a file that is there is replaced. None writes nothing.
+
+        Returns
+        -------
+        text : str
+            The fields of `to_dict`, and ``format`` and ``version`` of this form. What is not
+            known, or not finite, is null.
+
+        Examples
+        --------
+        >>> import json
+        >>> import numpy as np
+        >>> from skvae import CollapseMonitor
+        >>> labels = np.arange(60) % 3
+        >>> report = CollapseMonitor().update(labels, np.eye(3)[labels]).report()
+        >>> json.loads(report.to_json())["verdict"]
+        'certified'
+        """
+        return written(path, json_text(self.to_dict()))
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the report as a page that stands by itself: no network, no script.
+
+        Parameters
+        ----------
+        path : str, path or None, default=None
+            Where to write it; a file that is there is replaced. None writes nothing.
+
+        Returns
+        -------
+        text : str
+            HTML, with a bar from 0 to ``I_T`` at each read, and each line explained.
+        """
+        return written(path, page(self._title(), [self._fragment(is_explained=True)]))
+
+    def line(self) -> str:
+        """Return the report in one line, for a log.
+
+        Returns
+        -------
+        text : str
+            Verdict, bound, margin and rows, without a line break.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import CollapseMonitor
+        >>> labels = np.arange(60) % 3
+        >>> report = CollapseMonitor(held_out=True).update(labels, np.eye(3)[labels]).report()
+        >>> report.line()  # doctest: +ELLIPSIS
+        'certified (not constant in x): 0.95 lower bound 0.6... > tau 0 nats at the mean, ...'
+        """
+        is_above = "> tau" if self.certified else "<= tau"
+        word = "certified (not constant in x)" if self.certified else self.verdict
+        parts = [
+            f"{word}: {self.confidence:.4g} lower bound {self.lower_bound or 0.0:.4f} "
+            f"{is_above} {self.tau:g} nats at the {self.latent}",
+            f"margin {self.margin or 0.0:.4f}",
+            f"I_T {self.teacher_information:.4f}",
+            "by probe" if self.witness == "probe" else "own witness",
+            f"{self.n_samples} {ROWS[self.rows]}",
+        ]
+        return ", ".join(parts)
+
     def _table(self) -> list[tuple[str, Any, Any]]:
         """Label, value at the mean and value at the sample of each line."""
         approximate = ", approximate" if self.method == "normal" else ""
@@ -309,72 +383,42 @@ class CertificateReport(Saved):
         return remarks
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><td>{html.escape(label)}</td><td>{_number(mean)}</td>"
-            f"<td>{_number(sample)}</td></tr>"
-            for label, mean, sample in [
-                ("teacher information", self.teacher_information, None),
-                *self._table(),
+        return self._fragment(is_explained=False)
+
+    def _fragment(self, is_explained: bool) -> str:
+        lines = [("teacher information", self.teacher_information, None), *self._table()]
+        apart = {self._verdict_sentence(), f"next: {self.next_step}"}
+        return fragment(
+            title=self._title(),
+            verdict=self.verdict,
+            sentence=self._verdict_sentence(),
+            tau=self.tau,
+            bars=self._bars(),
+            table=[
+                (label, _number(mean).strip(), _number(sample).strip())
+                for label, mean, sample in lines
+            ],
+            notes=[remark for remark in self._remarks() if remark not in apart],
+            next_step=self.next_step,
+            is_explained=is_explained,
+        )
+
+    def _bars(self) -> list[Bar]:
+        """Return the read that decides, then the other, then those of a probe beside it."""
+        by_probe = "by probe, " if self.witness == "probe" else ""
+        bars = []
+        for latent in sorted(("mean", "sample"), key=lambda each: each != self.latent):
+            margin = getattr(self, f"margin_{latent}")
+            bound = getattr(self, f"lower_bound_{latent}")
+            decides = ", which decides" if latent == self.latent else ""
+            if margin is not None and bound is not None:
+                name = f"{by_probe}at the {latent}{decides}"
+                bars.append(Bar(name, margin, bound, self.teacher_information))
+        if self.probe is not None:
+            bars += [
+                bar._replace(name=bar.name.split(", which")[0]) for bar in self.probe._bars()
             ]
-        )
-        remarks = "<br>".join(map(html.escape, self._remarks()))
-        return (
-            f"<table><caption>{html.escape(self._title())} (nats)<br>{remarks}</caption>"
-            f"<tr><th></th><th>mean</th><th>sample</th></tr>{cells}</table>"
-        )
-
-
-@dataclass(frozen=True)
-class SimultaneousReport(Saved):
-    """Certificates of one code by several teachers, whose bounds at each read hold together.
-
-    Attributes
-    ----------
-    reports : tuple of CertificateReport
-        One for each teacher, each at a confidence that makes the family hold.
-    confidence : float
-        Confidence with which the lower bounds of all teachers at one read hold at once
-        (Bonferroni). Those of both reads err at most twice as often: go by the read that was
-        named.
-    """
-
-    _file_kind: ClassVar[str] = "report"
-
-    reports: tuple[CertificateReport, ...]
-    confidence: float
-
-    @property
-    def certified(self) -> bool:
-        """Whether every teacher certifies the code."""
-        return all(report.certified for report in self.reports)
-
-    @property
-    def worst(self) -> CertificateReport:
-        """The report with the lowest bound at the read that decides."""
-        return min(self.reports, key=lambda report: report.lower_bound or 0.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields by name, and ``certified``, as plain numbers, strings and lists."""
-        return {
-            "reports": [report.to_dict() for report in self.reports],
-            "confidence": self.confidence,
-            "certified": self.certified,
-        }
-
-    def _head(self) -> str:
-        number = sum(report.certified for report in self.reports)
-        return (
-            f"Certified by {number} of {len(self.reports)} teachers; at each read all bounds "
-            f"hold with confidence {self.confidence:.4g}."
-        )
-
-    def __str__(self) -> str:
-        return "\n\n".join([self._head(), *map(str, self.reports)])
-
-    def _repr_html_(self) -> str:
-        return "".join(
-            [f"<p>{self._head()}</p>", *(report._repr_html_() for report in self.reports)]
-        )
+        return bars
 
 
 def _number(value: float | None) -> str:

@@ -32,7 +32,8 @@ from skvae._common.threads import is_small_table, n_threads, one_thread_if, side
 from skvae.certificate.evidence import Evidence
 from skvae.certificate.probes import SoftmaxProbe
 from skvae.certificate.readings import check_chain, read
-from skvae.certificate.reports import CertificateReport, SimultaneousReport
+from skvae.certificate.reports import CertificateReport
+from skvae.certificate.simultaneous import SimultaneousReport
 from skvae.certificate.subjects import Subject
 from skvae.certificate.verdicts import judged
 from skvae.information import SequentialMargin

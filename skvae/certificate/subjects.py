@@ -258,15 +258,18 @@ class Subject:
             )
         return "sample" if not self.has_witness and self.has_posterior else latent
 
-    def blocks(self) -> Iterator[tuple[Any, Any]]:
-        """Yield the rows as the model sees them, and as the teacher does."""
+    def blocks(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield rows as the model sees them, as the teacher does, and as they are told apart.
+
+        Bare codes are told apart by the rows that they are of.
+        """
         start = 0
         codes = self.model
         if isinstance(codes, np.ndarray) and self.kept is not None:
             _check_as_many(codes, _num_samples(self.X))
             codes = codes[self.kept]
         for X, X_teacher in _paired(self.X, self.X_teacher, self.kept):
-            n_rows = _num_samples(X)
+            n_rows, came = _num_samples(X), X
             if isinstance(codes, np.ndarray):
                 X = codes[start : start + n_rows]
             for step in self.preprocess:
@@ -274,7 +277,7 @@ class Subject:
             start += n_rows
             # A teacher that is given sees the rows as they came; a model's own, as it does.
             as_model = self.X_teacher is None and self.teacher is None
-            yield X, X if as_model else X_teacher
+            yield X, X if as_model else X_teacher, came if self.is_bare else X
         if isinstance(codes, np.ndarray):
             _check_as_many(codes, start)
 

@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae._common.parameters import unfrozen
 from skvae._common.progress import say
-from skvae.certificate.reports import CertificateReport, SimultaneousReport
+from skvae.certificate.reports import CertificateReport
 from skvae.certificate.scorer import ConstantCollapseCertificate
+from skvae.certificate.simultaneous import SimultaneousReport
 from skvae.rows.sources import RowsLike
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.warm_start import with_fresh_witness

@@ -98,6 +98,26 @@ def test_kinds_that_coincide_honestly_are_no_copies(small_vae):
     assert report.n_samples == 200
 
 
+@pytest.mark.parametrize("given", ["in place of rows", "beside rows", "softened"])
+def test_rows_of_one_label_are_no_copies_of_each_other(given):
+    """Blocks by label would have a probe score classes that it never saw."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 12, 600)
+    T = np.eye(12)[labels]
+    codes = 3 * T + rng.standard_normal(T.shape)
+    certificate = ConstantCollapseCertificate(teacher=PrecomputedTeacher())
+    if given == "beside rows":
+        X = rng.standard_normal((600, 3))
+        report = certificate.certify(codes, X, X_teacher=T)
+        assert report.n_distinct == 600
+    else:
+        floor = 0.07 if given == "softened" else 0.0
+        report = certificate.certify(codes, (1 - floor) * T + floor / 12)
+        assert report.n_distinct is None
+    assert report.certified
+    assert report.margin_mean > 0.5 * report.teacher_information
+
+
 def test_distinct_rows_are_counted_over_blocks_and_streams(small_vae, clusters):
     vae = small_vae().fit(clusters)
     rows = np.resize(clusters, (9000, 4))

@@ -12,6 +12,7 @@ import skvae
 from skvae import (
     ArmComparisonDisplay,
     CertificateReport,
+    CollapseMonitor,
     ConstantCollapseCertificate,
     GaussianMixtureTeacher,
     MarginHistoryDisplay,
@@ -104,9 +105,13 @@ def verdicts(models: Sequence[TeacherGuidedVAE], X: ArrayLike) -> list[str]:
             assert_type(report.kl_per_dimension, tuple[float, ...] | None)
             assert_type(report.probe, CertificateReport | None)
             found.append(report.verdict)
+            print(report.line(), len(report.to_json()))
         else:
             assert_type(report.worst, CertificateReport)
         print(report, report.to_dict()["verdict"])
+        print(len(report.to_html()))
+    codes = CollapseMonitor(held_out=True).update(np.arange(40) % 2, np.ones((40, 2)))
+    assert_type(codes.report(), CertificateReport)
     watched = SequentialMargin(np.full(10, 0.1))
     for vae in models:
         watched = certificate.update(watched, vae, X)

@@ -1,0 +1,83 @@
+"""Reports by several teachers, whose bounds hold together."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from skvae.certificate.forms import written
+from skvae.certificate.pages import page
+from skvae.certificate.reports import CertificateReport
+from skvae.files.saved import Saved
+
+__all__ = ["SimultaneousReport"]
+
+
+@dataclass(frozen=True)
+class SimultaneousReport(Saved):
+    """Certificates of one code by several teachers, whose bounds at each read hold together.
+
+    Attributes
+    ----------
+    reports : tuple of CertificateReport
+        One for each teacher, each at a confidence that makes the family hold.
+    confidence : float
+        Confidence with which the lower bounds of all teachers at one read hold at once
+        (Bonferroni). Those of both reads err at most twice as often: go by the read that was
+        named.
+    """
+
+    _file_kind: ClassVar[str] = "report"
+
+    reports: tuple[CertificateReport, ...]
+    confidence: float
+
+    @property
+    def certified(self) -> bool:
+        """Whether every teacher certifies the code."""
+        return all(report.certified for report in self.reports)
+
+    @property
+    def worst(self) -> CertificateReport:
+        """The report with the lowest bound at the read that decides."""
+        return min(self.reports, key=lambda report: report.lower_bound or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name, and ``certified``, as plain numbers, strings and lists."""
+        return {
+            "reports": [report.to_dict() for report in self.reports],
+            "confidence": self.confidence,
+            "certified": self.certified,
+        }
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the reports as a page that stands by itself.
+
+        Parameters
+        ----------
+        path : str, path or None, default=None
+            Where to write it; a file that is there is replaced. None writes nothing.
+
+        Returns
+        -------
+        text : str
+            HTML, one report below the other.
+        """
+        parts = [report._fragment(is_explained=True) for report in self.reports]
+        return written(path, page("Constant-collapse certificates", parts, self._head()))
+
+    def _head(self) -> str:
+        number = sum(report.certified for report in self.reports)
+        return (
+            f"Certified by {number} of {len(self.reports)} teachers; at each read all bounds "
+            f"hold with confidence {self.confidence:.4g}."
+        )
+
+    def __str__(self) -> str:
+        return "\n\n".join([self._head(), *map(str, self.reports)])
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            [f"<p>{self._head()}</p>", *(report._repr_html_() for report in self.reports)]
+        )
