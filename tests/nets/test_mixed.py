@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 
 from skvae import TeacherGuidedVAE
+from skvae.nets.counts import RowSizes
 from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
 from skvae.nets.mixed import KINDS, CategoricalLikelihood, MixedLikelihood
-from skvae.nets.counts import RowSizes
 from skvae.nets.shown import logs_for
 from skvae.training.criterion import Criterion
 from skvae.training.steps import step_for
