@@ -42,7 +42,7 @@ __all__ = [
 # A learned variance stays above this fraction of the column's own variance, and above that of
 # rounding to the column's own steps, where this is no more than that fraction.
 VARIANCE_FLOOR = 1e-6
-LARGEST_FLOOR = 1e-2
+LARGEST_FLOOR = 0.2
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30

@@ -201,7 +201,7 @@ class TeacherGuidedVAE(
     variance_floor : float or "auto", default="auto"
         What a learned variance stays above, as a share of the column's own variance, in (0, 1).
         "auto" is the variance of rounding to the steps of the column, ``gap**2 / 12`` with the
-        least distance ``gap`` of two values in it, but 1e-6 at least and 0.01 at most; of a
+        least distance ``gap`` of two values in it, but 1e-6 at least and 0.2 at most; of a
         "shared" variance it is 1e-6. Ones and zeros, whole numbers and columns that hardly
         vary would else be learned with a variance of next to nothing, and rule the ELBO.
     witness_input : {"sample", "mean"}, default="sample"

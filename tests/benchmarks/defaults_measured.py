@@ -27,7 +27,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.preprocessing import StandardScaler
 
-from skvae import ConstantCollapseCertificate, TeacherGuidedVAE
+from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
 
 # Draws of the importance-weighted log p(x).
 DRAWS = 50
@@ -43,6 +43,9 @@ FORMER = {
     "ema_decay": None,
     "witness": "linear",
     "alignment_target": None,
+    "variance_floor": 1e-6,
+    "precision": "fp32",
+    "teacher": GaussianMixtureTeacher(n_components=10, scaling="columns"),
 }
 
 
