@@ -6,12 +6,14 @@ there, and with it every such test.
 
 from functools import partial
 
+import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, TemperedTeacher
+from skvae.nets.likelihoods import OF_COUNTS
 
 __all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "rows_for"]
 
@@ -55,7 +57,12 @@ SETTINGS = {
     "bernoulli": {"likelihood": "bernoulli"},
     "continuous bernoulli": {"likelihood": "continuous_bernoulli"},
     "poisson": {"likelihood": "poisson"},
+    "student": {"likelihood": "student_t"},
+    "mixed": {"likelihood": {0: "categorical", 1: "poisson", 2: "auto", 3: "bernoulli"}},
     "mask": {"missing": "mask"},
+    "negative binomial": {"likelihood": "negative_binomial"},
+    "counts without a size": {"likelihood": "poisson", "size": None},
+    "counts with an exposure": {"likelihood": "poisson", "size": 1},
     "weight decay": {"weight_decay": 0.1, "batch_size": 50},
     "bf16": {"precision": "bf16"},
     "optimizer": {"optimizer": partial(torch.optim.SGD, momentum=0.9), "weight_decay": 0.01},
@@ -68,9 +75,17 @@ def rows_for(setting, clusters):
     """Rows that a setting's likelihood gives a density."""
     likelihood = setting.get("likelihood", "gaussian")
     lowest = clusters.min()
+    if isinstance(likelihood, dict) and likelihood.get(3) == "bernoulli":
+        counts = np.maximum(clusters[:, :2].round(), 0)
+        return np.column_stack([counts, clusters[:, 2], clusters[:, 3] > 1])
     if "bernoulli" in likelihood:
         return (clusters - lowest) / (clusters.max() - lowest)
-    return (clusters - lowest).round() if likelihood == "poisson" else clusters
+    if likelihood not in OF_COUNTS:
+        return clusters
+    counts = (clusters - lowest).round()
+    # What an exposure may be too.
+    counts[:, 1] += 1
+    return counts
 
 
 # Those that are there.
@@ -109,6 +124,7 @@ ESTIMATORS = [
     ),
     _briefly(free_bits=0.1, tc_weight=1.0, aggressive_steps=1, likelihood="laplace"),
     _briefly(n_importance_samples=3, decoder_variance="shared"),
+    _briefly(likelihood="auto"),
     _briefly(missing="mask"),
     _briefly(
         optimizer=torch.optim.RMSprop,

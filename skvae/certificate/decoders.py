@@ -89,13 +89,16 @@ class DecodedRows:
         # In a ring, so that no row keeps its own.
         others = np.empty_like(draws)
         others[order] = draws[np.roll(order, 1)]
+        columns = self._subject.columns
+        given = self._as_given(rows) if columns is None else columns.decode(rows)
         of_own, of_other = (
-            self._subject.model.log_likelihood(self._as_given(rows), codes)
-            for codes in (draws, others)
+            self._subject.model.log_likelihood(given, codes) for codes in (draws, others)
         )
         gain = weighted_mean(of_own - of_other, weights[0] if weights else None)
         return gain if np.isfinite(gain) else None
 
-    def _as_given(self, rows: NDArray) -> Any:
+    def _as_given(self, rows: Any) -> Any:
+        if is_frame(rows):
+            return rows
         # What was fitted to named columns wants them named.
         return frame_like(self._last_rows, rows) if is_frame(self._last_rows) else rows

@@ -179,9 +179,11 @@ class Evidence:
         self.T.append(T)
         self.n_samples += len(T)
         codes = read()
+        # Columns of several kinds are told apart by the numbers that the model makes of them.
+        numbers = X if subject.columns is None else subject.columns.encode(X)
         if whole or subject.keep_codes:
             # Of bare codes the rows are what the teacher sees; text is not counted.
-            self._count_distinct(*((X_teacher, X) if subject.is_bare else (X,)))
+            self._count_distinct(*((X_teacher, X) if subject.is_bare else (numbers,)))
         if subject.has_witness:
             self._add_witness(codes, T, latents)
         if subject.has_codes and (whole or not subject.has_witness):
@@ -196,9 +198,9 @@ class Evidence:
             self._kl_again += float(squares @ kl.sum(axis=1))
             self._kl_squares += float(squares @ np.square(kl.sum(axis=1)))
             self._weight_again += float(squares.sum())
-        self._of_model.add(X)
+        self._of_model.add(numbers)
         if self._of_teacher is not self._of_model:
-            self._of_teacher.add(X_teacher)
+            self._of_teacher.add(numbers if X_teacher is X else X_teacher)
         if subject.has_witness and subject.X_teacher is not None:
             teacher = getattr(subject.model, "teacher_", None)
             readable = getattr(teacher, "n_features_in_", None) == np.shape(X)[1]

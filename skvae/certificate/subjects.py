@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse, vstack
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -19,8 +20,10 @@ from sklearn.utils.validation import _num_samples, check_consistent_length
 from skvae._common.parameters import unfrozen
 from skvae.information.bound import largest_weight
 from skvae.information.boundary import check_taught
+from skvae.rows.columns import Columns
 from skvae.rows.frames import is_frame, joined_frames
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import as_taken_by
 from skvae.rows.tables import check_table
 from skvae.rows.weights import check_weights, relative_weights
 
@@ -211,6 +214,12 @@ class Subject:
         return self.has_witness and hasattr(self.model, "read_codes")
 
     @property
+    def columns(self) -> Columns | None:
+        """What the model makes numbers of rows by, where columns are of several kinds."""
+        found = getattr(self.model, "columns_", None)
+        return found if isinstance(found, Columns) else None
+
+    @property
     def is_bare(self) -> bool:
         """Whether there are codes alone, and no model."""
         return isinstance(self.model, np.ndarray)
@@ -282,7 +291,8 @@ class Subject:
             source, T = self.model, self.model.teacher_proba(rows)
         else:
             source = self.teacher
-            T = self.teacher.predict_proba(_as_taught(self.teacher, rows))
+            seen = as_taken_by(self.teacher, _as_taught(self.teacher, rows))
+            T = self.teacher.predict_proba(seen)
         return check_taught(T, _num_samples(rows), source, n_components)
 
 
@@ -372,7 +382,8 @@ def _blocks(X: Any, kept: NDArray | None) -> Iterator[Any]:
     n_waiting = 0
     for batch in X:
         batch = as_rows(batch)
-        waiting.append(batch if is_frame(batch) else np.asarray(batch))
+        is_whole = is_frame(batch) or issparse(batch)
+        waiting.append(batch if is_whole else np.asarray(batch))
         n_waiting += _num_samples(batch)
         while n_waiting >= BLOCK_ROWS:
             joined = _joined(waiting)
@@ -384,4 +395,6 @@ def _blocks(X: Any, kept: NDArray | None) -> Iterator[Any]:
 
 
 def _joined(batches: list[Any]) -> Any:
+    if issparse(batches[0]):
+        return vstack(batches, format="csr")
     return joined_frames(batches) if is_frame(batches[0]) else np.concatenate(batches)

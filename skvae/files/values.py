@@ -20,7 +20,9 @@ from sklearn.base import BaseEstimator
 
 from skvae.files import foreign
 from skvae.files.archive import SCALARS
+from skvae.rows.columns import Column, Columns
 from skvae.rows.fingerprint import RowFingerprint
+from skvae.rows.frames import ColumnType
 
 __all__ = ["Packer", "Unpacker", "holds", "is_optimizer", "with_state"]
 
@@ -295,3 +297,18 @@ def _fingerprint_of(state: dict[str, Any], unpacker: Unpacker) -> RowFingerprint
 
 
 holds(RowFingerprint, lambda value, packer: vars(value), _fingerprint_of)
+
+
+def _state_of_columns(value: Columns, packer: Packer) -> dict[str, Any]:
+    columns = [{**vars(each), "type": dict(vars(each.type))} for each in value.columns]
+    return {"columns": columns, "library": value.library}
+
+
+def _columns_of(state: dict[str, Any], unpacker: Unpacker) -> Columns:
+    columns = [
+        Column(**{**each, "type": ColumnType(**each["type"])}) for each in state["columns"]
+    ]
+    return Columns(tuple(columns), state["library"])
+
+
+holds(Columns, _state_of_columns, _columns_of)

@@ -42,6 +42,7 @@ SHARED = frozenset(
         "hidden_layer_sizes",
         "teacher",
         "likelihood",
+        "size",
         "decoder_variance",
         "variance_floor",
         "alignment_target",

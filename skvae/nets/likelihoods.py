@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,25 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skvae.nets.counts import NegativeBinomialLikelihood, PoissonLikelihood
+from skvae.objective.reconstructions import student_t_reconstruction
 from skvae.objective.row_terms import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
     gaussian_reconstruction,
     laplace_reconstruction,
-    poisson_reconstruction,
 )
 from skvae.rows.scaling import Standardization
 
 __all__ = [
     "LIKELIHOODS",
+    "OF_COUNTS",
     "WITH_VARIANCE",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "GaussianLikelihood",
+    "Kinds",
     "LaplaceLikelihood",
     "Likelihood",
+    "NegativeBinomialLikelihood",
     "PoissonLikelihood",
+    "StudentTLikelihood",
     "starting_variances",
+    "with_variance",
 ]
 
 # A learned variance stays above this fraction of the column's own variance, and above that of
@@ -39,6 +46,10 @@ LARGEST_FLOOR = 1e-2
 
 # Log odds that are as good as zero, and can be divided by.
 SMALLEST_LOGIT = 1e-30
+
+# Learned degrees of freedom: where they start, and what they stay above, to have a variance.
+FIRST_DEGREES = 8.0
+LEAST_DEGREES = 2.01
 
 
 class ColumnVariances(nn.Module):
@@ -117,6 +128,51 @@ class LaplaceLikelihood(ColumnVariances):
         return mean + torch.exp(0.5 * self.log_variance).cpu() / 2**0.5 * (first - second)
 
 
+class StudentTLikelihood(ColumnVariances):
+    """Independent columns of Student's t distribution; the decoder gives their means.
+
+    Parameters
+    ----------
+    log_variance, log_variance_floor, is_shared
+        As in `ColumnVariances`.
+    degrees : float or None, default=None
+        Degrees of freedom, above 2; None learns those of each column.
+    """
+
+    def __init__(self, log_variance, log_variance_floor, is_shared=False, degrees=None):
+        super().__init__(log_variance, log_variance_floor, is_shared)
+        self.given_degrees = degrees
+        if degrees is None:
+            # The inverse of softplus.
+            excess = math.log(math.expm1(FIRST_DEGREES - LEAST_DEGREES))
+            self.excess_degrees = nn.Parameter(torch.full(np.shape(log_variance), excess))
+
+    @property
+    def degrees(self) -> Tensor:
+        """Degrees of freedom, of shape (n_features,) where they are learned."""
+        if self.given_degrees is None:
+            return LEAST_DEGREES + functional.softplus(self.excess_degrees)
+        return torch.tensor(self.given_degrees, device=self.log_variance.device)
+
+    def reconstruction(
+        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log likelihood of each row."""
+        return student_t_reconstruction(
+            x, parameters, self.log_variance, self.degrees, observed
+        )
+
+    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw rows, on the CPU (Bailey, Mathematics of Computation 62(206), 1994)."""
+        mean, degrees = parameters.cpu(), self.degrees.cpu()
+        waits, turns = torch.empty(2, *mean.shape, dtype=torch.float32)
+        waits.exponential_(generator=generator)
+        turns.uniform_(generator=generator)
+        radius = torch.sqrt(degrees * torch.expm1(2 * waits / degrees))
+        scale = torch.exp(0.5 * (self.log_variance.cpu() + torch.log1p(-2 / degrees)))
+        return mean + scale * radius * torch.cos(2 * math.pi * turns)
+
+
 class WithoutVariance(nn.Module):
     """A likelihood that the decoder's output determines."""
 
@@ -174,45 +230,46 @@ class ContinuousBernoulliLikelihood(WithoutVariance):
         return torch.where(logits > 0, 1 - distance, distance)
 
 
-class PoissonLikelihood(WithoutVariance):
-    """Independent Poisson columns; the decoder gives the logarithms of their rates."""
-
-    def reconstruction(
-        self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
-    ) -> Tensor:
-        """Negative log likelihood of each row, of its observed entries if they are told."""
-        return poisson_reconstruction(x, parameters, observed)
-
-    def expectation(self, parameters: Tensor) -> Tensor:
-        """Mean of each row."""
-        return torch.exp(parameters)
-
-    def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw rows, on the CPU."""
-        return torch.poisson(self.expectation(parameters).cpu(), generator=generator)
-
-
 Likelihood = (
     GaussianLikelihood
     | LaplaceLikelihood
+    | StudentTLikelihood
     | BernoulliLikelihood
     | ContinuousBernoulliLikelihood
+    | NegativeBinomialLikelihood
     | PoissonLikelihood
 )
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "gaussian": GaussianLikelihood,
     "laplace": LaplaceLikelihood,
+    "student_t": StudentTLikelihood,
     "bernoulli": BernoulliLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
     "poisson": PoissonLikelihood,
 }
+# Of these the rates may grow with the sizes of the rows.
+OF_COUNTS = ("negative_binomial", "poisson")
 # These have a variance in the units of the data: their columns are standardised.
-WITH_VARIANCE = ("gaussian", "laplace")
+WITH_VARIANCE = ("gaussian", "laplace", "student_t")
+
+# What a net is told of its columns: one likelihood of all, or of each its likelihood, how many
+# columns of the net it is, and what is given of it.
+Kinds = str | Sequence[tuple[str, int, Any]]
+
+
+def with_variance(likelihood: Kinds, n_features: int) -> NDArray[np.bool_]:
+    """Tell which columns of a net have a variance in the units of the data."""
+    if isinstance(likelihood, str):
+        return np.full(n_features, likelihood in WITH_VARIANCE)
+    return np.concatenate(
+        [np.full(width, name in WITH_VARIANCE) for name, width, _ in likelihood]
+    )
 
 
 def starting_variances(
-    likelihood: str,
+    likelihood: Kinds,
     decoder_variance: float | str,
     units: Standardization,
     variance_floor: float | str = VARIANCE_FLOOR,
@@ -220,9 +277,14 @@ def starting_variances(
 ) -> tuple[NDArray | None, NDArray | None]:
     """Log variances of the columns in the units of the net, and floors if they are learned.
 
+    Of negative binomial columns the logarithms of the dispersions; of columns of other kinds
+    they mean nothing.
+
     Parameters
     ----------
-    likelihood, decoder_variance, variance_floor
+    likelihood : str or sequence of (str, int, object)
+        As in `skvae.nets.networks.VariationalAutoencoder`.
+    decoder_variance, variance_floor
         As in `TeacherGuidedVAE`.
     units : Standardization
         From the units of the data to those of the net.
@@ -231,7 +293,11 @@ def starting_variances(
         What is rounded to steps has a variance of a twelfth of their square (Sheppard,
         Proceedings of the London Mathematical Society 29, 1898).
     """
-    if likelihood not in WITH_VARIANCE:
+    if likelihood == "negative_binomial":
+        # A dispersion of one for each column.
+        return np.zeros(len(units.scale)), None
+    has_variance = with_variance(likelihood, len(units.scale))
+    if not has_variance.any():
         return None, None
     log_squares = 2 * np.log(units.scale)
     least = VARIANCE_FLOOR if variance_floor == "auto" else float(variance_floor)
@@ -243,7 +309,8 @@ def starting_variances(
         return np.zeros(len(units.scale)), floor
     if decoder_variance == "shared":
         # All columns learn one variance in the units of the data: it starts at their average.
-        varying = ~units.constant | units.constant.all()
+        varying = has_variance & ~units.constant
+        varying = varying if varying.any() else has_variance
         start = np.log(np.square(units.scale[varying]).mean()) - log_squares
         # Its floor is one as well, whatever the steps of the columns.
         return start, start + math.log(least)

@@ -14,9 +14,10 @@ from skvae._common.randomness import torch_generator
 from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
 from skvae.nets.convolutions import convolutional_decoder, convolutional_encoder
 from skvae.nets.layers import multilayer_perceptron
-from skvae.nets.likelihoods import LIKELIHOODS
 from skvae.nets.missing import shape_encoded, without_missing
+from skvae.nets.mixed import likelihood_of
 from skvae.nets.own_modules import check_made, multiply_adds, own_module
+from skvae.nets.shown import logs_for, shown_to
 from skvae.nets.witnesses import begin_witness
 
 __all__ = [
@@ -31,9 +32,6 @@ __all__ = [
     "VariationalAutoencoder",
 ]
 
-# Standard deviations beyond which the encoder sees no difference. A column that is
-# nearly constant in training may hold a value a thousand deviations out later.
-ENCODER_INPUT_BOUND = 10.0
 HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,17 +43,18 @@ class ModuleEncoder(nn.Module):
     layers : nn.Module
         From rows to a tensor of shape (n_samples, 2 * latent_dim), means first, or to a
         tuple of both halves.
-    sees_logs : bool
-        Whether the layers are shown ``log(1 + x)``: counts spread too far for them.
-    sees_mask : bool
+    logs : RowSizes, SomeCounts or None, default=None
+        What makes logarithms of counts, which spread too far for the layers, as
+        `skvae.nets.shown.logs_for` returns it. None shows them the rows.
+    sees_mask : bool, default=False
         Whether entries of the rows may be NaN. The layers are shown zero in their place, and
         as many columns more, 1 where there is an entry and 0 where there is none.
     """
 
-    def __init__(self, layers, sees_logs=False, sees_mask=False):
+    def __init__(self, layers, logs=None, sees_mask=False):
         super().__init__()
         self.layers = layers
-        self.sees_logs = sees_logs
+        self.logs = logs
         self.sees_mask = sees_mask
 
     def forward(self, x: Tensor, overwrite: bool = False) -> tuple[Tensor, Tensor]:
@@ -73,9 +72,9 @@ class ModuleEncoder(nn.Module):
     def seen(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Rows as the layers are shown them, written to `out` if it is given and is as wide."""
         if not self.sees_mask:
-            return _seen(x, self.sees_logs, out)
+            return shown_to(self.logs, x, out)
         x, observed = without_missing(x)
-        return torch.cat([_seen(x, self.sees_logs), observed.to(x.dtype)], dim=1)
+        return torch.cat([shown_to(self.logs, x), observed.to(x.dtype)], dim=1)
 
 
 class Encoder(ModuleEncoder):
@@ -89,13 +88,13 @@ class Encoder(ModuleEncoder):
         Widths of the hidden layers, from the rows to the code; empty is linear.
     generator : torch.Generator
         Source of the initial weights.
-    **shown : bool
-        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes or SomeCounts, bool
+        `logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, n_inputs, latent_dim, hidden_layer_sizes, generator, **shown):
-        sizes = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
-        super().__init__(multilayer_perceptron(sizes, generator), **shown)
+        widths = [n_inputs, *hidden_layer_sizes, 2 * latent_dim]
+        super().__init__(multilayer_perceptron(widths, generator), **shown)
 
 
 class ConvolutionalEncoder(ModuleEncoder):
@@ -105,8 +104,8 @@ class ConvolutionalEncoder(ModuleEncoder):
     ----------
     image_shape, latent_dim, channels, generator
         As in `convolutional_encoder`; the shape is that of what the layers are shown.
-    **shown : bool
-        `sees_logs` and `sees_mask`, as in `ModuleEncoder`.
+    **shown : RowSizes or SomeCounts, bool
+        `logs` and `sees_mask`, as in `ModuleEncoder`.
     """
 
     def __init__(self, image_shape, latent_dim, channels, generator, **shown):
@@ -202,13 +201,13 @@ class AutoregressiveDecoder(ModuleDecoder):
         From codes and rows to the parameters of each column given those before it.
     likelihood : Likelihood
         Distribution of a column given what the layers say.
-    sees_logs : bool
+    logs : RowSizes, SomeCounts or None, default=None
         As in `ModuleEncoder`.
     """
 
-    def __init__(self, layers, likelihood, sees_logs=False):
+    def __init__(self, layers, likelihood, logs=None):
         super().__init__(layers, likelihood)
-        self.sees_logs = sees_logs
+        self.logs = logs
 
     def forward(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
         """Parameters of each column of `x` given those before it, (n_samples, n_features)."""
@@ -217,7 +216,7 @@ class AutoregressiveDecoder(ModuleDecoder):
                 "An autoregressive decoder needs the rows beside their codes: call "
                 "decoder(latent, x)."
             )
-        return self.layers(latent, _seen(x, self.sees_logs))
+        return self.layers(latent, shown_to(self.logs, x))
 
     def expectation(self, latent: Tensor) -> Tensor:
         """Rows of conditional means, each column given the means before it.
@@ -237,7 +236,10 @@ class AutoregressiveDecoder(ModuleDecoder):
         columns = self.layers.order
         rows = latent.new_zeros(latent.shape[0], len(columns))
         for column in columns:
-            chosen = choose(self(latent, rows))[:, column].to(rows.device)
+            # Rows in the making are of the typical size, whatever there is of them.
+            shown = rows if self.logs is None else self.logs.log_counts_of_typical(rows)
+            made = self.layers(latent, shown_to(None, shown))
+            chosen = choose(made)[:, column].to(rows.device)
             # Autograd still needs the rows that the column was made of.
             rows = rows.clone() if chosen.requires_grad else rows
             rows[:, column] = chosen
@@ -265,8 +267,9 @@ class VariationalAutoencoder(nn.Module):
     ----------
     n_features, latent_dim, hidden_layer_sizes
         As in `Encoder` and `Decoder`.
-    likelihood : str
-        Distribution of the rows given the code: a name in `skvae.nets.likelihoods.LIKELIHOODS`.
+    likelihood : str or sequence of (str, int, object)
+        Distribution of the rows given the code: a name in `skvae.nets.likelihoods.LIKELIHOODS`,
+        or kinds of columns as in `skvae.nets.mixed.MixedLikelihood`.
     log_variance, log_variance_floor : sequence of float or None
         As in `skvae.nets.likelihoods.ColumnVariances`; None with likelihoods that have none.
     average_teacher : sequence of float
@@ -296,6 +299,8 @@ class VariationalAutoencoder(nn.Module):
         Whether one variance is learned for all columns.
     missing : {"error", "mask"}, default="error"
         Whether entries of the rows may be NaN, as in `ModuleEncoder` and `ModuleDecoder`.
+    counts : CountUnits or None, default=None
+        Of likelihoods of counts: what rows are measured by, and the rates that they start at.
 
     Attributes
     ----------
@@ -324,14 +329,15 @@ class VariationalAutoencoder(nn.Module):
         decoder=None,
         is_variance_shared=False,
         missing="error",
+        counts=None,
     ):
         super().__init__()
         self.latent_dim = latent_dim
         self.witness_input = witness_input
         self.precision = precision
         shape = (n_features,) if image_shape is None else tuple(image_shape)
-        sees_logs = likelihood == "poisson"
-        shown = {"sees_logs": sees_logs, "sees_mask": missing == "mask"}
+        logs = logs_for(likelihood, counts)
+        shown = {"logs": logs, "sees_mask": missing == "mask"}
         seen = shape_encoded(shape, missing)
         generator = torch_generator(seed, "encoder")
         self.encoder: ModuleEncoder
@@ -346,8 +352,8 @@ class VariationalAutoencoder(nn.Module):
                 math.prod(seen), latent_dim, hidden_layer_sizes, generator, **shown
             )
         generator = torch_generator(seed, "decoder")
-        distribution = LIKELIHOODS[likelihood](
-            log_variance, log_variance_floor, is_variance_shared
+        distribution = likelihood_of(
+            likelihood, log_variance, log_variance_floor, is_variance_shared, counts
         )
         self.decoder: ModuleDecoder
         if decoder == "autoregressive":
@@ -356,7 +362,7 @@ class VariationalAutoencoder(nn.Module):
                 if architecture == "conv"
                 else MaskedDense(n_features, latent_dim, hidden_layer_sizes, generator),
                 distribution,
-                sees_logs,
+                logs,
             )
         elif decoder is not None:
             module = own_module(decoder, "decoder", shape, latent_dim, seed)
@@ -433,12 +439,6 @@ def through_draw(gradient: Tensor, latent: Tensor, mean: Tensor) -> tuple[Tensor
     if gradient.ndim > mean.ndim:
         return gradient.sum(dim=0), of_log_variance.sum(dim=0)
     return gradient, of_log_variance
-
-
-def _seen(x: Tensor, as_logs: bool, out: Tensor | None = None) -> Tensor:
-    shown = torch.log1p(x) if as_logs else x
-    # In memory that is at hand it takes a third of the time.
-    return torch.clamp(shown, -ENCODER_INPUT_BOUND, ENCODER_INPUT_BOUND, out=out)
 
 
 def standard_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -7,6 +7,10 @@ from skvae.objective.batch_terms import (
     mmd,
     total_correlation,
 )
+from skvae.objective.reconstructions import (
+    categorical_reconstruction,
+    student_t_reconstruction,
+)
 from skvae.objective.row_terms import (
     alignment,
     bernoulli_reconstruction,
@@ -16,6 +20,7 @@ from skvae.objective.row_terms import (
     kl,
     kl_per_dimension,
     laplace_reconstruction,
+    negative_binomial_reconstruction,
     poisson_reconstruction,
 )
 
@@ -23,6 +28,7 @@ __all__ = [
     "alignment",
     "bernoulli_reconstruction",
     "capacity_gap",
+    "categorical_reconstruction",
     "continuous_bernoulli_reconstruction",
     "floored_rate",
     "gaussian_reconstruction",
@@ -32,6 +38,8 @@ __all__ = [
     "kl_per_dimension",
     "laplace_reconstruction",
     "mmd",
+    "negative_binomial_reconstruction",
     "poisson_reconstruction",
+    "student_t_reconstruction",
     "total_correlation",
 ]

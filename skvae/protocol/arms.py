@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.protocol.baselines import BASELINES
 from skvae.protocol.notes import noted
 from skvae.protocol.splits import Split, table_of
+from skvae.rows.counts import position_of_size
 from skvae.rows.images import flatten_images, resolve_image_shape
+from skvae.rows.scaling import fit_scaler
 from skvae.rows.sources import RowsLike
+from skvae.rows.sparse import SparseRows, taken
+from skvae.vae.encoding import has_columns
 from skvae.vae.estimator import TeacherGuidedVAE
 from skvae.vae.settings import check_number_of_steps, check_settings, check_support
 
@@ -96,10 +102,14 @@ def collapse_prone_variance(X: RowsLike) -> float:
     """
     rows = _evenly_spaced(table_of(X))
     with np.errstate(over="ignore", invalid="ignore"):
-        covariance = np.atleast_2d(np.cov(rows, rowvar=False, bias=True))
-    if not np.isfinite(covariance).all():
+        if isinstance(rows, SparseRows):
+            largest = _largest_variance(rows)
+        else:
+            covariance = np.atleast_2d(np.cov(rows, rowvar=False, bias=True))
+            is_finite = np.isfinite(covariance).all()
+            largest = float(np.linalg.eigvalsh(covariance)[-1]) if is_finite else math.inf
+    if not math.isfinite(largest):
         raise ValueError("The covariance of X is not finite: rescale it, or clip its outliers.")
-    largest = float(np.linalg.eigvalsh(covariance)[-1])
     if not largest > 0:
         raise ValueError("All rows of X are equal: there is nothing that a code could keep.")
     return VARIANCE_RATIO * largest
@@ -142,7 +152,10 @@ def informative_variance(X: RowsLike) -> float:
     """
     rows = _evenly_spaced(table_of(X))
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = float(np.var(rows, axis=0, dtype=np.float64).mean())
+        if isinstance(rows, SparseRows):
+            mean = float(fit_scaler(StandardScaler(with_mean=False), rows).var_.mean())
+        else:
+            mean = float(np.var(rows, axis=0, dtype=np.float64).mean())
     if not np.isfinite(mean):
         raise ValueError("The variance of X is not finite: rescale it, or clip its outliers.")
     if not mean > 0:
@@ -150,8 +163,16 @@ def informative_variance(X: RowsLike) -> float:
     return INFORMATIVE_RATIO * mean
 
 
-def _evenly_spaced(X: NDArray) -> NDArray:
-    return X[:: -(-len(X) // COVARIANCE_ROWS)]
+def _evenly_spaced(X: Any) -> Any:
+    return taken(X, slice(None, None, -(-len(X) // COVARIANCE_ROWS)))
+
+
+def _largest_variance(rows: SparseRows) -> float:
+    """Return the variance along the first principal component, of rows that stay sparse."""
+    if min(rows.shape) < 2:
+        return float(np.var(rows[:]))
+    pca = PCA(n_components=1, svd_solver="arpack", random_state=0).fit(rows.matrix)
+    return float(pca.explained_variance_[0]) * (len(rows) - 1) / len(rows)
 
 
 def choose_arms(
@@ -224,7 +245,7 @@ def suited_to_images(
 
 
 def suited_to_rows(
-    parameters: Mapping[str, Mapping[str, Any]], rows: Split
+    parameters: Mapping[str, Mapping[str, Any]], rows: Split, names: Sequence[Any] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Return the parameters with the decoder variance of each arm, where it names none.
 
@@ -234,6 +255,8 @@ def suited_to_rows(
         As `suited_to_images` returns them.
     rows : Split
         Rows as floats.
+    names : sequence or None, default=None
+        Names of their columns, where they have any.
 
     Raises
     ------
@@ -245,6 +268,13 @@ def suited_to_rows(
     suited = {}
     for arm, settled in parameters.items():
         likelihood = settled.get("likelihood", "gaussian")
+        if has_columns(likelihood):
+            with noted(arm):
+                raise ValueError(
+                    "An arm has one likelihood for all columns, by its name, got "
+                    f"likelihood={likelihood!r}: encode the table first, as by "
+                    "Columns.of(X, likelihood).encode(X), and name one for all of it."
+                )
         if likelihood in WITH_VARIANCE and "decoder_variance" not in settled:
             prone = arm in ARMS
             if prone not in variances:
@@ -253,8 +283,9 @@ def suited_to_rows(
             settled = {**settled, "decoder_variance": variances[prone]}
         settings = TeacherGuidedVAE(**settled).get_params(deep=False)
         with noted(arm):
-            check_settings(settings, rows.X_train)
-            check_support(likelihood, rows.X_test)
+            size = position_of_size(settings["size"], rows.X_train.shape[1], names)
+            check_settings(settings, rows.X_train, size)
+            check_support(likelihood, rows.X_test, size)
             check_number_of_steps(settings, len(rows.X_train))
         suited[arm] = dict(settled)
     return suited

@@ -25,6 +25,7 @@ from typing import Any
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import NumberInterval
 from skvae._common.progress import Progress
@@ -256,8 +257,8 @@ def run(
         "setting": plain(shared),
         "arms": plain({arm: parameters[arm] for arm in chosen}),
         "teachers": panel.name,
-        "n_train": len(split.X_train),
-        "n_test": len(split.X_test),
+        "n_train": _num_samples(split.X_train),
+        "n_test": _num_samples(split.X_test),
         "n_other_files": 0 if store is None else store.others(names),
         "runs": [records[each.name] for each in planned],
     }
@@ -282,7 +283,8 @@ def _prepared(
     shapes = [settled.get("image_shape") for settled in parameters.values()]
     image_shape = next((shape for shape in shapes if shape is not None), None)
     split, rows = split_of(parts, image_shape)
-    return split, rows, suited_to_rows(parameters, rows)
+    names = columns_of(split.X_train) if is_frame(split.X_train) else None
+    return split, rows, suited_to_rows(parameters, rows, names)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from skvae._common.whole_files import with_path, write_whole
 from skvae.exceptions import DamagedResultWarning
+from skvae.rows.sparse import SparseRows
 
 __all__ = [
     "ResultsFolder",
@@ -168,12 +169,12 @@ def identity_of(description: Mapping[str, Any], run: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9.=_-]', '_', run)[:MAX_NAME]}-{digest}"
 
 
-def content_hash(array: NDArray | None) -> str:
+def content_hash(array: NDArray | SparseRows | None) -> str:
     """Hash an array's type, shape and entries, in order, block by block.
 
     Parameters
     ----------
-    array : ndarray, memory map or None
+    array : ndarray, memory map, SparseRows or None
         The array.
 
     Returns
@@ -190,6 +191,11 @@ def content_hash(array: NDArray | None) -> str:
     """
     if array is None:
         return ""
+    if isinstance(array, SparseRows):
+        matrix = array.matrix
+        places = [each.astype(np.int64) for each in (matrix.indices, matrix.indptr)]
+        parts = [content_hash(each) for each in (matrix.data, *places)]
+        return hashlib.sha256(f"{array.shape} {parts}".encode()).hexdigest()
     array = np.asanyarray(array)
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     if array.dtype.hasobject:

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import unfrozen
 from skvae._common.threads import one_thread_if
@@ -23,6 +24,7 @@ from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.information import best_constant_student, teacher_information
 from skvae.protocol.results_folder import ResultsFolder, plain
 from skvae.protocol.splits import Split
+from skvae.rows.sparse import matrix_of
 from skvae.teachers.fits import teacher_distributions
 from skvae.training.batches import is_large
 from skvae.vae.estimator import TeacherGuidedVAE
@@ -166,7 +168,7 @@ def under_teacher(model: TeacherGuidedVAE, teacher: Any, X: Any) -> TeacherGuide
         ``margin`` are those of a constant witness.
     """
     dtype = np.float32 if is_large(model._check_shape(X)) else np.float64
-    T = teacher_distributions(teacher, X, len(X), dtype)
+    T = teacher_distributions(teacher, X, _num_samples(X), dtype)
     information, average_teacher = teacher_information(T), best_constant_student(T)
     fitted = model._fitted
     other = copy.copy(model)
@@ -206,7 +208,9 @@ def _fit(
 
 
 def _certify(model: TeacherGuidedVAE, X_test: Any) -> dict[str, Any]:
-    certificate = ConstantCollapseCertificate(latent="sample", probe=len(X_test) >= PROBE_ROWS)
+    certificate = ConstantCollapseCertificate(
+        latent="sample", probe=_num_samples(X_test) >= PROBE_ROWS
+    )
     return certificate.certify(model, X_test).to_dict()
 
 
@@ -223,12 +227,14 @@ def _measure(model: TeacherGuidedVAE, split: Split) -> dict[str, Any]:
 
 def _reconstruction_error(model: TeacherGuidedVAE, split: Split) -> tuple[float, float | None]:
     """Mean squared error an entry, and its ratio to that of the training rows' mean."""
-    mean = model._check_shape(split.X_train).mean(axis=0, dtype=np.float64)
-    n_rows = len(split.X_test)
+    training = matrix_of(model._check_shape(split.X_train))
+    # Of a sparse matrix the mean is a matrix too.
+    mean = np.asarray(training.mean(axis=0, dtype=np.float64)).ravel()
+    n_rows = _num_samples(split.X_test)
     squares = squares_about_mean = 0.0
     for block in gen_batches(n_rows, BLOCK_ROWS):
         X = _safe_indexing(split.X_test, block)
-        rows = model._check_shape(X).astype(np.float64, copy=False)
+        rows = model._check_shape(X)[:].astype(np.float64, copy=False)
         decoded = model.inverse_transform(model.transform(X))
         squares += float(np.square(rows - decoded).sum())
         squares_about_mean += float(np.square(rows - mean).sum())
@@ -240,7 +246,7 @@ def _label_accuracy(model: TeacherGuidedVAE, split: Split) -> float | None:
     """Share of held-out labels that a linear classifier reads off the codes."""
     if split.y_train is None or split.y_test is None:
         return None
-    n_train = len(split.X_train)
+    n_train = _num_samples(split.X_train)
     chosen = np.random.default_rng(0).permutation(n_train)[:LABELLED_ROWS]
     chosen.sort()
     labels = split.y_train[chosen]

@@ -19,6 +19,7 @@ from skvae.protocol.notes import noted
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
 from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sparse import matrix_of, taken
 from skvae.rows.tables import check_rows
 from skvae.vae.estimator import TeacherGuidedVAE
 
@@ -103,7 +104,7 @@ def split_of(
     -------
     given, numbers : Split
         With frames as they came, and with their rows as floats; the same where there is no
-        frame.
+        frame, sparse rows as a matrix and as `SparseRows`.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def split_of(
     """
     reader = TeacherGuidedVAE()
     given: list[Any] = []
-    rows: list[NDArray] = []
+    rows: list[Any] = []
     labels: list[NDArray | None] = []
     for part in parts:
         with noted(part.called("X")):
@@ -122,7 +123,7 @@ def split_of(
             fewest = 2 if part.name else 6
             is_first = not rows
             table = _checked(reader, X, ensure_min_samples=fewest, reset=is_first)
-        given.append(X if is_frame(X) else table)
+        given.append(X if is_frame(X) else matrix_of(table))
         rows.append(table)
         with noted(part.called("y")):
             labels.append(_labels(part.y, len(table)))
@@ -131,15 +132,18 @@ def split_of(
             np.arange(len(rows[0])), test_size=TEST_FRACTION, random_state=0
         )
         labels = [None if labels[0] is None else labels[0][half] for half in drawn]
-        is_same = given[0] is rows[0]
-        rows = [rows[0][half] for half in drawn]
-        given = rows if is_same else [_safe_indexing(given[0], half) for half in drawn]
+        has_frame = is_frame(given[0])
+        rows = [taken(rows[0], half) for half in drawn]
+        given = [
+            _safe_indexing(given[0], half) if has_frame else matrix_of(part)
+            for part, half in zip(rows, drawn, strict=True)
+        ]
     _check_kinds(*labels)
     return Split(*given, *labels), Split(*rows, *labels)
 
 
 @undisturbed()
-def table_of(X: RowsLike) -> NDArray:
+def table_of(X: RowsLike) -> Any:
     """Return rows as a matrix of floats, or raise what `fit` would raise.
 
     Parameters
@@ -150,7 +154,7 @@ def table_of(X: RowsLike) -> NDArray:
     Returns
     -------
     table : ndarray of shape (n_samples, n_features)
-        A view where X is an array, or a memory map, of floats.
+        A view where X is an array, or a memory map, of floats; `SparseRows` where it is sparse.
     """
     X = as_rows(X)
     shape: Any = getattr(X, "shape", ())
@@ -159,9 +163,10 @@ def table_of(X: RowsLike) -> NDArray:
     return _checked(TeacherGuidedVAE(), X, ensure_min_samples=2)
 
 
-def _checked(reader: TeacherGuidedVAE, X: Any, **options: Any) -> NDArray:
+def _checked(reader: TeacherGuidedVAE, X: Any, **options: Any) -> Any:
     with config_context(array_api_dispatch=False):
-        return check_rows(reader, X, dtype=[np.float64, np.float32], **options)
+        floats = [np.float64, np.float32]
+        return check_rows(reader, X, dtype=floats, accept_sparse="csr", **options)
 
 
 def _labels(y: Any, n_rows: int) -> NDArray | None:

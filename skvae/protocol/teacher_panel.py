@@ -15,7 +15,7 @@ from joblib import hash as joblib_hash
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skvae._common.parameters import NumberInterval, unfrozen
 from skvae._common.randomness import derive_seed
@@ -24,6 +24,7 @@ from skvae.information.boundary import check_informative
 from skvae.protocol.notes import noted
 from skvae.protocol.runs import Run
 from skvae.protocol.splits import Split
+from skvae.rows.sparse import as_taken_by
 from skvae.teachers.fits import teacher_distributions
 from skvae.teachers.mixture import GaussianMixtureTeacher
 from skvae.teachers.search import TeacherSearch
@@ -70,9 +71,10 @@ class Chair:
         make = mixture if self.kind in (PER_SEED, FIXED) else TeacherSearch
         if self.kind == SEARCHED:
             own_seed, n_searched = self.source
-            X = _safe_indexing(X, _share_of_rows(len(X), own_seed, n_searched))
+            X = _safe_indexing(X, _share_of_rows(_num_samples(X), own_seed, n_searched))
         with one_thread_if(True):
-            return FrozenEstimator(make(random_state=own_seed).fit(X))
+            teacher = make(random_state=own_seed)
+            return FrozenEstimator(teacher.fit(as_taken_by(teacher, X)))
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class TeacherPanel:
         for (_, number), teacher in zip(once, fits, strict=True):
             # Else a report would be refused, with the training behind it.
             with noted(f"teacher {number} on the held-out rows"):
-                n_rows = len(split.X_test)
+                n_rows = _num_samples(split.X_test)
                 check_informative(teacher_distributions(teacher, split.X_test, n_rows))
         fitted = dict(zip(once, fits, strict=True))
         teachers: dict[int, dict[int, Any]] = {seed: {} for seed, _ in wanted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -180,10 +181,10 @@ class DistinctRows:
 
     def update(self, X: ArrayLike) -> NDArray[np.uint64]:
         """Add a block of rows; return a number for each, the same for those that are alike."""
-        X = as_table(X)
+        rows = as_table(X)
         if not self._hashes:
-            self.have_many_values = _has_many_values(X[:MANY_VALUES_ROWS])
-        hashes = _hashes_of(X)
+            self.have_many_values = _has_many_values(rows[:MANY_VALUES_ROWS])
+        hashes = _hashes_of(rows)
         self._hashes.append(np.unique(hashes))
         return hashes
 
@@ -193,7 +194,7 @@ class DistinctRows:
         return len(self._hashes[0])
 
 
-def _has_many_values(X: NDArray) -> bool:
+def _has_many_values(X: Any) -> bool:
     """Whether some column tells most distinct rows apart, as measurements do and kinds do not.
 
     Rows of such a table are not alike by chance.
@@ -207,7 +208,7 @@ def _has_many_values(X: NDArray) -> bool:
     return 2 * most > len(np.unique(_hashes_of(X)))
 
 
-def _keys_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+def _keys_of(X: Any, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
     """Take a number below two to the 48th of each row, or of each of these."""
     return _hashes_of(X, rows) >> np.uint64(16)
 
@@ -244,7 +245,7 @@ def _sieve_of(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
     return np.packbits(is_set, bitorder="little")
 
 
-def _hashes_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+def _hashes_of(X: Any, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
     """Hash each row, or each of these, to a number that is seldom the same for two."""
     hashes = np.empty(len(X) if rows is None else len(rows), dtype=np.uint64)
     for block, words in _word_blocks(X, rows):
@@ -259,7 +260,7 @@ def _hashes_of(X: NDArray, rows: NDArray[np.intp] | None = None) -> NDArray[np.u
 
 
 def _word_blocks(
-    X: NDArray, rows: NDArray[np.intp] | None
+    X: Any, rows: NDArray[np.intp] | None
 ) -> Iterator[tuple[slice, NDArray[np.uint64]]]:
     """Yield pairs of columns as 64-bit words, in the precision that all dtypes share.
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 
+from skvae.rows.sparse import SparseRows
+
 __all__ = ["naming_mask", "require_finite"]
 
 
 def require_finite(
-    rows: NDArray,
+    rows: Any,
     estimator_name: str,
     derived: NDArray | None = None,
     *,
@@ -23,7 +26,7 @@ def require_finite(
 
     Parameters
     ----------
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or SparseRows of shape (n_samples, n_features)
         Rows as they were given.
     estimator_name : str
         Whose rows they are, for the message.
@@ -49,6 +52,8 @@ def require_finite(
     ...
     ValueError: Input X contains infinity or a value too large for dtype('float64').
     """
+    if isinstance(rows, SparseRows):
+        rows = rows.matrix.data
     numbers = rows if derived is None else derived
     if not _have_finite_squares(numbers):
         # Or only their squares are too large, or what they were turned into.

@@ -115,8 +115,8 @@ def _refuse_kind(dtype: Any, name: str) -> None:
         )
     if text == "string":
         raise ValueError(
-            f"{name} holds text: encode it, as by OneHotEncoder in a ColumnTransformer, or "
-            "leave the column out."
+            f"{name} holds text: encode it, as by OneHotEncoder in a ColumnTransformer, leave "
+            'the column out, or let TeacherGuidedVAE(likelihood="auto") take it as it is.'
         )
     found = next((what for word, what in TIMES.items() if word in text), None)
     if found is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
 from skvae.rows.missing import ObservedMoments
+from skvae.rows.sparse import SparseRows, taken
 
 __all__ = [
     "Standardization",
@@ -43,6 +45,8 @@ BLOCK_SIZE = 2**16
 SHIFT_ROWS = 128
 # Deviations from the mean up to which such a shift costs no digit that counts.
 NEAR = 8
+# Columns of sparse rows that are looked at together.
+COLUMNS_OF_SPARSE = 500
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Standardization:
     @classmethod
     def of(
         cls,
-        X: NDArray,
+        X: Any,
         chosen: NDArray[np.intp] | None = None,
         weights: NDArray[np.float64] | None = None,
     ) -> Standardization:
@@ -73,7 +77,8 @@ class Standardization:
         Of the rows with the indices `chosen`, and with weights, where these are given.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler = fit_scaler(StandardScaler(), X, chosen, weights)
+            scaler = StandardScaler(with_mean=not isinstance(X, SparseRows))
+            fit_scaler(scaler, X, chosen, weights)
             deviation = np.sqrt(scaler.var_)
         check_spread(scaler)
         return cls(scaler.mean_, scaler.scale_, scaler.scale_ != deviation)
@@ -92,6 +97,12 @@ class Standardization:
     def identity(cls, n_features: int) -> Standardization:
         """Leave the columns as they are."""
         return cls(np.zeros(n_features), np.ones(n_features), np.zeros(n_features, dtype=bool))
+
+    def only(self, of: NDArray[np.bool_]) -> Standardization:
+        """Leave all columns as they are but these."""
+        return Standardization(
+            np.where(of, self.center, 0.0), np.where(of, self.scale, 1.0), self.constant & of
+        )
 
     def pooled(self, n_channels: int) -> Standardization:
         """Let the columns of each channel share their centre and scale.
@@ -127,7 +138,7 @@ class Standardization:
         """Log determinant of the scaling: takes log densities back to the units of X."""
         return float(np.log(self.scale).sum())
 
-    def apply(self, X: NDArray, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def apply(self, X: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return X standardised, a block of rows at a time, in `out` where it is given."""
         standardised = np.empty(X.shape, dtype=np.float32) if out is None else out
         if X.dtype == np.float32 and self.suits_float32:
@@ -149,7 +160,7 @@ class Standardization:
                 standardised[start : start + BLOCK_ROWS] = scaled
         return standardised
 
-    def _apply_in_float32(self, X: NDArray, standardised: NDArray) -> None:
+    def _apply_in_float32(self, X: Any, standardised: NDArray) -> None:
         """Standardise float32 rows in half the time, to the last digits of float32."""
         center = self.center.astype(np.float32)
         # The difference of two float32 numbers that are near each other is exact: only what
@@ -183,14 +194,14 @@ class Standardization:
         return restored
 
 
-def steps_of(X: NDArray, chosen: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+def steps_of(X: Any, chosen: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
     """Least distance between two values of each column.
 
     A density that is narrower than the steps of its column describes the steps.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
         Rows, of which up to 1,000, evenly spaced, are looked at.
     chosen : ndarray of shape (n_chosen,) or None, default=None
         Rows that count; None is all.
@@ -209,7 +220,16 @@ def steps_of(X: NDArray, chosen: NDArray[np.intp] | None = None) -> NDArray[np.f
     """
     rows = np.arange(len(X)) if chosen is None else chosen
     some = rows[:: -(-len(rows) // ROUNDED_ROWS)]
-    ordered = np.sort(np.asarray(X[some], dtype=np.float64), axis=0)
+    if isinstance(X, SparseRows):
+        columns = X.matrix[some].tocsc()
+        # As many at a time as are never much, dense.
+        blocks = gen_batches(X.shape[1], COLUMNS_OF_SPARSE)
+        return np.concatenate([_steps_of(columns[:, block].toarray()) for block in blocks])
+    return _steps_of(X[some])
+
+
+def _steps_of(some: NDArray) -> NDArray[np.float64]:
+    ordered = np.sort(np.asarray(some, dtype=np.float64), axis=0)
     gaps = np.diff(ordered, axis=0)
     gaps[~(gaps > SAME_VALUE * np.fmax.reduce(np.abs(ordered), axis=0))] = np.inf
     least = gaps.min(axis=0, initial=np.inf)
@@ -232,7 +252,7 @@ def _check_variances(variances: NDArray) -> None:
 
 def fit_scaler(
     scaler: StandardScaler,
-    X: NDArray,
+    X: Any,
     chosen: NDArray[np.intp] | None = None,
     weights: NDArray[np.float64] | None = None,
 ) -> StandardScaler:
@@ -241,8 +261,9 @@ def fit_scaler(
     Parameters
     ----------
     scaler : StandardScaler
-        Not fitted yet.
-    X : ndarray of shape (n_samples, n_features)
+        Not fitted yet. For `SparseRows` one that leaves the centre where it is, and knows it
+        all the same.
+    X : ndarray or SparseRows of shape (n_samples, n_features)
         Finite rows.
     chosen : ndarray of int or None, default=None
         Those that count; None are all.
@@ -250,9 +271,12 @@ def fit_scaler(
         Their weights, not all 0; None weighs all alike.
     """
     n_rows = len(X) if chosen is None else len(chosen)
-    if n_rows * X.shape[1] <= SMALL_TABLE:
+    if isinstance(X, SparseRows) or n_rows * X.shape[1] <= SMALL_TABLE:
         for block in gen_batches(n_rows, MOMENT_ROWS):
-            rows = X[block] if chosen is None else X[chosen[block]]
+            rows = taken(X, block if chosen is None else chosen[block])
+            if isinstance(rows, SparseRows):
+                # Of float32 the moments would be float32.
+                rows = rows.matrix.astype(np.float64, copy=False)
             scaler.partial_fit(rows, sample_weight=None if weights is None else weights[block])
         return scaler
     mean, variance = _moments(X, chosen, weights)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.numbers import to_numpy
+from skvae.rows.sparse import held_sparse
 
 __all__ = ["RowsLike", "as_rows"]
 
@@ -54,8 +55,9 @@ def as_rows(data: RowsLike, column: str | int | None = None) -> Any:
         training shuffles by itself, and codes must stand beside the rows they belong to. With
         ``batch_size=None`` its items are rows, and batches of them if its data set is an
         `IterableDataset`.
-        Arrays, data frames, sparse matrices, lists and streams are returned as they are, and
-        what else holds an array is turned into it.
+        Arrays, data frames, lists and streams are returned as they are, sparse matrices in CSR
+        form, of an `anndata.AnnData` and its like the matrix ``X``, and what else holds an
+        array is turned into it.
     column : str, int or None, default=None
         Where the row is in an item. None is the first of a tuple, and in a mapping the only
         entry that is more than a single number or text.
@@ -96,6 +98,9 @@ def as_rows(data: RowsLike, column: str | int | None = None) -> Any:
     >>> rows.shape, rows.dtype
     ((5, 6), dtype('float32'))
     """
+    matrix = None if isinstance(data, np.ndarray) else held_sparse(data)
+    if matrix is not None and column is None:
+        return matrix
     blocks = _blocks_of(data, column)
     if blocks is not None:
         return _joined(_tables(blocks))
@@ -110,6 +115,8 @@ def as_rows(data: RowsLike, column: str | int | None = None) -> Any:
 def _as_given(data: Any) -> Any:
     """Return what is an array, a frame or a stream as it is, and what holds one as that."""
     data = to_numpy(data)
+    if hasattr(data, "obs") and hasattr(data, "var") and isinstance(data.X, np.ndarray):
+        return data.X
     if isinstance(data, (np.ndarray, list, tuple)) or is_frame(data) or is_series(data):
         return data
     if hasattr(data, "toarray") or hasattr(data, "__next__"):

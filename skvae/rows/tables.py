@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.utils import check_array
 from sklearn.utils._missing import is_pandas_na
@@ -15,11 +16,12 @@ from sklearn.utils.validation import validate_data
 from skvae.rows.frames import columns_of, frame_without_na, is_frame
 from skvae.rows.numbers import as_array, refuse_no_numbers
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import SparseRows
 
-__all__ = ["as_table", "check_rows", "check_table"]
+__all__ = ["as_table", "check_names", "check_rows", "check_table", "require_columns"]
 
 
-def as_table(X: Any, name: str = "X") -> NDArray:
+def as_table(X: Any, name: str = "X") -> Any:
     """Return rows as a matrix of numbers, in the way that `fit` takes them.
 
     Parameters
@@ -32,43 +34,87 @@ def as_table(X: Any, name: str = "X") -> NDArray:
     Returns
     -------
     table : ndarray of shape (n_samples, n_features)
-        Which may hold NaN.
+        Which may hold NaN; `SparseRows` where X is sparse.
     """
-    table = check_table(X, name, allow_nd=True, ensure_all_finite=False, ensure_min_samples=0)
+    if isinstance(X, SparseRows):
+        return X
+    table = check_table(
+        X,
+        name,
+        allow_nd=True,
+        accept_sparse="csr",
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+    )
+    if isinstance(table, SparseRows):
+        return table
     return table.reshape(len(table), math.prod(table.shape[1:]))
 
 
-def check_table(X: Any, name: str, **options: Any) -> NDArray:
-    """Do as `sklearn.utils.check_array` does, and say what holds no numbers."""
+def check_table(X: Any, name: str, **options: Any) -> Any:
+    """Do as `sklearn.utils.check_array` does, and say what holds no numbers.
+
+    Sparse rows, where ``accept_sparse`` allows them, are returned as `SparseRows`.
+    """
     X = _plain(as_rows(X), name)
     try:
         with config_context(array_api_dispatch=False):
-            return as_array(check_array(X, input_name=name, **options), name)
+            checked = check_array(X, input_name=name, **options)
+        return SparseRows(checked) if issparse(checked) else as_array(checked, name)
     except _RAW as error:
         raise _explained(error, X, name) from error
 
 
-def check_rows(estimator: Any, X: Any, **options: Any) -> NDArray:
+def check_rows(estimator: Any, X: Any, **options: Any) -> Any:
     """Do as `sklearn.utils.validation.validate_data` does, and say what holds no numbers.
 
-    Where the rows are refused the estimator keeps the names of columns that it had.
+    Sparse rows, where ``accept_sparse`` allows them, are returned as `SparseRows`. Where rows
+    are refused the estimator keeps the names of columns that it had.
     """
+    if isinstance(X, SparseRows):
+        options["accept_sparse"] = "csr"
     X = _plain(as_rows(X), "X")
+    try:
+        rows = _keeping_names(estimator, lambda: validate_data(estimator, X, **options))
+    except _RAW as error:
+        raise _explained(error, X, "X") from error
+    return SparseRows(rows) if issparse(rows) else rows
+
+
+def check_names(estimator: Any, X: Any, read: Callable[[], Any], *, reset: bool) -> Any:
+    """Check number and names of columns as scikit-learn does, and return what `read` does.
+
+    Where either is refused the estimator keeps the names of columns that it had.
+    """
+
+    def checked() -> Any:
+        validate_data(estimator, X, skip_check_array=True, reset=reset)
+        return read()
+
+    return _keeping_names(estimator, checked)
+
+
+def _keeping_names(estimator: Any, read: Callable[[], Any]) -> Any:
     before = {name: getattr(estimator, name) for name in _COLUMNS if hasattr(estimator, name)}
     try:
-        rows: NDArray = validate_data(estimator, X, **options)
-    except _RAW as error:
+        return read()
+    except _RAW:
         for name in _COLUMNS:
             vars(estimator).pop(name, None)
         vars(estimator).update(before)
-        raise _explained(error, X, "X") from error
-    return rows
+        raise
 
 
 # What scikit-learn notes of the columns, before it looks at the numbers.
 _COLUMNS = ("n_features_in_", "feature_names_in_")
 # What libraries raise of what they cannot make numbers of.
 _RAW = (TypeError, ValueError, OverflowError, RuntimeError)
+
+
+def require_columns(frame: Any, name: str) -> None:
+    """Refuse a frame without columns."""
+    if not columns_of(frame):
+        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
 
 
 def _plain(X: Any, name: str) -> Any:
@@ -79,8 +125,8 @@ def _plain(X: Any, name: str) -> Any:
             f"{name} is a stream, and all rows are wanted at once: pass an array, or each "
             "batch to partial_fit."
         )
-    if is_frame(X) and not columns_of(X):
-        raise ValueError(f"{name} is a frame without columns: there is nothing in its rows.")
+    if is_frame(X):
+        require_columns(X, name)
     if isinstance(X, (list, tuple)):
         try:
             X = np.asarray(X)
@@ -108,8 +154,9 @@ def _explained(error: Exception, X: Any, name: str) -> Exception:
     if what is None:
         return error
     kind = TypeError if isinstance(error, TypeError) else ValueError
+    auto = ', or let TeacherGuidedVAE(likelihood="auto") do it' if is_frame(X) else ""
     return kind(
-        f"{what}, and a table of numbers is wanted: encode or drop what is none. {error}"
+        f"{what}, and a table of numbers is wanted: encode or drop what is none{auto}. {error}"
     )
 
 

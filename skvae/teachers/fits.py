@@ -10,16 +10,25 @@ import sklearn
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skvae._common.randomness import derive_seed, seed_unset_random_states
 from skvae._common.threads import is_small_table, one_thread_if
 from skvae._version import __version__
 from skvae.information.boundary import check_taught, rows_counted_from
+from skvae.rows.counts import Size
+from skvae.rows.sparse import as_taken_by
 from skvae.teachers.mixture import GaussianMixtureTeacher
 
-__all__ = ["can_be_weighed", "fit_teacher", "rows_to_teach", "teacher_distributions"]
+__all__ = [
+    "can_be_weighed",
+    "fit_teacher",
+    "rows_to_teach",
+    "teacher_distributions",
+    "wants_frame",
+]
 
 # Rows that a teacher is asked about at a time.
 BLOCK_ROWS = 2**16
@@ -28,6 +37,23 @@ BLOCK_ROWS = 2**16
 def can_be_weighed(teacher: Any) -> bool:
     """Whether the `fit` of a teacher takes weights of the rows."""
     return has_fit_parameter(teacher, "sample_weight")
+
+
+def wants_frame(teacher: Any) -> bool:
+    """Whether a teacher is shown a table with text and categories as it came.
+
+    A pipeline is, whose steps may look for columns by name, and what says by its tags that it
+    takes text or categories; any other is shown numbers.
+    """
+    while True:
+        inner = getattr(teacher, "estimator", getattr(teacher, "teacher", None))
+        if inner is None:
+            break
+        teacher = inner
+    if teacher is None or isinstance(teacher, Pipeline):
+        return teacher is not None
+    tags = get_tags(teacher).input_tags
+    return bool(tags.string or tags.categorical)
 
 
 def rows_to_teach(
@@ -74,22 +100,35 @@ def fit_teacher(
     seed: int,
     memory: Any = None,
     sample_weight: NDArray | None = None,
+    size: Size = None,
 ) -> Any:
     """Clone `teacher` and fit it; a frozen one is used as it is, None is the default one.
 
     With a `memory`, as in `sklearn.pipeline.Pipeline`, the same teacher is fitted to the
-    same rows once and loaded from then on. Weights are for one that `can_be_weighed`.
+    same rows once and loaded from then on. Weights are for one that `can_be_weighed`. Rows
+    whose counts are in proportion to a `size` are that for each mixture in the teacher that
+    was not told otherwise.
     """
     unfitted = GaussianMixtureTeacher() if teacher is None else clone(teacher)
+    X = as_taken_by(unfitted, X)
     if isinstance(unfitted, FrozenEstimator):
         return unfitted.fit(X, y)
     seed_unset_random_states(unfitted, seed)
+    if size is not None:
+        _tell_size(unfitted, size)
     if isinstance(memory, os.PathLike):
         memory = os.fspath(memory)
     fit = check_memory(memory).cache(_fit)
     with one_thread_if(is_small_table(X)):
         weights = () if sample_weight is None else (sample_weight,)
         return fit(unfitted, X, y, (__version__, sklearn.__version__), *weights)
+
+
+def _tell_size(teacher: Any, size: Size) -> None:
+    parts = {"": teacher, **teacher.get_params(deep=True)}
+    for part in parts.values():
+        if isinstance(part, GaussianMixtureTeacher) and part.size == "auto":
+            part.set_params(size=size)
 
 
 def _fit(teacher: Any, X: Any, y: Any, versions: tuple[str, ...], *weights: NDArray) -> Any:
@@ -107,12 +146,13 @@ def teacher_distributions(
     """
     with one_thread_if(is_small_table(X)):
         if n_samples <= BLOCK_ROWS:
-            T = check_taught(teacher.predict_proba(X), n_samples, teacher)
+            T = check_taught(teacher.predict_proba(as_taken_by(teacher, X)), n_samples, teacher)
             return T.astype(dtype, copy=False)
         n_components = None
         for rows in gen_batches(n_samples, BLOCK_ROWS):
             with rows_counted_from(rows.start):
-                block = teacher.predict_proba(_safe_indexing(X, rows))
+                seen = as_taken_by(teacher, _safe_indexing(X, rows))
+                block = teacher.predict_proba(seen)
                 block = check_taught(block, rows.stop - rows.start, teacher, n_components)
             if rows.start == 0:
                 n_components = block.shape[1]

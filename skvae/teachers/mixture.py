@@ -18,14 +18,18 @@ from sklearn.utils.validation import check_is_fitted
 from skvae._common.parameters import NumberInterval, fit_context
 from skvae._common.randomness import draw_seed, seed_unset_random_states
 from skvae.files.saved import Saved
+from skvae.rows.counts import Size, log_counts, position_of_size, typical_size_of
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import check_spread, fit_scaler, pool, shares_unit
 from skvae.rows.sources import RowsLike
+from skvae.rows.sparse import SparseRows, matrix_of
 from skvae.rows.tables import check_rows
 from skvae.teachers.tempered import temper
 
 __all__ = ["GaussianMixtureTeacher"]
 
+# Columns up to which the covariance of sparse ones is a small matrix.
+FEW_FEATURES = 500
 # Rows that are projected at a time: few enough to stay in a processor's cache.
 PROJECTED_ROWS = 128
 # Rows for each component, and the least and the greatest number of these.
@@ -65,6 +69,12 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         variances ``v``, is at least half of those that vary. Standardised by itself, the
         noise of a border pixel would weigh as much as the picture; where units differ, the one
         that gives the largest numbers would rule.
+    size : "auto", "total", str, int or None, default="auto"
+        Whether the rows are counts, and what those of a row are in proportion to: its total, or
+        a column, by its name or position. In place of the rows ``log(1 + x)`` is modelled of
+        counts as a row of the typical size would have them, the median of the training rows.
+        None takes the rows as they are; so does "auto", which `TeacherGuidedVAE` replaces by
+        its own where its likelihood is one of counts.
     temperature : float, default=1.0
         Positive. Above 1 the responsibilities are softened, below 1 sharpened.
     floor : float, default=0.01
@@ -83,6 +93,10 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     ----------
     pipeline_ : Pipeline
         The fitted scaler, projection and mixture.
+    size_ : "total", int or None
+        What rows are counted by, a column by its position.
+    typical_size_ : float
+        Median of the sizes of the training rows; 1 where rows have none.
     fingerprint_ : RowFingerprint
         Hashes that tell the rows of `fit` from others; no data.
     n_features_in_ : int
@@ -109,6 +123,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     """
 
     _file_kind: ClassVar[str] = "teacher"
+    _takes_sparse_rows: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict] = {
         "n_components": [
@@ -118,6 +133,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         "pca_components": [NumberInterval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
         "scaling": [StrOptions({"auto", "columns", "pooled"})],
+        "size": [str, Integral, None],
         "temperature": [NumberInterval(Real, 0, None, closed="neither")],
         "floor": [NumberInterval(Real, 0, 1, closed="left")],
         "reg_covar": [NumberInterval(Real, 0, None, closed="left")],
@@ -136,6 +152,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         pca_components: int = 16,
         covariance_type: str = "spherical",
         scaling: str = "auto",
+        size: str | int | None = "auto",
         temperature: float = 1.0,
         floor: float = 0.01,
         reg_covar: float = 1e-3,
@@ -147,6 +164,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         self.pca_components = pca_components
         self.covariance_type = covariance_type
         self.scaling = scaling
+        self.size = size
         self.temperature = temperature
         self.floor = floor
         self.reg_covar = reg_covar
@@ -160,8 +178,10 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or SparseRows of shape (n_samples, n_features)
             Training rows; at least two and at least as many as components.
+            `skvae.rows.SparseRows` stay sparse: their principal components are a truncated
+            singular value decomposition whose products are centred on the way.
         y : None
             Ignored; there for consistency with scikit-learn.
 
@@ -178,20 +198,30 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         # The mixture's k-means start has no Array API version: NumPy throughout.
         with config_context(array_api_dispatch=False):
             rows = check_rows(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-            pipeline = self._pipeline(*rows.shape)
+            names = getattr(self, "feature_names_in_", None)
+            size = None if self.size == "auto" else self.size
+            size = position_of_size(size, rows.shape[1], names)
+            typical_size = typical_size_of(rows, size)
+            shown = rows
+            if size is not None:
+                _check_counts(rows, size)
+                shown = log_counts(rows, size, typical_size)
+            n_samples, n_features = rows.shape
+            pipeline = self._pipeline(n_samples, n_features, isinstance(rows, SparseRows))
             scaler, pca, mixture = (step for _, step in pipeline.steps)
             with np.errstate(over="ignore", invalid="ignore"):
-                fit_scaler(scaler, rows)
+                fit_scaler(scaler, shown)
             check_spread(scaler)
             if self.scaling == "pooled" or (self.scaling == "auto" and shares_unit(scaler)):
                 pool(scaler)
-            scaled = scaler.transform(rows)
+            scaled = scaler.transform(matrix_of(shown))
             mixture.fit(pca.fit_transform(scaled))
             self.pipeline_ = pipeline
+            self.size_, self.typical_size_ = size, typical_size
             self.fingerprint_ = RowFingerprint.of(rows)
         return self
 
-    def _pipeline(self, n_samples: int, n_features: int) -> Pipeline:
+    def _pipeline(self, n_samples: int, n_features: int, is_sparse: bool) -> Pipeline:
         # Together they take longer to import than all of skvae.
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
@@ -207,10 +237,18 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
                 f"got n_samples={n_samples}: pass more rows or fewer components, as in "
                 "teacher=GaussianMixtureTeacher(n_components=2)."
             )
+        n_projected = min(self.pca_components, n_samples, n_features)
+        solver = "auto"
+        if is_sparse:
+            # Rows that are not centred stay sparse; both solvers centre the products.
+            solver = "covariance_eigh" if n_features <= FEW_FEATURES else "arpack"
+            if solver == "arpack":
+                # One less than there are rows is all that centred rows have.
+                n_projected = min(n_projected, n_samples - 1)
         pipeline = Pipeline(
             [
-                ("scaler", StandardScaler()),
-                ("pca", PCA(n_components=min(self.pca_components, n_samples, n_features))),
+                ("scaler", StandardScaler(with_mean=not is_sparse)),
+                ("pca", PCA(n_components=n_projected, svd_solver=solver)),
                 (
                     "mixture",
                     GaussianMixture(
@@ -263,12 +301,14 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             )
         return temper(scores, self.temperature, self.floor)
 
-    def _project(self, rows: NDArray) -> NDArray:
+    def _project(self, rows: Any) -> NDArray:
         """Principal components of the rows, of shape (n_samples, pca_components).
 
         In the precision of the rows, as the pipeline has them, but in one product.
         """
         scaler, pca, _ = (step for _, step in self.pipeline_.steps)
+        # Files of the first versions have none.
+        size = getattr(self, "size_", None)
         # The scale joins the product. The centre must not: a large offset would take the
         # digits of what varies. What its own rounding leaves is made good afterwards.
         weights = (pca.components_ / scaler.scale_).T
@@ -277,12 +317,30 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         # The reciprocal of a tiny scale may be no float32.
         weights = rounded if np.isfinite(rounded).all() else weights
         center = scaler.mean_.astype(weights.dtype)
-        left = (scaler.mean_ - center) / scaler.scale_ + pca.mean_
+        # The scaler of sparse rows has left the centre to the projection.
+        centred_by_scaler = scaler.mean_ if scaler.with_mean else 0.0
+        left = (centred_by_scaler - center) / scaler.scale_ + pca.mean_
         projected = np.empty((len(rows), weights.shape[1]), dtype=weights.dtype)
         buffer = np.empty((min(PROJECTED_ROWS, len(rows)), rows.shape[1]), dtype=weights.dtype)
         for block in gen_batches(len(rows), PROJECTED_ROWS):
             centred = buffer[: block.stop - block.start]
-            np.subtract(rows[block], center, out=centred)
+            shown = rows[block]
+            if size is not None:
+                shown = log_counts(shown, size, self.typical_size_)
+            np.subtract(shown, center, out=centred)
             np.matmul(centred, weights, out=projected[block])
         projected -= (left @ pca.components_.T).astype(weights.dtype)
         return projected
+
+
+def _check_counts(rows: Any, size: Size) -> None:
+    """Refuse rows that are no counts in proportion to a size."""
+    smallest = 1.0
+    if isinstance(size, int):
+        is_sparse = isinstance(rows, SparseRows)
+        smallest = (rows.column(size) if is_sparse else rows[:, size]).min()
+    if rows.min() < 0 or smallest <= 0:
+        raise ValueError(
+            f"size={size!r} wants counts of at least 0 in X, and sizes above 0, got "
+            f"{min(rows.min(), smallest):g}: pass the raw counts, or size=None."
+        )

@@ -137,6 +137,10 @@ class TemperedTeacher(Saved, BaseEstimator):
         return temper(scores, self.temperature, self.floor)
 
     @property
+    def _takes_sparse_rows(self) -> bool:
+        return getattr(self.teacher, "_takes_sparse_rows", False)
+
+    @property
     def classes_(self) -> NDArray:
         return self.teacher_.classes_
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch.utils.data import Dataset
 from skvae.information import teacher_information
 from skvae.rows.missing import observed_moments
 from skvae.rows.scaling import Standardization
+from skvae.rows.sparse import SparseRows, taken
 
 __all__ = [
     "InMemoryBatches",
+    "SparseBatches",
     "StreamedBatches",
     "TrainingRows",
     "copied_ahead",
@@ -38,7 +41,7 @@ RESIDENT_SHARE = 0.5
 LEAST_WEIGHT = 1e-12
 
 
-def is_large(rows: NDArray) -> bool:
+def is_large(rows: Any) -> bool:
     """Whether there are too many rows to keep all of them standardised."""
     return 4 * rows.size > MAX_BYTES
 
@@ -185,11 +188,12 @@ class TrainingRows(Dataset):
     On an accelerator the standardised rows and their targets are put into its memory once
     where they are resident, block by block. All others are fed from the host: up to 1 GiB of
     standardised rows is kept in memory there, and larger tables stay where they are, in
-    memory or mapped from a file, and are standardised as they are read.
+    memory or mapped from a file, and are standardised as they are read. So are sparse rows,
+    which are made dense a batch at a time.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_features)
+    rows : ndarray or SparseRows of shape (n_rows, n_features)
         Rows in the units of the data.
     targets : ndarray of shape (n_samples, n_targets)
         What is wanted of the chosen rows: their teacher distributions.
@@ -209,7 +213,7 @@ class TrainingRows(Dataset):
 
     def __init__(
         self,
-        rows: NDArray,
+        rows: Any,
         targets: NDArray,
         units: Standardization,
         chosen: NDArray[np.intp] | None = None,
@@ -236,10 +240,16 @@ class TrainingRows(Dataset):
 
         Where they are as the net wants them already, they are no copy.
         """
-        if self.chosen is None:
-            rows = self.rows[start:stop]
-        else:
-            rows = self.rows[self.chosen[start:stop]]
+        return self._standardised_at(slice(start, stop))
+
+    def at(self, places: Tensor) -> Tensor:
+        """Return the chosen rows at these places, standardised."""
+        return self._standardised_at(places.numpy())
+
+    def _standardised_at(self, places: slice | NDArray) -> Tensor:
+        rows = taken(self.rows, places if self.chosen is None else self.chosen[places])
+        if isinstance(rows, SparseRows):
+            return torch.from_numpy(self.units.apply(rows))
         # torch has no tensor that is read-only.
         as_wanted = rows.dtype == np.float32 and rows.flags.carray
         if as_wanted and self.units.is_identity:
@@ -280,13 +290,15 @@ class TrainingRows(Dataset):
             weights = None if weights is None else weights.to(device)
             rows = self._rows_on(device)
             return InMemoryBatches(rows, targets.to(device), batch_size, None, weights)
+        if isinstance(self.rows, SparseRows):
+            return SparseBatches(self, targets, batch_size, device)
         if is_large(self.rows):
             return StreamedBatches(self, targets, batch_size, device)
         return InMemoryBatches(self._standardised, targets, batch_size, device, weights)
 
     def _is_resident(self, device: torch.device) -> bool:
         if device.type == "cpu":
-            return not is_large(self.rows)
+            return not (is_large(self.rows) or isinstance(self.rows, SparseRows))
         if self.on_device != "auto":
             return bool(self.on_device)
         free = free_bytes(device)
@@ -363,6 +375,28 @@ class StreamedBatches:
         if self.source.weights is not None:
             parts.append(self.source.weights[start:stop])
         return [_sent(part, self.device) for part in parts]
+
+
+class SparseBatches(StreamedBatches):
+    """Batches of sparse rows, each made dense and standardised as it is read.
+
+    In training their order is that of `InMemoryBatches`: one permutation of all rows.
+
+    Parameters
+    ----------
+    source, targets, batch_size, device
+        As in `StreamedBatches`.
+    """
+
+    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """Yield all rows once, in the order of a permutation drawn from `generator`."""
+        order = torch.randperm(len(self), generator=generator)
+        weights = self.source.weights
+        for chosen in order.split(self.batch_size):
+            parts = [self.source.at(chosen), self.targets[chosen]]
+            if weights is not None:
+                parts.append(weights[chosen])
+            yield tuple([_sent(part, self.device) for part in parts])
 
 
 def _information(targets: Tensor, weights: Tensor | None) -> float:

@@ -11,6 +11,7 @@ from skorch.helper import predefined_split
 
 from skvae.nets.likelihoods import starting_variances
 from skvae.nets.networks import VariationalAutoencoder
+from skvae.rows.counts import CountUnits
 from skvae.rows.scaling import Standardization
 from skvae.training.aggressive import AggressivePhase
 from skvae.training.batches import TrainingRows
@@ -47,6 +48,7 @@ def build_net(
     units: Standardization,
     average_teacher: NDArray,
     *,
+    counts: CountUnits | None = None,
     n_rows: int,
     seed: int,
     max_epochs: int,
@@ -68,6 +70,8 @@ def build_net(
         From the units of the data to those of the net.
     average_teacher : ndarray of shape (n_components,)
         ``Tbar`` of the training rows.
+    counts : CountUnits or None
+        What rows of counts are measured by.
     n_rows : int
         Training rows, those held out not among them.
     seed, max_epochs : int
@@ -104,7 +108,7 @@ def build_net(
         # The last: what the others found in an epoch belongs to its state.
         callbacks.append(("checkpoint", checkpoint))
     log_variance, log_variance_floor = starting_variances(
-        settings["likelihood"],
+        architecture["likelihood"],
         settings["decoder_variance"],
         units,
         settings["variance_floor"],
@@ -120,6 +124,7 @@ def build_net(
         module__witness_scale=settings["witness_scale"],
         module__witness_input=settings["witness_input"],
         module__precision=settings["precision"],
+        module__counts=counts,
         module__seed=seed,
         module__is_variance_shared=settings["decoder_variance"] == "shared",
         criterion=Criterion,

@@ -113,7 +113,7 @@ def optimizer_settings(settings: Mapping[str, Any], device: str) -> dict[str, An
         **({"optimizer__weight_decay": decay} if has_decay else {}),
         "optimizer__param_groups": [
             (
-                "decoder.likelihood.excess_log_variance",
+                "decoder.likelihood.*",
                 {"lr": VARIANCE_LR_FACTOR * settings["lr"], **without},
             ),
             # A step of the encoder alone wants its weights in groups of their own.

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from skvae.exceptions import DivergenceError
+from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.training.criterion import FURTHER_TERMS, TERMS
 
 __all__ = ["OF_SOME_EPOCHS", "loss_of", "means_of", "plain_records", "record_epoch"]
@@ -47,6 +48,13 @@ def loss_of(net: Any, terms: dict[str, float], training: bool) -> float:
     return criterion.weigh(terms, criterion.effective_beta if training else criterion.beta)
 
 
+def advice_on_divergence(net: Any) -> str:
+    """Return what may help, of what the net has."""
+    has_variance = net.module__likelihood in WITH_VARIANCE
+    variance = " a larger decoder_variance," if has_variance else " max_grad_norm=1,"
+    return f"Try a smaller lr (now {net.lr:g}),{variance} or look for extreme values in X."
+
+
 def record_epoch(net: Any, terms: dict[str, float], information: float, training: bool) -> None:
     """Record the terms of an epoch, and what follows from them, if all are finite."""
     epoch = net.history[-1, "epoch"]
@@ -54,9 +62,8 @@ def record_epoch(net: Any, terms: dict[str, float], information: float, training
         if not math.isfinite(value):
             raise DivergenceError(
                 f"Training diverged in epoch {epoch}: the {name} term of the "
-                f"{'training' if training else 'validation'} loss is {value}. Try a "
-                f"smaller lr (now {net.lr:g}), a larger decoder_variance, or look for "
-                "extreme values in X."
+                f"{'training' if training else 'validation'} loss is {value}. "
+                f"{advice_on_divergence(net)}"
             )
     record = {
         "loss": loss_of(net, terms, training),

@@ -20,6 +20,7 @@ from skvae._common.randomness import derive_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 from skvae.nets.networks import ModuleDecoder, ModuleEncoder
 from skvae.nets.witnesses import HIDDEN_UNITS
+from skvae.rows.counts import CountUnits
 from skvae.rows.scaling import Standardization
 from skvae.training.building import build_net
 from skvae.training.epochs import packed_epochs, unpacked_epochs
@@ -72,6 +73,7 @@ def state_of_net(net: VAENet, *, with_modules: bool) -> dict[str, Any]:
     state = {
         "architecture": {name: getattr(net, f"module__{name}") for name in ARCHITECTURE},
         "average_teacher": net.module__average_teacher,
+        "counts": _packed(net.module__counts),
         "n_rows": net.criterion__n_rows,
         "max_epochs": net.max_epochs,
         "device": str(net.device),
@@ -136,6 +138,8 @@ def net_made_of(
         {**architecture, **own},
         units,
         state["average_teacher"],
+        # What was saved before there were sizes has none.
+        counts=CountUnits(*state["counts"]) if state.get("counts") else None,
         n_rows=state["n_rows"],
         seed=seed,
         max_epochs=state["max_epochs"],
@@ -163,6 +167,10 @@ def net_made_of(
     records = unpacked_epochs(state["history"], weigher(net))
     net.history_ = History({"batches": [], **record} for record in records)
     return net
+
+
+def _packed(counts: CountUnits | None) -> list[Any] | None:
+    return None if counts is None else [counts.size, counts.typical_size, counts.log_rates]
 
 
 def _own_modules(module: Any) -> dict[str, nn.Module]:

@@ -33,6 +33,7 @@ FREE = frozenset(
         "criterion__alignment_weight",
         "module__seed",
         "module__average_teacher",
+        "module__counts",
         "module__log_variance",
         "module__log_variance_floor",
     }
@@ -49,6 +50,8 @@ def stackable(net: VAENet) -> tuple[str, ...]:
     shapes = [
         f"{name}: {tuple(value.shape)}" for name, value in net.module_.state_dict().items()
     ]
+    counts = net.module__counts
+    settings.append(f"size={counts and counts.size!r}")
     # The criterion leaves out a term that has no weight.
     return (*settings, *shapes, f"aligns: {net.criterion_.alignment_weight > 0}")
 

@@ -23,17 +23,19 @@ from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
 from skvae.information.design import Design, design_alpha
 from skvae.information.simplex import analytic_code
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, Kinds, with_variance
 from skvae.nets.own_modules import check_own_modules
+from skvae.rows.counts import CountUnits, position_of_size
 from skvae.rows.fingerprint import RowFingerprint, fingerprint_if_numbers
-from skvae.rows.frames import is_frame
 from skvae.rows.missing import observed_moments, require_observed, with_filled
 from skvae.rows.scaling import Standardization, steps_of
+from skvae.rows.sparse import matrix_of
 from skvae.teachers.fits import (
     can_be_weighed,
     fit_teacher,
     rows_to_teach,
     teacher_distributions,
+    wants_frame,
 )
 from skvae.teachers.missing import FilledRows, bears_missing
 from skvae.training.batches import TrainingRows, is_large
@@ -114,10 +116,16 @@ def course_of_fit(
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
+    columns = given.columns
     settings = {**parameters, "image_shape": image_shape}
-    architecture = check_settings(settings, rows)
+    size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
+    if settings["missing"] == "mask" and size == "total":
+        # What a row has in all is not known of one that lacks an entry.
+        size = None
+    architecture = check_settings(settings, rows, size, columns)
+    has_counts = architecture["likelihood"] in OF_COUNTS
     if donor is not None:
-        check_donor(donor, architecture)
+        check_donor(donor, architecture, size if has_counts else None)
     most_epochs = MOST_PASSES if streaming else None
     history = donor.history if donor is not None and resume else []
     n_epochs = donor.n_iter if donor is not None and resume else 0
@@ -133,18 +141,26 @@ def course_of_fit(
     elif checkpoint is not None and checkpoint.found is not None:
         seed = checkpoint.found["seed"]
     check_own_modules(architecture, seed)
-    # A data frame reaches the teacher as it came, names and all.
-    seen_by_teacher = given.X if is_frame(given.X) else rows
-    if X_teacher is not None:
-        seen_by_teacher = X_teacher
     teacher_sees = "X" if X_teacher is None else "X_teacher"
     keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
     came_fitted = keep_teacher or isinstance(settings["teacher"], FrozenEstimator)
+    # A data frame reaches the teacher as it came, names and all.
+    seen_by_teacher = matrix_of(given.X)
+    sees_encoded = False
+    if X_teacher is not None:
+        seen_by_teacher = X_teacher
+    elif columns is not None:
+        shown_to = donor.teacher if donor is not None and keep_teacher else settings["teacher"]
+        sees_encoded = not wants_frame(shown_to)
+        seen_by_teacher = rows if sees_encoded else given.X
     teacher_fingerprint: RowFingerprint | None = None
     if donor is not None and keep_teacher:
         teacher_fingerprint = donor.teacher_fingerprint
     elif came_fitted:
         teacher_fingerprint = getattr(settings["teacher"].estimator, "fingerprint_", None)
+        if columns is not None and not (sees_encoded or columns.is_numeric):
+            # It was taken of other numbers than the rows are told by here.
+            teacher_fingerprint = None
     chosen = held_out = None
     is_fresh = True
     if settings["early_stopping"] and not one_pass:
@@ -152,7 +168,7 @@ def course_of_fit(
         if donor is not None:
             fresh &= donor.trained_on.absent(rows)
         if teacher_fingerprint is not None:
-            fresh &= _absent(teacher_fingerprint, seen_by_teacher)
+            fresh &= _absent(teacher_fingerprint, rows if X_teacher is None else X_teacher)
         if holds_out(settings, fresh):
             fraction = settings["validation_fraction"]
             chosen, held_out, is_fresh = split_rows(fraction, fresh, seed)
@@ -169,20 +185,28 @@ def course_of_fit(
     moments = None
     if has_missing and not keep_teacher:
         moments = observed_moments(rows, chosen, weights_of(weights, chosen))
-        require_observed(moments, given.feature_names)
-        if X_teacher is None and not bears_missing(settings["teacher"]):
+        require_observed(moments, given.encoded_names)
+        is_whole = columns is not None and not sees_encoded
+        if X_teacher is None and not is_whole and not bears_missing(settings["teacher"]):
             fill = moments.mean
     if donor is not None:
         units = donor.units
-    elif settings["likelihood"] in WITH_VARIANCE:
-        if moments is None:
-            units = Standardization.of(rows, chosen, weights_of(weights, chosen))
-        else:
-            units = Standardization.of_observed(moments)
-        if image_shape is not None:
-            units = units.pooled(image_shape[0])
     else:
         units = Standardization.identity(rows.shape[1])
+        has_variance = with_variance(architecture["likelihood"], rows.shape[1])
+        if has_variance.any():
+            units = (
+                Standardization.of(rows, chosen, weights_of(weights, chosen))
+                if moments is None
+                else Standardization.of_observed(moments)
+            )
+        if not has_variance.all():
+            units = units.only(has_variance)
+        elif image_shape is not None:
+            units = units.pooled(image_shape[0])
+    counts = None if donor is None else donor.net.module__counts
+    if donor is None and has_counts:
+        counts = CountUnits.of(rows, size, chosen, weights_of(weights, chosen))
 
     seen = RowFingerprint.of(rows)
     trained_on = seen if chosen is None else RowFingerprint.of(rows, chosen)
@@ -209,14 +233,17 @@ def course_of_fit(
             seed,
             settings["memory"],
             weights[taught] if weights is not None and takes_weights else None,
+            # Another view of the rows need be no counts.
+            None if counts is None or X_teacher is not None else counts.size,
         )
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
-            if seen_by_teacher is rows and is_all:
+            told_by = matrix_of(rows) if X_teacher is None else X_teacher
+            if seen_by_teacher is matrix_of(rows) and is_all:
                 teacher_fingerprint = trained_on
             # Of one that needs no fit the distributions were made elsewhere.
             elif get_tags(teacher).requires_fit:
-                teacher_fingerprint = fingerprint_if_numbers(seen_by_teacher, taught)
+                teacher_fingerprint = fingerprint_if_numbers(told_by, taught)
             if hasattr(teacher, "fingerprint_"):
                 # Of the same rows: it is kept, and pickled, once.
                 teacher.fingerprint_ = teacher_fingerprint
@@ -252,13 +279,14 @@ def course_of_fit(
         architecture,
         units,
         average_teacher,
+        counts=counts,
         n_rows=n_rows,
         seed=seed,
         max_epochs=1 if one_pass else settings["max_epochs"],
         held_out=validation,
         has_bound=is_fresh,
         log_scale_sum=training.log_scale_sum,
-        steps=_steps(settings, rows, chosen),
+        steps=_steps(settings, architecture["likelihood"], rows, chosen),
         checkpoint=checkpoint,
     )
     begun = Fitted(
@@ -274,13 +302,14 @@ def course_of_fit(
         teacher_fingerprint=teacher_fingerprint,
         trained_on=trained_on if donor is None else donor.trained_on | trained_on,
         image_shape=image_shape,
-        n_features_in=rows.shape[1],
+        n_features_in=given.n_features_in,
         feature_names_in=given.feature_names,
         units=units,
         seed=seed,
         teacher_setting=clone(settings["teacher"], safe=False),
         design=design,
         design_setting=design_setting,
+        columns=columns,
         fill=fill,
     )
     told_by = validation if is_fresh else None
@@ -311,11 +340,11 @@ def course_of_fit(
 
 
 def _steps(
-    settings: Mapping[str, Any], rows: NDArray, chosen: NDArray | None
+    settings: Mapping[str, Any], likelihood: Kinds, rows: Any, chosen: NDArray | None
 ) -> NDArray | float:
     """Return the steps of the columns, where a learned variance asks for them."""
     is_learned = settings["decoder_variance"] == "learned"
-    if not is_learned or settings["likelihood"] not in WITH_VARIANCE:
+    if not (is_learned and with_variance(likelihood, rows.shape[1]).any()):
         return 0.0
     return steps_of(rows, chosen) if settings["variance_floor"] == "auto" else 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Unpack
 
@@ -23,16 +23,18 @@ from skvae._common.fit_callbacks import CallbackSupportMixin, fitting
 from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.information.design import Design
-from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
+from skvae.rows.columns import Columns
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
 from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
-from skvae.teachers.fits import teacher_distributions
+from skvae.teachers.fits import teacher_distributions, wants_frame
 from skvae.training.net import VAENet
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
@@ -44,6 +46,7 @@ from skvae.vae.advice import (
 )
 from skvae.vae.course import Course, course_of_fit, train
 from skvae.vae.decoding import log_likelihood
+from skvae.vae.encoding import check_encoded, decoded, has_columns, kinds_of
 from skvae.vae.files import SavedModel
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows, Weights
@@ -152,14 +155,37 @@ class TeacherGuidedVAE(
         own, from the first epoch to the first after which the mutual information of rows and
         codes has not risen. It is measured after each epoch on up to about 2000 held-out rows,
         or training rows where there are none.
-    likelihood : str, default="gaussian"
-        Decoder distribution: "gaussian", "laplace", "bernoulli", "continuous_bernoulli" or
-        "poisson". "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a
-        density on it; "poisson" wants counts, decodes log rates, and shows the encoder
-        ``log(1 + x)``.
+    likelihood : str, tuple or mapping, default="gaussian"
+        Decoder distribution: "gaussian", "laplace", "student_t", "bernoulli",
+        "continuous_bernoulli", "poisson", "negative_binomial" or "categorical". "student_t"
+        learns degrees of freedom for each column, and ``("student_t", degrees)`` has as many,
+        above 2.
+        "bernoulli" and "continuous_bernoulli" want X in [0, 1], the second as a density on it.
+        "poisson" and "negative_binomial" want counts, decode log rates, and show the encoder
+        ``log(1 + x)``; the second learns a dispersion a column, for counts that vary by more
+        than their mean. "categorical" takes values of any type; one that `fit` did not meet is
+        refused, unless ``("categorical", "unseen")`` asks for a level for such.
+        A mapping gives columns likelihoods of their own. Its keys are names, positions, tuples
+        of them, or functions of X such as `sklearn.compose.make_column_selector`.
+        Columns that it does not name are chosen as by "auto": text and
+        categories are categorical; truth values, and columns of nothing but 0 and 1 in the
+        rows of `fit`, Bernoulli; other numbers Gaussian. So are the columns of arrays.
+        `likelihood_` says what was chosen.
+    size : "total", str, int or None, default="total"
+        What the counts of a row are in proportion to, with a likelihood of counts: the row's
+        total; a column, by its name or position, of positive exposures, which leaves the
+        likelihood; or None, nothing. The rate of a column is what the code says times this
+        size. The encoder, and a `GaussianMixtureTeacher` whose `size` is "auto", are shown the
+        counts as a row of the typical size would have them, the median of the training rows:
+        so how much was counted in a row is not what its code is about. All that is a density
+        then is that of rows *given their sizes*; `inverse_transform` and `sample` make rows of
+        the typical size. Counts among columns of other kinds
+        have no size; a lone column of them has no total, and a row without a count one
+        of 1; with ``missing="mask"`` totals are not known, and "total" is None.
     decoder_variance : float, "learned" or "shared", default="learned"
-        Variance of the Gaussian or Laplace decoder in the squared units of X, one for all
-        columns; "learned" learns one a column, "shared" one for all.
+        Variance of the Gaussian, Laplace or Student decoder in the squared units of X, one for
+        all columns that have such; "learned" learns one a column, "shared" one for all of a
+        likelihood.
     missing : {"error", "mask"}, default="error"
         What becomes of missing entries of X: NaN, None and NA alike. "error" refuses them.
         "mask" leaves them out of the likelihood, standardises by the moments of the others, and
@@ -211,7 +237,8 @@ class TeacherGuidedVAE(
         Passes over the training rows. "auto" is as many as make ``4000 * sqrt(n / 1000)``
         steps on ``n`` training rows: 240 passes over 100, 250 over 1,000, 16 over a million.
     lr : float, default=1e-3
-        Learning rate of the optimiser; a learned log variance has ten times it.
+        Learning rate of the optimiser; what a likelihood learns of its columns, as their log
+        variances, has ten times it.
     weight_decay : float, default=0.0
         Weight decay of the optimiser, on the weight matrices.
     optimizer : class, callable or None, default=None
@@ -371,6 +398,12 @@ class TeacherGuidedVAE(
         The trained skorch net, for who knows skorch. Its ``module_`` wants *standardised*
         rows, flat and in float32, and returns standardised ones; of raw rows it makes
         wrong codes without a word. `encoder_` and `decoder_` have the units inside.
+    likelihood_ : dict
+        Name of the likelihood of each column, by its name, or its position in an array.
+    columns_ : Columns or None
+        Where the columns are of several kinds, or categorical, what makes numbers of them:
+        ``columns_.encode(X)`` is what `encoder_` takes, and ``columns_.decode(rows)`` makes a
+        table of what `decoder_` gives. None where all are numbers of one kind.
     device_ : str
         The device it is on.
     n_iter_ : int
@@ -397,9 +430,16 @@ class TeacherGuidedVAE(
 
     Notes
     -----
-    With the Gaussian and the Laplace likelihood the columns are standardised inside, and the
-    encoder sees no further than ten standard deviations; the ELBO, `decoder_variance`,
-    `inverse_transform` and `sample` are in the units of X all the same.
+    With the Gaussian, the Laplace and the Student likelihood the columns are standardised
+    inside, and the encoder sees no further than ten standard deviations; the ELBO,
+    `decoder_variance`, `inverse_transform` and `sample` are in the units of X all the same.
+
+    With likelihoods of several kinds ``p(x|z)`` is a mixed density: of what is continuous a
+    density in the units of X, of what is counted or chosen a probability. Their logarithms add
+    up in the ELBO, in nats, and change by a constant with the units of X. The teacher sees
+    the table as numbers, categories as a one among zeros, unless it is a
+    pipeline, or has the tags of what takes text: it then sees X as it came. Tensors with
+    categorical columns are read as arrays, and codes in tensors decoded to encoded rows.
 
     Where scikit-learn has callbacks (from 1.9 on), those of `set_callbacks` are told of the fit
     and of each epoch, with a fitted estimator as it is then; one that returns True ends
@@ -426,6 +466,7 @@ class TeacherGuidedVAE(
     (`max_grad_norm`); Loaiza-Ganem and Cunningham, arXiv 1907.06845 (the continuous
     Bernoulli); Rybkin, Daniilidis and Levine, arXiv 2006.13202 (a learned shared variance);
     Mattei and Frellsen, arXiv 1812.02633, and Nazabal et al., arXiv 1807.03653 (`missing`).
+    Lopez et al., Nature Methods 15, 2018 (negative binomial columns, with sizes).
 
     Examples
     --------
@@ -463,6 +504,7 @@ class TeacherGuidedVAE(
     precision_: str
     n_features_in_: int
     feature_names_in_: NDArray
+    columns_: Columns | None
     design_: Design
     designed_margin_: float
 
@@ -488,7 +530,8 @@ class TeacherGuidedVAE(
         tc_weight: float = 0.0,
         n_importance_samples: int = 1,
         aggressive_steps: int = 0,
-        likelihood: str = "gaussian",
+        likelihood: str | tuple[str, Any] | Mapping[Any, Any] = "gaussian",
+        size: str | int | None = "total",
         decoder_variance: float | str = "learned",
         missing: str = "error",
         variance_floor: float | str = "auto",
@@ -543,6 +586,7 @@ class TeacherGuidedVAE(
         self.n_importance_samples = n_importance_samples
         self.aggressive_steps = aggressive_steps
         self.likelihood = likelihood
+        self.size = size
         self.decoder_variance = decoder_variance
         self.missing = missing
         self.variance_floor = variance_floor
@@ -588,7 +632,8 @@ class TeacherGuidedVAE(
         X : array-like of shape (n_samples, n_features)
             Training rows, at least two, finite (but for what is `missing`), in any units. With
             an image shape also (n_samples, channels, height, width). Here, and in all methods
-            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`.
+            that take rows, also a tensor or a data set, see `skvae.rows.as_rows`, and sparse
+            rows, which are made dense a batch at a time.
         y : array-like of shape (n_samples,) or None, default=None
             Passed to the teacher's `fit`: labels where it is a classifier.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -743,7 +788,7 @@ class TeacherGuidedVAE(
         """
         return self._inference.encode(self._check_rows(X))
 
-    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
+    def inverse_transform(self, X: ArrayLike) -> Any:
         """Decode codes: the decoder's means, in the units of X.
 
         Parameters
@@ -753,14 +798,17 @@ class TeacherGuidedVAE(
 
         Returns
         -------
-        rows : ndarray of shape (n_samples, n_features)
-            Means of ``p(x|z)``.
+        rows : ndarray or frame of shape (n_samples, n_features)
+            Means of ``p(x|z)``. A frame where `likelihood` looked at the columns of one, in its
+            library or that of `set_output`: numbers are means, as floats, and of categories and
+            truth values it has the likeliest.
         """
-        return self._inference.decode(check_codes(X, self._n_features_out))
+        rows = self._inference.decode(check_codes(X, self._n_features_out))
+        return decoded(self, rows, means=True)
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
-    ) -> NDArray[np.float64]:
+    ) -> Any:
         """Draw new rows from the model: a code from the prior, then a row from the decoder.
 
         Parameters
@@ -772,13 +820,16 @@ class TeacherGuidedVAE(
 
         Returns
         -------
-        rows : ndarray of shape (n_samples, n_features)
+        rows : ndarray or frame of shape (n_samples, n_features)
             Draws, the decoder's noise included, in the units of X. For means without that
-            noise decode codes of your own: ``inverse_transform(codes)``.
+            noise decode codes of your own: ``inverse_transform(codes)``. A frame where
+            `inverse_transform` returns one, and here with the types of all its columns: those
+            of whole numbers are rounded.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
-        return self._inference.draw(n_samples, self._generator("draws", random_state))
+        rows = self._inference.draw(n_samples, self._generator("draws", random_state))
+        return decoded(self, rows, means=False)
 
     def score_samples(
         self, X: RowsLike, n_importance_samples: int | None = None
@@ -802,7 +853,8 @@ class TeacherGuidedVAE(
         -------
         elbo : ndarray of shape (n_samples,)
             ``E_q log p(x|z) - KL(q(z|x) || p(z))`` in nats, a lower bound on ``log p(x)``
-            in the units of X, in float32. The expectation is an average over 16 draws of
+            in the units of X, in float32; of a mixed density where `likelihood_` names several
+            kinds. The expectation is an average over 16 draws of
             the noise, the same for every row, in antithetic pairs and of unit variance in
             each dimension. With ``n_importance_samples=k`` above 1
             ``log mean_k p(x|z_k) p(z_k) / q(z_k|x)`` in its place.
@@ -906,7 +958,10 @@ class TeacherGuidedVAE(
             rows = self._check_shape(X)
             has_missing = self._inference.has_missing
             require_finite(rows, type(self).__name__, allow_nan=has_missing)
-            X = X if is_frame(X) else rows
+            has_kinds = self.columns_ is not None
+            is_named = is_frame(X) and rows is matrix_of(rows)
+            as_given = wants_frame(self.teacher_) if has_kinds else is_named
+            X = X if as_given else matrix_of(rows)
             # Whether they are finite was looked at just now, and reconstructions, which have
             # a teacher's distribution too, may be no counts.
             with config_context(assume_finite=True):
@@ -965,20 +1020,31 @@ class TeacherGuidedVAE(
 
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
-        rows = check_tensor(self, X) if stays_tensor(X) else self._check_shape(X)
+        are_numbers = self.columns_ is None or self.columns_.is_numeric
+        is_tensor = stays_tensor(X) and are_numbers
+        rows = check_tensor(self, X) if is_tensor else self._check_shape(X)
         likelihood = self.net_.module__likelihood
         if likelihood not in WITH_VARIANCE:
             has_missing = self._inference.has_missing
             require_finite(to_numpy(rows), type(self).__name__, allow_nan=has_missing)
-            check_support(likelihood, to_numpy(rows))
+            counts = self.net_.module__counts
+            check_support(likelihood, to_numpy(rows), counts and counts.size, self.columns_)
         return rows
 
-    def _check_shape(self, X: Any) -> NDArray:
+    def _check_shape(self, X: Any) -> Any:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = flatten_images(as_rows(X), self.image_shape_)
+            if self.columns_ is not None:
+                allow_nan = self._inference.has_missing
+                return check_encoded(self, X, self.columns_, reset=False, allow_nan=allow_nan)
             return check_rows(
-                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                accept_sparse="csr",
+                ensure_all_finite=False,
+                reset=False,
             )
 
     @property
@@ -1007,6 +1073,7 @@ class TeacherGuidedVAE(
     encoder_ = property(encoder_of)
     decoder_ = property(decoder_of)
     witness_ = property(witness_of)
+    likelihood_ = property(kinds_of)
 
     @property
     def device_(self) -> str:
@@ -1021,5 +1088,8 @@ class TeacherGuidedVAE(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.allow_nan = self.missing == "mask"
-        tags.input_tags.positive_only = self.likelihood == "poisson"
+        has_kinds = has_columns(self.likelihood)
+        tags.input_tags.sparse = self.missing != "mask" and not has_kinds
+        tags.input_tags.positive_only = self.likelihood in OF_COUNTS
+        tags.input_tags.string = tags.input_tags.categorical = has_kinds
         return tags

@@ -17,6 +17,7 @@ from skvae.files.saved import (
     save_object,
 )
 from skvae.files.values import Packer, Unpacker, holds, is_optimizer, with_state
+from skvae.nets.likelihoods import OF_COUNTS
 from skvae.training.devices import resolve_device
 from skvae.vae.fitted import NOT_OF_NET, Fitted, fitted_of
 from skvae.vae.training_settings import shallow_copy, that_can_be_pickled
@@ -169,6 +170,14 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
     """Return what a model is made of, in a file: parameters, and what a fit found."""
     state = plain_state(model.__getstate__())
     fitted = state.pop("_fitted", None)
+    likelihood = state["likelihood"]
+    if (
+        fitted is not None
+        and isinstance(likelihood, Mapping)
+        and any(map(callable, likelihood))
+    ):
+        # Functions chose columns, and what they chose is known.
+        state["likelihood"] = fitted.columns.mapping
     state = {**state, **_without_run(state)}
     given = {name: _name_of(state[name]) for name in GIVEN if _is_given(state[name])}
     if packer.teacher == "drop":
@@ -181,6 +190,7 @@ def model_state(model: Any, packer: Packer) -> dict[str, Any]:
             name: value if _is_plain(value) or is_optimizer(value) else None
             for name, value in found["settings"].items()
         }
+        found["settings"]["likelihood"] = state["likelihood"]
         if found["net"]["moments"]:
             # They are those of the optimiser, whose name has to be there too.
             found["settings"]["optimizer"] = fitted.settings["optimizer"]
@@ -221,6 +231,9 @@ def model_made_of(cls: type, state: dict[str, Any], unpacker: Unpacker) -> Any:
         state["device"] = device
     elif state["device"] == "auto":
         device = "auto"
+    if "size" not in state and state["likelihood"] in OF_COUNTS:
+        # Before there were sizes counts were in proportion to nothing.
+        state["size"] = None
     model = made_of_plain(cls, state)
     if found is not None:
         net = dict(found["net"])

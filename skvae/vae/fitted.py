@@ -13,6 +13,7 @@ from skvae._common.ambient import undisturbed
 from skvae.files.archive import from_bytes, to_bytes
 from skvae.files.values import Packer, Unpacker
 from skvae.information.design import Design
+from skvae.rows.columns import Columns
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import Standardization
 from skvae.teachers.missing import FilledRows
@@ -39,7 +40,14 @@ NOT_OF_NET = (
 # Fields that are made of others, or of few bytes, when a record is made again.
 MADE_AGAIN = ("net", "history", "units", "design", "fingerprint")
 # Those that a pickle has as they are: others than this record may know them too.
-OBJECTS = ("settings", "teacher", "teacher_fingerprint", "teacher_setting", "trained_on")
+OBJECTS = (
+    "columns",
+    "settings",
+    "teacher",
+    "teacher_fingerprint",
+    "teacher_setting",
+    "trained_on",
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Fitted:
         What a simplex witness was designed for.
     design_setting : tuple
         The parameters that this follows from.
+    columns : Columns or None
+        From tables as they come to rows of numbers, where columns are of several kinds.
     fill : ndarray of shape (n_features,) or None
         What the teacher is shown in place of missing entries: the means of what was observed
         in the training rows. None where rows have none missing, or the teacher bears them.
@@ -96,6 +106,7 @@ class Fitted:
     teacher_setting: Any
     design: Design | None
     design_setting: tuple[Any, ...]
+    columns: Columns | None = None
     fill: NDArray | None = None
     held_out: HeldOut | None = None
 
@@ -126,6 +137,7 @@ class Fitted:
             "image_shape_": self.image_shape,
             "precision_": self.net.module__precision,
             "n_features_in_": self.n_features_in,
+            "columns_": self.columns,
         }
         if self.feature_names_in is not None:
             found["feature_names_in_"] = self.feature_names_in
@@ -183,6 +195,9 @@ def fitted_of(state: Mapping[str, Any], device: str | None = None) -> Fitted:
     lengths = [len(each) for each in state["units"]]
     if lengths != [n_features] * 3 or np.prod(image_shape or (n_features,)) != n_features:
         raise ValueError("the units are of other columns than the net")
+    columns = state.get("columns")
+    if columns is not None and columns.n_encoded != n_features:
+        raise ValueError("the table has other columns than the net")
     net = net_made_of(state["net"], state["settings"], units, state["seed"], device)
     history, design, fingerprint = (
         state[name] for name in ("history", "design", "fingerprint")

@@ -10,12 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skvae.rows.columns import Columns
 from skvae.rows.finite import naming_mask
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.images import flatten_images, resolve_image_shape
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import SparseRows, taken
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import check_weights, relative_weights
+from skvae.vae.encoding import check_encoded, columns_for
 from skvae.vae.warm_start import check_columns
 
 __all__ = ["GivenRows", "Weights", "weights_of"]
@@ -39,12 +42,17 @@ class GivenRows:
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        As they came, one image a row: a data frame has its names still.
-    rows : ndarray of shape (n_samples, n_features)
+    X : frame, or array-like of shape (n_samples, n_features)
+        The rows, one image a row: as they came where they have names or text.
+    rows : ndarray or SparseRows of shape (n_samples, n_encoded)
         The same as floats: finite ones, and NaN for what is missing where that is allowed.
+        Categories are blocks of columns.
+    columns : Columns or None
+        From the one to the other, where the columns are of several kinds.
     image_shape : tuple of int or None
         ``(channels, height, width)``; None where they are no images.
+    n_features_in : int
+        Number of columns, as they came.
     feature_names : ndarray of shape (n_features,) or None
         Names of the columns, where they are all strings.
     owner : str
@@ -58,13 +66,20 @@ class GivenRows:
     """
 
     X: Any
-    rows: NDArray
+    rows: Any
+    columns: Columns | None
     image_shape: tuple[int, int, int] | None
+    n_features_in: int
     feature_names: NDArray | None
     owner: str
     y: Any
     X_teacher: Any
     weights: NDArray[np.float64] | None
+
+    @property
+    def encoded_names(self) -> Any:
+        """Names of the columns of `rows`, where they have such."""
+        return self.feature_names if self.columns is None else self.columns.encoded_names
 
     @classmethod
     def of(
@@ -104,17 +119,24 @@ class GivenRows:
             image_shape = donor.image_shape_
         image_shape = resolve_image_shape(image_shape, estimator.architecture, X)
         X = flatten_images(X, image_shape)
-        floats = [np.float64, np.float32]
-        finite = "allow-nan" if estimator.missing == "mask" else True
+        fitted = None if donor is None else donor._fitted
+        columns = columns_for(estimator.likelihood, X, fitted, image_shape)
+        allow_nan = estimator.missing == "mask"
         with naming_mask():
-            rows = check_rows(
-                estimator,
-                X,
-                dtype=floats,
-                ensure_all_finite=finite,
-                reset=reset,
-                ensure_min_samples=n_least,
-            )
+            if columns is None:
+                rows = check_rows(
+                    estimator,
+                    X,
+                    dtype=[np.float64, np.float32],
+                    accept_sparse=False if allow_nan else "csr",
+                    ensure_all_finite="allow-nan" if allow_nan else True,
+                    reset=reset,
+                    ensure_min_samples=n_least,
+                )
+            else:
+                rows = check_encoded(
+                    estimator, X, columns, reset=reset, n_least=n_least, allow_nan=allow_nan
+                )
         if donor is not None:
             check_columns(donor, X)
         if y is not None:
@@ -125,7 +147,11 @@ class GivenRows:
             check_consistent_length(rows, X_teacher)
         names = getattr(estimator, "feature_names_in_", None)
         owner = type(estimator).__name__
-        given = cls(X, rows, image_shape, names, owner, y, X_teacher, None)
+        if columns is None:
+            # A frame of sparse columns is known by its matrix.
+            X = X if is_frame(X) and not isinstance(rows, SparseRows) else rows
+        columns_of_rows = (columns, image_shape, estimator.n_features_in_, names)
+        given = cls(X, rows, *columns_of_rows, owner, y, X_teacher, None)
         return given._weighed(keywords.get("sample_weight"), n_least)
 
     def _weighed(self, sample_weight: Any, n_least: int) -> GivenRows:
@@ -147,7 +173,7 @@ class GivenRows:
             None if each is None else _safe_indexing(each, kept)
             for each in (self.y, self.X_teacher)
         )
-        rows = self.rows[kept]
+        rows = taken(self.rows, kept)
         X = rows if self.X is self.rows else _safe_indexing(self.X, kept)
         return replace(self, X=X, rows=rows, y=y, X_teacher=X_teacher, weights=relative)
 

@@ -56,7 +56,9 @@ def impute(
     filled : array or frame of the shape of X
         In the units of X. All that was observed is as it was, to the bit. A frame comes
         back as one, in its types; a column of whole numbers or truth values that is filled
-        with others becomes one of floats. A row without any observed entry gets the means
+        with others becomes one of floats, or is filled with rounded ones where `likelihood`
+        looked at the columns one by one. Categories and truth values are filled by the
+        likeliest, or by a draw. A row without any observed entry gets the means
         of the model, or a draw from it.
 
     References
@@ -92,7 +94,8 @@ def impute(
     filled = imputed(inference, to_numpy(rows), n_importance_samples, generator)
     if stays_tensor(X):
         return torch.where(torch.isnan(rows), torch.from_numpy(filled).to(rows), rows)
-    return with_filled(X, filled)
+    # Whoever reads columns of several kinds writes them back, what was observed to the bit.
+    return with_filled(X, filled) if self.columns_ is None else self.columns_.decode(filled)
 
 
 @undisturbed()

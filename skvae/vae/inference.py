@@ -29,6 +29,7 @@ from skvae.objective.row_terms import importance_bound, kl, kl_per_dimension
 from skvae.rows.finite import require_finite
 from skvae.rows.numbers import to_numpy
 from skvae.rows.scaling import Standardization
+from skvae.rows.sparse import SparseRows, taken
 from skvae.training.net import VAENet
 from skvae.vae.tensors import in_most_digits, of_tensors_too
 
@@ -37,6 +38,8 @@ __all__ = ["CodeReadings", "Inference"]
 # Rows that go through the net together, and images, whose feature maps are larger.
 CHUNK_ROWS = 1024
 CHUNK_IMAGES = 256
+# Entries of sparse rows that are dense at a time, in each thread.
+SPARSE_CHUNK_ENTRIES = 2**20
 # Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
 # score of a row does not depend on the rows beside it.
 ELBO_DRAWS = 16
@@ -352,11 +355,15 @@ class Inference:
         self.module.eval()
         joined = _Joined(len(rows))
         n_rows = self.chunk_rows
+        if isinstance(rows, SparseRows):
+            # Who has them sparse has no room for many that are dense.
+            n_rows = max(1, min(n_rows, SPARSE_CHUNK_ENTRIES // rows.shape[1]))
         of_thread = threading.local()
 
         @torch.inference_mode()
         def read(start: int) -> None:
-            block = rows[start : start + n_rows]
+            # Of sparse rows few are ever dense.
+            block = taken(rows, slice(start, start + n_rows))
             if not hasattr(of_thread, "buffer"):
                 of_thread.buffer = np.empty(block.shape, dtype=np.float32)
             chunk = (units or self.units).apply(block, out=of_thread.buffer[: len(block)])

@@ -11,8 +11,10 @@ from sklearn.utils import gen_batches
 
 from skvae.exceptions import DivergenceError
 from skvae.information import BoundaryStatistics
+from skvae.rows.sparse import taken
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
+from skvae.training.records import advice_on_divergence
 from skvae.vae.fitted import Fitted
 from skvae.vae.inference import Inference
 from skvae.vae.new_rows import HeldOut
@@ -33,7 +35,7 @@ class Beginning:
     ----------
     fitted : Fitted
         Its record so far: the history of what it goes on from, and no margin.
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or SparseRows of shape (n_samples, n_features)
         Rows of `fit`.
     chosen : ndarray of int or None
         Those that are trained on; None are all.
@@ -48,7 +50,7 @@ class Beginning:
     """
 
     fitted: Fitted
-    rows: NDArray
+    rows: Any
     chosen: NDArray | None
     T: NDArray
     weights: NDArray | None
@@ -76,7 +78,7 @@ class Beginning:
     def _margin(self, inference: Inference) -> float:
         statistics = BoundaryStatistics()
         for block in gen_batches(len(self.T), BLOCK_ROWS):
-            rows: Any = self.rows[block if self.chosen is None else self.chosen[block]]
+            rows = taken(self.rows, block if self.chosen is None else self.chosen[block])
             weights = None if self.weights is None else self.weights[block]
             statistics.update(self.T[block], inference.log_witness(rows, None), weights)
         return statistics.margin
@@ -85,11 +87,10 @@ class Beginning:
         # The loss of an epoch is that of the weights before its last step. One pair of draws
         # is enough to see an overflow.
         net = inference.net
-        some = self.rows[:: max(1, len(self.rows) // CHECKED_ROWS)]
+        some = taken(self.rows, slice(None, None, max(1, len(self.rows) // CHECKED_ROWS)))
         if not np.isfinite(inference.elbo(some, n_draws=2)).all():
             n_epochs = len(net.history) + net.n_epochs_forgotten_
             raise DivergenceError(
                 f"Training diverged in the last step of epoch {n_epochs}: the ELBO is no "
-                f"longer finite. Try a smaller lr (now {net.lr:g}), a larger "
-                "decoder_variance, or look for extreme values in X."
+                f"longer finite. {advice_on_divergence(net)}"
             )

@@ -15,7 +15,11 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skvae._common.parameters import NumberInterval
 from skvae.information import teacher_information
-from skvae.nets.likelihoods import LIKELIHOODS, WITH_VARIANCE
+from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE, Kinds, with_variance
+from skvae.nets.mixed import KINDS
+from skvae.rows.columns import Columns
+from skvae.rows.counts import Size
+from skvae.rows.sparse import SparseRows
 from skvae.training.own_optimizer import may_draw
 from skvae.vae.training_settings import check_training
 
@@ -53,7 +57,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "tc_weight": [NumberInterval(Real, 0, None, closed="left")],
     "n_importance_samples": [NumberInterval(Integral, 1, None, closed="left")],
     "aggressive_steps": [NumberInterval(Integral, 0, None, closed="left")],
-    "likelihood": [StrOptions(set(LIKELIHOODS))],
+    "likelihood": [StrOptions({*KINDS, "auto"}), tuple, Mapping],
+    "size": [str, Integral, None],
     "decoder_variance": [
         NumberInterval(Real, 0, None, closed="neither"),
         StrOptions({"learned", "shared"}),
@@ -96,7 +101,9 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 BLOCK_ROWS = 4096
 
 
-def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]:
+def check_settings(
+    settings: Mapping[str, Any], rows: Any, size: Size, columns: Columns | None = None
+) -> dict[str, Any]:
     """Refuse settings that contradict each other or the rows; return the architecture.
 
     Parameters
@@ -104,8 +111,12 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
     settings : mapping
         Constructor parameters of `TeacherGuidedVAE`, each of a valid type and range;
         ``image_shape`` as it was found.
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or SparseRows of shape (n_samples, n_encoded)
         Training rows.
+    size : "total", int or None
+        What ``size`` means for these columns.
+    columns : Columns or None, default=None
+        Where the columns are of several kinds, what made these of the rows that came.
 
     Returns
     -------
@@ -114,13 +125,30 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         ``likelihood``, ``missing``, ``image_shape``, ``channels``, ``encoder`` and
         ``decoder``; empty sizes for layers that the architecture has not.
     """
-    likelihood = settings["likelihood"]
-    check_support(likelihood, rows)
-    if likelihood not in WITH_VARIANCE and settings["decoder_variance"] != "learned":
+    likelihood = settings["likelihood"] if columns is None else columns.net_likelihood
+    if settings["missing"] == "mask" and isinstance(size, int):
         raise ValueError(
-            f'A decoder with likelihood="{likelihood}" has no variance to set, got '
-            f'decoder_variance={settings["decoder_variance"]!r}: leave it at "learned", or use '
-            'likelihood="gaussian".'
+            f"size={settings['size']!r} is a column of exposures, and what is imputed would "
+            'have the typical one: with missing="mask" pass size=None.'
+        )
+    if likelihood not in OF_COUNTS and settings["size"] not in ("total", None):
+        raise ValueError(
+            f"size={settings['size']!r} names what counts are in proportion to, and "
+            f"likelihood={_quoted(settings['likelihood'])} has none, or other columns beside "
+            'them: leave it at "total", or use likelihood="poisson" or "negative_binomial".'
+        )
+    check_support(likelihood, rows, size, columns)
+    has_variance = with_variance(likelihood, rows.shape[1]).any()
+    if not has_variance and settings["decoder_variance"] != "learned":
+        raise ValueError(
+            f"A decoder with likelihood={_quoted(settings['likelihood'])} has no variance to "
+            f"set, got decoder_variance={settings['decoder_variance']!r}: leave it at "
+            '"learned", or use likelihood="gaussian".'
+        )
+    if settings["decoder"] == "autoregressive" and columns and not columns.is_numeric:
+        raise ValueError(
+            'decoder="autoregressive" gives one column of numbers after the other, and a '
+            "categorical column is several of them at once: pass decoder=None."
         )
     if settings["missing"] == "mask" and settings["decoder"] == "autoregressive":
         raise ValueError(
@@ -144,7 +172,7 @@ def check_settings(settings: Mapping[str, Any], rows: NDArray) -> dict[str, Any]
         "latent_dim": settings["latent_dim"],
         "architecture": settings["architecture"],
         "hidden_layer_sizes": () if is_conv else hidden_layer_sizes,
-        "likelihood": settings["likelihood"],
+        "likelihood": likelihood,
         "missing": settings["missing"],
         "image_shape": settings["image_shape"],
         "channels": channels if is_conv else (),
@@ -203,25 +231,55 @@ def check_number_of_steps(settings: Mapping[str, Any], n_rows: int) -> None:
         )
 
 
-def check_support(likelihood: str, rows: NDArray) -> None:
-    """Refuse rows that the likelihood gives no density; NaN is no entry."""
+def check_support(
+    likelihood: Kinds, rows: Any, size: Size = None, columns: Columns | None = None
+) -> None:
+    """Refuse rows that the likelihood, of counts with these sizes, gives no density.
+
+    NaN is no entry.
+    """
+    if columns is not None and not isinstance(likelihood, str):
+        for column, block in zip(columns.columns, columns.blocks, strict=True):
+            try:
+                check_support(column.likelihood, rows[:, block])
+            except ValueError as error:
+                raise ValueError(f"Column {column.name!r} of X: {error}") from error
+        return
     if likelihood in WITH_VARIANCE:
         return
-    low, high = np.fmin.reduce(rows, axis=None), np.fmax.reduce(rows, axis=None)
+    if likelihood in OF_COUNTS and isinstance(size, int):
+        is_sparse = isinstance(rows, SparseRows)
+        smallest = (rows.column(size) if is_sparse else rows[:, size]).min()
+        if not smallest > 0:
+            raise ValueError(
+                f"size={size} is the column of the sizes of the rows, which must be positive, "
+                f"got {smallest:g}: leave out the rows that nothing was counted in."
+            )
+        rows = rows.without_column(size) if is_sparse else np.delete(rows, size, axis=1)
+    if isinstance(rows, SparseRows):
+        low, high = rows.min(), rows.max()
+    else:
+        low, high = np.fmin.reduce(rows, axis=None), np.fmax.reduce(rows, axis=None)
     if likelihood in ("bernoulli", "continuous_bernoulli") and (low < 0 or high > 1):
         raise ValueError(
             f'likelihood="{likelihood}" wants X in [0, 1], got values from {low:g} to '
             f'{high:g}: rescale X, or use likelihood="gaussian".'
         )
-    if likelihood == "poisson" and (low < 0 or _has_fractions(rows)):
+    if likelihood in OF_COUNTS and (low < 0 or _has_fractions(rows)):
         found = f"a least value of {low:g}" if low < 0 else "fractions"
         raise ValueError(
-            f'likelihood="poisson" wants counts in X, whole numbers of at least 0, got '
+            f'likelihood="{likelihood}" wants counts in X, whole numbers of at least 0, got '
             f'{found}: pass the raw counts, or use likelihood="gaussian".'
         )
 
 
-def _has_fractions(rows: NDArray) -> bool:
+def _quoted(likelihood: Any) -> str:
+    return f'"{likelihood}"' if isinstance(likelihood, str) else repr(likelihood)
+
+
+def _has_fractions(rows: Any) -> bool:
+    if isinstance(rows, SparseRows):
+        rows = rows.matrix.data[:, None]
     blocks = (rows[block] for block in gen_batches(len(rows), BLOCK_ROWS))
     return any((block > np.floor(block)).any() for block in blocks)
 

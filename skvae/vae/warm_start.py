@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -15,6 +16,7 @@ from skvae._common.parameters import unfrozen
 from skvae._common.threads import one_thread_if
 from skvae.nets.own_modules import is_same_part
 from skvae.nets.witnesses import begin_witness
+from skvae.rows.counts import Size
 from skvae.training.net import VAENet
 from skvae.vae.fitted import Fitted
 
@@ -67,10 +69,13 @@ def check_columns(donor: Any, X: Any) -> None:
         _check_feature_names(donor, X, reset=False)
 
 
-def check_donor(donor: Fitted, architecture: dict[str, Any]) -> None:
+def check_donor(donor: Fitted, architecture: dict[str, Any], size: Size) -> None:
     """Refuse a donor whose layers are not those of the model to be trained."""
-    for name, wanted in architecture.items():
-        found = getattr(donor.net, f"module__{name}")
+    of_donor = {name: getattr(donor.net, f"module__{name}") for name in architecture}
+    counts = donor.net.module__counts
+    of_donor["size"] = None if counts is None else counts.size
+    for name, wanted in {**architecture, "size": size}.items():
+        found = of_donor[name]
         if not is_same_part(found, wanted):
             raise ValueError(
                 f"The weights to start from do not fit: {name} is {found!r} in the fitted "
@@ -85,16 +90,18 @@ def copy_weights(source: Any, target: Any, *, with_witness: bool) -> None:
     A decoder variance is copied where both learn theirs, for the same columns, and a witness
     where both train the same kind; fixed ones are settings of the model to be trained.
     """
-    nets = (source, target)
-    both_learn = all(net.module_.decoder.likelihood.is_learned for net in nets) and (
-        source.module__is_variance_shared == target.module__is_variance_shared
-    )
-    parts = ["encoder", "decoder" if both_learn else "decoder.layers"]
+    parts = ["encoder", "decoder.layers"]
     if with_witness and source.module__witness == target.module__witness != "simplex":
         parts.append("witness")
     for part in parts:
         weights = source.module_.get_submodule(part).state_dict()
         target.module_.get_submodule(part).load_state_dict(weights)
+    if source.module__is_variance_shared == target.module__is_variance_shared:
+        learned = dict(source.module_.decoder.likelihood.named_parameters())
+        with torch.no_grad():
+            for name, parameter in target.module_.decoder.likelihood.named_parameters():
+                if name in learned and learned[name].shape == parameter.shape:
+                    parameter.copy_(learned[name])
 
 
 def with_fresh_witness(net: VAENet, average_teacher: NDArray) -> VAENet:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from skvae import ConstantCollapseCertificate, rescue
 from skvae.nets.autoregressive import MaskedConvolutions, MaskedDense
-from skvae.nets.likelihoods import LIKELIHOODS
+from skvae.nets.counts import RowSizes
+from skvae.nets.likelihoods import LIKELIHOODS, OF_COUNTS
 from skvae.nets.networks import AutoregressiveDecoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
@@ -185,7 +186,7 @@ def test_strong_decoder_collapses_by_itself_and_is_certified_with_alignment(
 @pytest.mark.parametrize("likelihood", sorted(LIKELIHOODS))
 def test_estimator_with_either_decoder(strong_vae, dependent, architecture, likelihood):
     X = (dependent - dependent.min()) / np.ptp(dependent)
-    if likelihood == "poisson":
+    if likelihood in OF_COUNTS:
         X = np.round(5 * X)
     vae = strong_vae(
         architecture=architecture,
@@ -219,7 +220,7 @@ def test_large_counts_are_told_apart():
     decoder = AutoregressiveDecoder(
         MaskedDense(4, 1, (8,), torch.Generator().manual_seed(0)),
         LIKELIHOODS["poisson"](None, None),
-        sees_logs=True,
+        sizes=RowSizes(),
     )
     rows = torch.tensor([[20.0] * 4, [500.0] * 4])
     with torch.no_grad():

@@ -10,6 +10,7 @@ from torch import distributions as dist
 from skvae import ConstantCollapseCertificate
 from skvae.nets.likelihoods import (
     LIKELIHOODS,
+    OF_COUNTS,
     WITH_VARIANCE,
     GaussianLikelihood,
     starting_variances,
@@ -39,14 +40,19 @@ def of(likelihood, parameters):
     return {
         "gaussian": lambda: dist.Normal(parameters, variance.sqrt()),
         "laplace": lambda: dist.Laplace(parameters, (variance / 2).sqrt()),
+        "student_t": lambda: dist.StudentT(8.0, parameters, (0.75 * variance).sqrt()),
         "bernoulli": lambda: dist.Bernoulli(logits=parameters),
         "continuous_bernoulli": lambda: dist.ContinuousBernoulli(logits=parameters),
+        "negative_binomial": lambda: dist.NegativeBinomial(
+            torch.tensor([0.5, 2.0]), logits=parameters - torch.tensor([0.5, 2.0]).log()
+        ),
         "poisson": lambda: dist.Poisson(parameters.exp()),
     }[likelihood]()
 
 
 def module(likelihood):
-    log_variance = np.log([0.5, 2.0]) if likelihood in WITH_VARIANCE else None
+    has_variance = likelihood in (*WITH_VARIANCE, "negative_binomial")
+    log_variance = np.log([0.5, 2.0]) if has_variance else None
     return LIKELIHOODS[likelihood](log_variance, None)
 
 
@@ -62,8 +68,8 @@ def test_decoder_draws_and_scores_one_distribution(likelihood):
     np.testing.assert_allclose(mean, expected.mean, rtol=1e-5)
     np.testing.assert_allclose(draws.mean(dim=0), mean[0], atol=0.03)
     np.testing.assert_allclose(draws.var(dim=0), expected.variance[0], rtol=0.05)
-    if likelihood == "poisson":
-        counts = torch.arange(60.0)[:, None]
+    if likelihood in OF_COUNTS:
+        counts = torch.arange(60.0)[:, None].expand(60, 2)
         density = expected.log_prob(counts)
         entropy = -(density.exp() * density).sum().item()
     else:
@@ -150,8 +156,12 @@ def rows_of(clusters):
     return {
         "gaussian": clusters,
         "laplace": clusters,
+        "student_t": clusters,
         "bernoulli": in_unit_interval,
         "continuous_bernoulli": in_unit_interval,
+        "negative_binomial": rng.poisson(
+            20 * in_unit_interval * rng.gamma(5, 0.2, in_unit_interval.shape)
+        ).astype(float),
         "poisson": rng.poisson(20 * in_unit_interval).astype(float),
     }
 
@@ -173,7 +183,7 @@ def test_estimator_learns_draws_and_decodes(small_vae, rows_of, likelihood, conv
         if likelihood in ("bernoulli", "continuous_bernoulli"):
             assert rows.min() >= 0
             assert rows.max() <= 1
-        if likelihood == "poisson":
+        if likelihood in OF_COUNTS:
             assert (rows == rows.round()).all()
             assert rows.min() >= 0
     np.testing.assert_allclose(sampled.mean(axis=0), X.mean(axis=0), atol=0.5 * X.std())
@@ -215,7 +225,7 @@ def test_training_goes_on_from_one_kind_of_variance_to_another(small_vae, cluste
 
 def test_encoder_sees_counts_on_a_logarithmic_scale(small_vae, rows_of):
     X = rows_of["poisson"]
-    vae = small_vae(likelihood="poisson").fit(X)
+    vae = small_vae(likelihood="poisson", size=None).fit(X)
     encoder = vae.net_.module_.encoder
     counts = torch.as_tensor(X[:5], dtype=torch.float32)
     with torch.no_grad():
@@ -231,7 +241,7 @@ def test_encoder_sees_counts_on_a_logarithmic_scale(small_vae, rows_of):
 def test_counts_alone_cannot_be_negative_by_tag(small_vae):
     for likelihood in LIKELIHOODS:
         tags = small_vae(likelihood=likelihood).__sklearn_tags__()
-        assert tags.input_tags.positive_only == (likelihood == "poisson")
+        assert tags.input_tags.positive_only == (likelihood in OF_COUNTS)
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ REFUSED = {
     "three dimensions": lambda X: X[:, None],
     "four dimensions": as_images,
     "ragged": lambda X: [[1.0, 2.0], [1.0]],
-    "sparse": sparse.csr_array,
+    "NaN in sparse rows": lambda X: sparse.csr_array(missing(X, np.nan)),
     "nothing": lambda X: None,
     "an empty data set": lambda X: TensorDataset(torch.zeros(0, 4)),
 }

@@ -99,6 +99,12 @@ def test_steps_of_a_long_table_are_those_of_evenly_spaced_rows():
     assert steps_of(X, np.arange(500)) == 1
 
 
+def test_steps_of_a_column_are_those_of_what_was_observed():
+    X = np.array([[0.0, 1.0], [np.nan, 1.5], [3.0, np.nan], [2.0, np.nan]])
+    np.testing.assert_array_equal(steps_of(X), [1.0, 0.5])
+    np.testing.assert_array_equal(steps_of(np.full((3, 1), np.nan)), [0.0])
+
+
 # Beyond the size up to which scikit-learn's scaler is taken.
 N_LARGE = SMALL_TABLE // 4 + 1000
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import sparse
 
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE
 
@@ -79,11 +78,6 @@ def test_missing_and_infinite_values_are_refused_everywhere(small_vae, fitted, c
             method(X)
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         fitted.inverse_transform(X[:, :3])
-
-
-def test_sparse_matrix_is_refused_with_the_remedy(small_vae, clusters):
-    with pytest.raises(TypeError, match="dense"):
-        small_vae().fit(sparse.csr_array(clusters))
 
 
 def test_one_row_is_too_few_to_fit_and_enough_to_read(small_vae, fitted, clusters):

@@ -646,3 +646,11 @@ def test_whole_numbers_come_back_as_they_are(masked):
     assert filled.dtype == X.dtype
     np.testing.assert_array_equal(filled, X)
     assert filled is not X
+
+
+def test_totals_are_not_known_of_rows_with_missing_counts(small_vae, clusters):
+    X = np.round(5 * (clusters - clusters.min()))
+    vae = small_vae(likelihood="poisson", missing="mask", max_epochs=1).fit(holed(X))
+    assert vae.net_.module__counts.size is None
+    with pytest.raises(ValueError, match=r"size=1.*exposures.*size=None"):
+        small_vae(likelihood="poisson", missing="mask", size=1).fit(holed(X + 1))
