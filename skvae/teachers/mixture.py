@@ -197,7 +197,11 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         """
         # The mixture's k-means start has no Array API version: NumPy throughout.
         with config_context(array_api_dispatch=False):
-            rows = check_rows(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+            # A frame has its columns one after the other, and sums of them other last digits:
+            # enough to turn components that are as good as each other.
+            rows = check_rows(
+                self, X, dtype=[np.float64, np.float32], order="C", ensure_min_samples=2
+            )
             names = getattr(self, "feature_names_in_", None)
             size = None if self.size == "auto" else self.size
             size = position_of_size(size, rows.shape[1], names)
