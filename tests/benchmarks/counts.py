@@ -11,40 +11,13 @@ own way of training; all are measured by the same code.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import venv
-from importlib.metadata import version
-from pathlib import Path
+from environments import measure_in_environment
 
-SHARED = ("torch", "numpy", "scikit-learn", "skorch", "safetensors", "narwhals")
 PEERS = ("scvi-tools==1.4.2", "scanpy")
 
 
-def environment(folder: Path) -> Path:
-    """Return the interpreter of the environment in `folder`, made if need be."""
-    interpreter = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not interpreter.exists():
-        venv.create(folder, with_pip=True)
-        # The part of a version behind the plus is a build, which an index need not have.
-        shared = [f"{name}=={version(name).split('+')[0]}" for name in SHARED]
-        install = [interpreter, "-m", "pip", "install", "--quiet", *shared, *PEERS]
-        subprocess.run(install, check=True)
-    return interpreter
-
-
 def main():
-    command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    command.add_argument("--environment", type=Path, required=True, metavar="FOLDER")
-    options, others = command.parse_known_args()
-    here = Path(__file__).resolve().parent
-    interpreter = environment(options.environment.resolve())
-    subprocess.run(
-        [interpreter, here / "counts_measured.py", *others],
-        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
-        check=True,
-    )
+    measure_in_environment("counts_measured.py", __doc__, PEERS)
 
 
 if __name__ == "__main__":

@@ -12,26 +12,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import venv
-from importlib.metadata import version
 from pathlib import Path
 
+from environments import interpreter_in
 from timing import parser
 
-SHARED = ("torch", "scikit-learn", "skorch")
-PEERS = ("pythae==0.1.2", "scvi-tools==1.4.2", "pyod==3.6.7")
-
-
-def environment(folder: Path) -> Path:
-    """Return the interpreter of the environment in `folder`, made if need be."""
-    interpreter = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not interpreter.exists():
-        venv.create(folder, with_pip=True)
-    # The part of a version behind the plus is a build, which an index need not have.
-    shared = [f"{name}=={version(name).split('+')[0]}" for name in SHARED]
-    install = [interpreter, "-m", "pip", "install", "--quiet", *shared, "tqdm", *PEERS]
-    subprocess.run(install, check=True)
-    return interpreter
+PEERS = ("tqdm", "pythae==0.1.2", "scvi-tools==1.4.2", "pyod==3.6.7")
 
 
 def main():
@@ -39,7 +25,7 @@ def main():
     command.add_argument("--environment", type=Path, required=True, metavar="FOLDER")
     options = command.parse_args()
     here = Path(__file__).resolve().parent
-    interpreter = environment(options.environment.resolve())
+    interpreter = interpreter_in(options.environment.resolve(), PEERS)
     arguments = ["--rounds", str(options.rounds), "--threads", str(options.threads)]
     if options.out:
         arguments += ["--out", str(options.out)]
