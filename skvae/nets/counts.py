@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skvae.objective.row_terms import (
+from skvae.objective.reconstructions import (
     negative_binomial_reconstruction,
     poisson_reconstruction,
 )

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skvae.nets.counts import NegativeBinomialLikelihood, PoissonLikelihood
-from skvae.objective.reconstructions import student_t_reconstruction
-from skvae.objective.row_terms import (
+from skvae.objective.reconstructions import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
     gaussian_reconstruction,
     laplace_reconstruction,
+    student_t_reconstruction,
 )
 from skvae.rows.scaling import Standardization
 

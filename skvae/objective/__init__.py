@@ -8,21 +8,16 @@ from skvae.objective.batch_terms import (
     total_correlation,
 )
 from skvae.objective.reconstructions import (
-    categorical_reconstruction,
-    student_t_reconstruction,
-)
-from skvae.objective.row_terms import (
-    alignment,
     bernoulli_reconstruction,
+    categorical_reconstruction,
     continuous_bernoulli_reconstruction,
     gaussian_reconstruction,
-    importance_bound,
-    kl,
-    kl_per_dimension,
     laplace_reconstruction,
     negative_binomial_reconstruction,
     poisson_reconstruction,
+    student_t_reconstruction,
 )
+from skvae.objective.row_terms import alignment, importance_bound, kl, kl_per_dimension
 
 __all__ = [
     "alignment",

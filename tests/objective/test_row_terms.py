@@ -6,18 +6,15 @@ import torch
 from torch import distributions as dist
 
 from skvae.information import alignment_cost
-from skvae.objective.row_terms import (
-    alignment,
+from skvae.objective.reconstructions import (
     bernoulli_reconstruction,
     continuous_bernoulli_reconstruction,
     gaussian_reconstruction,
-    importance_bound,
-    kl,
-    kl_per_dimension,
     laplace_reconstruction,
     log_sinhc,
     poisson_reconstruction,
 )
+from skvae.objective.row_terms import alignment, importance_bound, kl, kl_per_dimension
 
 
 @pytest.fixture
