@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         ConstantCollapseCertificate,
         SimultaneousReport,
     )
-    from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
     from skvae.monitor import CollapseMonitor
     from skvae.teachers import (
         GaussianMixtureTeacher,
@@ -25,12 +24,10 @@ if TYPE_CHECKING:
     from skvae.vae import Rescue, TeacherGuidedVAE, rescue
 
 __all__ = [
-    "ArmComparisonDisplay",
     "CertificateReport",
     "CollapseMonitor",
     "ConstantCollapseCertificate",
     "GaussianMixtureTeacher",
-    "MarginHistoryDisplay",
     "PrecomputedTeacher",
     "Rescue",
     "SimultaneousReport",
@@ -43,12 +40,10 @@ __all__ = [
 
 # Where the names come from; a wing is imported by its own name too.
 _WING_OF = {
-    "ArmComparisonDisplay": "displays",
     "CertificateReport": "certificate",
     "CollapseMonitor": "monitor",
     "ConstantCollapseCertificate": "certificate",
     "GaussianMixtureTeacher": "teachers",
-    "MarginHistoryDisplay": "displays",
     "PrecomputedTeacher": "teachers",
     "Rescue": "vae",
     "SimultaneousReport": "certificate",

@@ -21,7 +21,7 @@ from skvae._common.progress import write_line
 from skvae._common.whole_files import write_text, write_whole
 from skvae.datasets.files import MAX_BYTES
 from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
-from skvae.displays.pyplot import pyplot
+from skvae.displays.drawing import pyplot
 from skvae.exceptions import (
     DamagedResultWarning,
     DeviceMemoryError,
@@ -138,7 +138,7 @@ def _write_all(folder: Path, result: dict[str, Any]) -> None:
     try:
         displays: dict[str, Any] = {
             MARGINS: _margins(runs),
-            COMPARISON: ArmComparisonDisplay.from_runs(runs),
+            COMPARISON: ArmComparisonDisplay.from_protocol(runs),
         }
         for name, display in displays.items():
             write_whole(folder / name, partial(display.figure_.savefig, dpi=150))
@@ -310,23 +310,10 @@ def _table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def _margins(runs: Sequence[dict[str, Any]]) -> MarginHistoryDisplay:
-    aligned = {**protocol.ARMS, **protocol.TEACHER_GUIDED}
-    curves = []
-    for run in runs:
-        # The witness of a baseline is constant.
-        if run["arm"] not in aligned:
-            continue
-        history = run["history"]
-        # Rescue goes on where collapse ended.
-        start = len(history) if run["arm"] == "rescue" else 0
-        curves.append(
-            {
-                "label": run["arm"],
-                "epochs": [start + record["epoch"] for record in history],
-                "margin": [record["margin"] for record in history],
-            }
-        )
-    information = sum(run["report"]["teacher_information"] for run in runs) / len(runs)
-    display = MarginHistoryDisplay(curves, information).plot()
-    display.ax_.set_title("Margin in training, one line a seed; rescue starts from collapse")
+    # The witness of a baseline is constant.
+    arms = [*protocol.ARMS, *protocol.TEACHER_GUIDED]
+    display = MarginHistoryDisplay.from_protocol(runs, arms=arms)
+    display.ax_.set_title(
+        "one line a seed; rescue starts from collapse", loc="left", fontsize="medium"
+    )
     return display

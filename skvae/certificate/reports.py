@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from skvae.certificate.forms import json_text, written
 from skvae.certificate.pages import Bar, fragment, page
+from skvae.displays import ReportDisplay
 from skvae.files.saved import Saved
 
 __all__ = ["CertificateReport"]
@@ -287,6 +288,21 @@ class CertificateReport(Saved):
             f"{self.n_samples} {ROWS[self.rows]}",
         ]
         return ", ".join(parts)
+
+    def plot(self, ax: Any = None) -> ReportDisplay:
+        """Draw the four pictures that matter on one page, of those that are known.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Whose place they take; None makes a new figure.
+
+        Returns
+        -------
+        display : skvae.displays.ReportDisplay
+            With `axes_` and `figure_`.
+        """
+        return ReportDisplay.from_report(self, ax=ax)
 
     def _table(self) -> list[tuple[str, Any, Any]]:
         """Label, value at the mean and value at the sample of each line."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from skvae.certificate.forms import written
 from skvae.certificate.pages import page
 from skvae.certificate.reports import CertificateReport
+from skvae.displays import CertificateDisplay
 from skvae.files.saved import Saved
 
 __all__ = ["SimultaneousReport"]
@@ -66,6 +67,22 @@ class SimultaneousReport(Saved):
         """
         parts = [report._fragment(is_explained=True) for report in self.reports]
         return written(path, page("Constant-collapse certificates", parts, self._head()))
+
+    def plot(self, ax: Any = None) -> CertificateDisplay:
+        """Draw margin and bound by each teacher, one below the other.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : skvae.displays.CertificateDisplay
+            With `ax_`, `figure_`, `bars_` and `bounds_`.
+        """
+        by_name = {f"teacher {number}": each for number, each in enumerate(self.reports, 1)}
+        return CertificateDisplay.from_report(by_name, ax=ax)
 
     def _head(self) -> str:
         number = sum(report.certified for report in self.reports)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from skvae.information.betting import Bets, Block, Mixture, average_of, least_log_e_value
 from skvae.information.bound import ScoredRows
@@ -130,10 +130,51 @@ class SequentialMargin:
     def n_samples(self) -> int:
         return sum(len(score) for score, _, _ in self._blocks)
 
+    def course(self, n_points: int = 100) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what the evidence was after fewer rows, to be looked at or drawn.
+
+        Parameters
+        ----------
+        n_points : int, default=100
+            Most numbers of rows that are looked at, evenly spaced from 0 to all.
+
+        Returns
+        -------
+        n_rows : ndarray of int of shape (n_looked_at,)
+            Numbers of rows, rising.
+        log_e_values : ndarray of shape (n_looked_at,)
+            `log_e_value` of the first so many rows. Each takes a pass over these rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.information import SequentialMargin
+        >>> T = np.tile([0.9, 0.1], (8, 1))
+        >>> watch = SequentialMargin([0.5, 0.5]).update(T, np.log(T))
+        >>> n_rows, log_e_values = watch.course(3)
+        >>> n_rows.tolist(), float(log_e_values[-1]) == watch.log_e_value
+        ([0, 4, 8], True)
+        """
+        if n_points < 2:
+            raise ValueError(f"n_points must be at least 2, got {n_points!r}.")
+        n_rows = np.unique(np.linspace(0, self.n_samples, n_points).astype(np.int64))
+        return n_rows, np.array([self._log_e_value_of(int(number)) for number in n_rows])
+
     @property
     def log_e_value(self) -> float:
         if self._log_e_value is None:
-            average = average_of(teacher for _, teacher, _ in self._blocks)
-            least = least_log_e_value(self._blocks, self._bets, self._null_margin, average)
-            self._log_e_value = least.certified
+            self._log_e_value = self._log_e_value_of(self.n_samples)
         return self._log_e_value
+
+    def _log_e_value_of(self, n_rows: int) -> float:
+        """Log e-value of the first so many rows."""
+        if n_rows == 0:
+            return 0.0
+        blocks, left = [], n_rows
+        for score, teacher, weights in self._blocks:
+            blocks.append((score[:left], teacher[:left], weights))
+            left -= len(blocks[-1][0])
+            if left == 0:
+                break
+        average = average_of(teacher for _, teacher, _ in blocks)
+        return least_log_e_value(blocks, self._bets, self._null_margin, average).certified

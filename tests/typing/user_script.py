@@ -10,12 +10,10 @@ from sklearn.model_selection import GridSearchCV
 
 import skvae
 from skvae import (
-    ArmComparisonDisplay,
     CertificateReport,
     CollapseMonitor,
     ConstantCollapseCertificate,
     GaussianMixtureTeacher,
-    MarginHistoryDisplay,
     PrecomputedTeacher,
     Rescue,
     SimultaneousReport,
@@ -27,6 +25,7 @@ from skvae import (
     rescue,
 )
 from skvae.certificate import SoftmaxProbe
+from skvae.displays import ArmComparisonDisplay, MarginHistoryDisplay
 from skvae.exceptions import ConstantTeacherError
 from skvae.information import MarginBound, SequentialMargin, margin, margin_lower_bound
 from skvae.model_selection import StackedGridSearchCV
@@ -159,7 +158,7 @@ def experiment(X: ArrayLike) -> str:
     """Run an experiment, and draw it."""
     results = protocol.run(X, arms=["prevention"], seeds=[0], epochs=2, device="cpu")
     runs = results["runs"]
-    display = ArmComparisonDisplay.from_runs(runs)
+    display = ArmComparisonDisplay.from_protocol(runs)
     assert_type(display, ArmComparisonDisplay)
     return protocol.markdown_table(runs)
 
@@ -194,7 +193,7 @@ def main() -> None:
     collapsed = TeacherGuidedVAE(alignment_weight=0, random_state=0, **FAST).fit(X)
     model = rescued(collapsed, X, X)
     fresh = TeacherGuidedVAE(warm_start=collapsed, memory=None, **FAST).fit(X)
-    MarginHistoryDisplay.from_estimators({"rescue": fresh}).plot()
+    MarginHistoryDisplay.from_estimator({"rescue": fresh})
     print(verdicts([model, fresh], X), searches(X), experiment(X))
     codes = data_sets(fresh, X)
     for T in teachers(X, y):
