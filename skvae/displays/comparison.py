@@ -23,6 +23,8 @@ __all__ = ["ArmComparisonDisplay", "RateBoundDisplay"]
 
 # Above this a rate is drawn to a logarithmic scale, below it to a linear one.
 LEAST_RATE = 0.01
+# Rates below say no more than that they are.
+LEAST_SHOWN = 0.001
 
 
 class ArmComparisonDisplay:
@@ -151,7 +153,7 @@ class ArmComparisonDisplay:
         ]
         beside = ax.twinx()
         beside.set_ylim(ax.get_ylim())
-        beside.set_yticks(range(len(labels)), [f"{rate:.3g}" for rate in rates])
+        beside.set_yticks(range(len(labels)), [_in_short(rate) for rate in rates])
         beside.tick_params(axis="y", length=0)
         beside.spines[["top", "right"]].set_visible(False)
         beside.set_ylabel("rate (nats)", rotation=270, va="bottom")
@@ -369,6 +371,10 @@ def _draw_information(draw: Any, information: float | Sequence[float] | None) ->
         # An underscore keeps it out of the legend.
         label = "_teacher information" if number else "teacher information"
         draw(value, color=REFERENCE, linestyle=":", linewidth=1, label=label, zorder=0)
+
+
+def _in_short(rate: float) -> str:
+    return f"{rate:.3g}" if rate == 0 or rate >= LEAST_SHOWN else f"< {LEAST_SHOWN:g}"
 
 
 def _columns(

@@ -23,6 +23,8 @@ __all__ = ["CertificateDisplay", "ReportDisplay"]
 
 # Nats: below, a decoder does as well without a code (as in `decoder_gain` of a report).
 BLIND = 0.1
+# Of the teacher information: how far below zero the picture goes.
+BELOW = 0.6
 # Points that a title needs where a legend stands below it.
 ABOVE_LEGEND = 22
 
@@ -130,6 +132,14 @@ class CertificateDisplay:
         # A mark on the bar, dark on light and light on dark.
         mark = {"linestyle": "none", "marker": "|", "markersize": 15, "markeredgewidth": 3}
         (self.bounds_,) = ax.plot(bounds, places, color=COLOURS[1], label="lower bound", **mark)
+        # A witness that is sure and wrong may have a margin of minus hundreds, and would leave
+        # no room for all else: what is lower is cut off, and written.
+        left = max(min(0.0, *margins, *bounds) * 1.05, -BELOW * information.max())
+        ax.set_xlim(left, 1.03 * max(information.max(), self.tau))
+        for place in np.flatnonzero(np.minimum(margins, bounds) < left):
+            text = f"margin {margins[place]:.3g}, bound {bounds[place]:.3g}"
+            look = {"color": "white", "fontsize": "small", "va": "center"}
+            ax.text(left, place, f" ◂ {text}", **look)
         ax.axvline(0.0, color=REFERENCE, linewidth=1)
         if self.tau > 0:
             ax.axvline(self.tau, color=REFERENCE, linestyle="--", linewidth=1, label="tau")

@@ -114,6 +114,8 @@ class TeacherWitnessDisplay:
         style = {"cmap": "Blues", "vmin": 0.0, "vmax": 1.0, **kwargs}
         self.image_ = ax.imshow(shares, **style)
         self.texts_ = []
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.get_major_locator().set_params(integer=True)
         if n_components <= MOST_WRITTEN:
             ax.set_xticks(range(n_components))
             ax.set_yticks(range(n_components))

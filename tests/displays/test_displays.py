@@ -357,6 +357,16 @@ def test_report_has_bars_of_its_own_witness_and_of_the_probe(report):
     ]
 
 
+def test_margins_far_below_zero_are_cut_off_and_written():
+    bar = {"label": "a", "teacher_information": 2.0, "decides": True}
+    far, near = {**bar, "margin": -23.0, "lower_bound": -3.0}, {**bar, "margin": 1.0}
+    display = shown.CertificateDisplay([far, {**near, "lower_bound": 0.5}], tau=0.1).plot()
+    assert display.ax_.get_xlim() == pytest.approx((-1.2, 2.06))
+    (text,) = display.ax_.texts
+    assert text.get_text() == " ◂ margin -23, bound -3"
+    assert legend_of(display.ax_)[-1] == "margin"
+
+
 def test_report_draws_the_panels_of_what_it_knows(report):
     display = report.plot()
     titles = [ax.get_title(loc="left") for ax in display.axes_]
