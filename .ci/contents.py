@@ -20,7 +20,7 @@ assert said == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", LICENCE}, sai
 
 # The source distribution: all files of the tree that are no leftovers of a run.
 tree = Path(__file__).parents[1]
-LEFTOVERS = {"__pycache__", "_build", "generated"}
+LEFTOVERS = {"__pycache__", "_build", "gallery", "generated"}
 expected = {
     str(path.relative_to(tree))
     for folder in (".ci", "docs", "examples", "skvae", "tests")
