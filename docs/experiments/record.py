@@ -2,13 +2,16 @@
 
     python docs/experiments/record.py docs/experiments/fashion_mnist.csv ...
 
-Each file is the ``results.csv`` of a run. Nothing is trained here.
+Each file is the ``results.csv`` of a run. Nothing is trained here. With ``--draw`` a picture of
+the arms is drawn too, beside each file.
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
+
+from skvae.displays import ArmComparisonDisplay
 
 KINDS = {
     "search": "a search for each seed",
@@ -72,11 +75,32 @@ def difference(runs):
     ]
 
 
+def draw(path):
+    """Draw the arms of a file, and write the picture beside it."""
+    runs = pd.read_csv(path)
+    points = [
+        {
+            "label": run.arm,
+            "rate": run.rate,
+            "lower_bound": run.lower_bound_sample,
+            "probe_lower_bound": run.probe_lower_bound_sample,
+        }
+        for run in runs.itertuples()
+    ]
+    information = runs.groupby("teacher").teacher_information.mean().tolist()
+    display = ArmComparisonDisplay(points, information).plot(markersize=4, alpha=0.6)
+    display.figure_.savefig(path.with_suffix(".png"), dpi=120)
+
+
 def main():
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     command.add_argument("files", nargs="+", type=Path)
-    for path in command.parse_args().files:
+    command.add_argument("--draw", action="store_true")
+    options = command.parse_args()
+    for path in options.files:
         print("\n".join(tables_of(path)))
+        if options.draw:
+            draw(path)
 
 
 if __name__ == "__main__":
