@@ -133,7 +133,7 @@ def seen_in_chromium(chromium, port, names, width):
 
 def main(folder):
     root = Path(folder).resolve()
-    paths = sorted(root.rglob("*.html"))
+    paths = sorted(path for path in root.rglob("*.html") if "_static" not in path.parts)
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in paths}
     found = broken_links(root, pages)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -45,7 +45,8 @@ def group_parameters(app, doctree):
         part = nodes.definition_list(classes=["simple"])
         for name in names.split():
             anchor = f"parameter-{name}"
-            items[name]["ids"].append(anchor)
+            # Of the term, as an item has no tag of its own.
+            items[name][0]["ids"].append(anchor)
             items[name].parent.remove(items[name])
             part += items[name]
             line += [
