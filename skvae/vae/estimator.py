@@ -265,12 +265,12 @@ class TeacherGuidedVAE(
     early_stopping : bool or "auto", default="auto"
         Hold out rows, stop when their loss no longer falls, keep the best weights. It is judged
         with an alignment that weighs no more than three times what the rate does: a strong pull
-        would go on when the ELBO has long been falling. "auto" does
-        where at least 75 rows, and half of all, are new to the model and its teacher. With a
-        donor, or a teacher that came fitted, they are drawn among the rows that these have
-        surely not seen, where such are enough. With a
-        `guard` only epochs count whose held-out margin reaches it, once the KL weight has been
-        handed back.
+        would go on when the ELBO has long been falling. But weights whose held-out margin is
+        over a tenth of the teacher information are better than any others, where an alignment
+        is asked for. "auto" holds out where at least 75 rows, and half of all, are new to the
+        model and its teacher. With a donor, or a teacher that came fitted, they are drawn among
+        the rows that these have surely not seen, where such are enough. With a `guard` only
+        epochs count whose held-out margin reaches it, once the KL weight has been handed back.
     validation_fraction : float, default=0.1
         Share of the rows held out, drawn at random, in (0, 1).
     n_iter_no_change : int or "auto", default="auto"
