@@ -97,6 +97,7 @@ def lightning_callback(monitor: Any, encode: Encode) -> Any:
     Returns
     -------
     callback : lightning.pytorch.Callback
+        For ``Trainer(callbacks=[...])``.
 
     Raises
     ------

@@ -899,7 +899,7 @@ class TeacherGuidedVAE(
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
-        y : None
+        y : None, default=None
             Ignored; there for consistency with scikit-learn.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows in the mean, at least 0 and not all 0; None weighs all alike.
@@ -1078,6 +1078,7 @@ class TeacherGuidedVAE(
 
     @property
     def device_(self) -> str:
+        """Device that the fitted model is on, as "cpu" or "cuda:0"."""
         return str(self.net_.device)
 
     __sklearn_clone__ = cloned
