@@ -38,6 +38,7 @@ from skvae.teachers.fits import teacher_distributions, wants_frame
 from skvae.training.net import VAENet
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
+    margin_html,
     warn_if_uncertified,
     warn_if_unguarded,
     warn_of_interruption,
@@ -1085,6 +1086,10 @@ class TeacherGuidedVAE(
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def _html_repr(self):
+        # What a notebook shows: the diagram of scikit-learn, and the margin.
+        return f"{super()._html_repr()}{margin_html(self)}"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
