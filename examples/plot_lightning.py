@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from skvae import CollapseMonitor
 from skvae.datasets import load
 from skvae.displays import CertificateDisplay
+from skvae.training import lightning_callback
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -45,19 +46,13 @@ class VAE(lightning.LightningModule):
 
 
 # %%
-# The callback: labels stand in a teacher's place.
+# All that it has to be told is how codes are found: labels here, which stand in a teacher's
+# place, means and log variances.
 
 
-class Certify(lightning.Callback):
-    def __init__(self):
-        self.monitor = CollapseMonitor(held_out=True)
-
-    def on_validation_batch_end(self, trainer, module, outputs, batch, *args):
-        x, y = batch
-        self.monitor.update(y, *module.encode(x))
-
-    def on_validation_epoch_end(self, trainer, module):
-        print(f"epoch {trainer.current_epoch}: {self.monitor.report().line()}")
+def encode(module, batch):
+    x, y = batch
+    return (y, *module.encode(x))
 
 
 lightning.seed_everything(0, verbose=False)
@@ -69,13 +64,13 @@ parts = train_test_split(
     random_state=0,
 )
 training, validation = TensorDataset(*parts[::2]), TensorDataset(*parts[1::2])
-certify = Certify()
+monitor = CollapseMonitor(held_out=True)
 trainer = lightning.Trainer(
     max_epochs=12,
     check_val_every_n_epoch=4,
     num_sanity_val_steps=0,
     accelerator="cpu",
-    callbacks=[certify],
+    callbacks=[lightning_callback(monitor, encode)],
     logger=False,
     enable_checkpointing=False,
     enable_progress_bar=False,
@@ -84,7 +79,8 @@ trainer = lightning.Trainer(
 trainer.fit(VAE(), DataLoader(training, 64, shuffle=True), DataLoader(validation, 256))
 
 # %%
-reports = certify.monitor.reports_
+for report in monitor.reports_:
+    print(report.line())
 CertificateDisplay.from_report(
-    {f"epoch {4 * number}": report for number, report in enumerate(reports, start=1)}
+    {f"epoch {4 * number}": report for number, report in enumerate(monitor.reports_, start=1)}
 )

@@ -87,7 +87,7 @@ class TraversalDisplay:
             Rows: of the rates, and of the scale of what is drawn.
         n_dimensions : int, default=8
             Most dimensions that are shown.
-        values : sequence of float, default=(-2.0, ..., 2.0)
+        values : sequence of float, default=(-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
             Where a dimension is moved, in standard deviations of the prior, rising.
         image_shape : (channels, height, width) or None, default=None
             None is that of the estimator; rows without one are a table.

@@ -128,6 +128,7 @@ class SequentialMargin:
 
     @property
     def n_samples(self) -> int:
+        """Number of rows so far."""
         return sum(len(score) for score, _, _ in self._blocks)
 
     def course(self, n_points: int = 100) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -162,6 +163,7 @@ class SequentialMargin:
 
     @property
     def log_e_value(self) -> float:
+        """Log of the evidence against a margin of at most zero; natural logarithm."""
         if self._log_e_value is None:
             self._log_e_value = self._log_e_value_of(self.n_samples)
         return self._log_e_value
