@@ -12,6 +12,7 @@ __all__ = [
     "COLOURS",
     "FAINT",
     "REFERENCE",
+    "SHORT",
     "axes_of",
     "dressed",
     "frameless",
@@ -34,8 +35,8 @@ MARKERS = "osD^vPX"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 # Of what is compared with: boundaries, diagonals, data.
 REFERENCE, FAINT = "#4d4d4d", "#b0b0b0"
-# Lines of a legend, one below the other.
-LEGEND_LINES = 20
+# Lines of a legend, one below the other, and of one that is drawn inside the axes.
+LEGEND_LINES, SHORT = 20, 5
 
 
 def pyplot() -> Any:
@@ -104,7 +105,7 @@ def legend_beside(ax: Any, *, always_beside: bool = False) -> Any:
     handles, _ = ax.get_legend_handles_labels()
     if not handles:
         return None
-    if len(handles) <= 5 and not always_beside:
+    if len(handles) <= SHORT and not always_beside:
         return ax.legend(frameon=False, fontsize="small")
     return ax.legend(
         frameon=False,

@@ -9,6 +9,7 @@ from typing import Any
 from skvae.displays.drawing import (
     COLOURS,
     REFERENCE,
+    SHORT,
     axes_of,
     dressed,
     labels_of,
@@ -191,7 +192,8 @@ class MarginHistoryDisplay:
             If matplotlib is not installed; says how to install it.
         """
         labels = labels_of(self.curves)
-        ax = axes_of(ax, 7, 4, labels if len(labels) > 2 else ())
+        n_entries = len(labels) + any(curve.get("lower_bound") for curve in self.curves) + 2
+        ax = axes_of(ax, 7, 4, labels if n_entries > SHORT else ())
         numbers = {label: number for number, label in enumerate(labels)}
         self.lines_: list[Any] = []
         self.bounds_: list[Any] = []

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from skvae.displays.drawing import (
     COLOURS,
     REFERENCE,
+    SHORT,
     axes_of,
     dressed,
     legend_beside,
@@ -299,7 +300,7 @@ class StreamDisplay:
             If matplotlib is not installed; says how to install it.
         """
         labels = list(self.courses)
-        ax = axes_of(ax, 7, 4, labels if len(labels) > 4 else ())
+        ax = axes_of(ax, 7, 4, labels if len(labels) + 1 > SHORT else ())
         height = float(-np.log1p(-self.confidence))
         self.lines_, self.reached_ = [], {}
         for number, (label, (n_rows, values)) in enumerate(self.courses.items()):

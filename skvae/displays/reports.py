@@ -138,8 +138,9 @@ class CertificateDisplay:
         ax.set_xlim(left, 1.03 * max(information.max(), self.tau))
         for place in np.flatnonzero(np.minimum(margins, bounds) < left):
             text = f"margin {margins[place]:.3g}, bound {bounds[place]:.3g}"
-            look = {"color": "white", "fontsize": "small", "va": "center"}
-            ax.text(left, place, f" ◂ {text}", **look)
+            look = {"fontsize": "small", "va": "center"}
+            box = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5}
+            ax.text(left, place, f"◂ {text}", bbox=box, **look)
         ax.axvline(0.0, color=REFERENCE, linewidth=1)
         if self.tau > 0:
             ax.axvline(self.tau, color=REFERENCE, linestyle="--", linewidth=1, label="tau")

@@ -363,7 +363,7 @@ def test_margins_far_below_zero_are_cut_off_and_written():
     display = shown.CertificateDisplay([far, {**near, "lower_bound": 0.5}], tau=0.1).plot()
     assert display.ax_.get_xlim() == pytest.approx((-1.2, 2.06))
     (text,) = display.ax_.texts
-    assert text.get_text() == " ◂ margin -23, bound -3"
+    assert text.get_text() == "◂ margin -23, bound -3"
     assert legend_of(display.ax_)[-1] == "margin"
 
 
