@@ -23,6 +23,8 @@ extensions = [
     "numpydoc",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinx.ext.viewcode",
+    "arxiv_links",
     "parameter_groups",
 ]
 # Examples that take packages beyond those of the extra "docs": left out where these are not.

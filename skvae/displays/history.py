@@ -192,7 +192,8 @@ class MarginHistoryDisplay:
             If matplotlib is not installed; says how to install it.
         """
         labels = labels_of(self.curves)
-        n_entries = len(labels) + any(curve.get("lower_bound") for curve in self.curves) + 2
+        # Boundary and information have entries too.
+        n_entries = len(labels) + any(map(_known_bounds, self.curves)) + 2
         ax = axes_of(ax, 7, 4, labels if n_entries > SHORT else ())
         numbers = {label: number for number, label in enumerate(labels)}
         self.lines_: list[Any] = []
@@ -204,13 +205,8 @@ class MarginHistoryDisplay:
             name = None if label in drawn else label
             self.lines_ += ax.plot(curve["epochs"], curve["margin"], label=name, **look)
             drawn.add(label)
-            bound = [_number(each) for each in curve.get("lower_bound", ())]
-            if not all(map(math.isnan, bound)):
-                known = [
-                    pair
-                    for pair in zip(curve["epochs"], bound, strict=True)
-                    if not math.isnan(pair[1])
-                ]
+            known = _known_bounds(curve)
+            if known:
                 style = {"color": look["color"], "linewidth": 0.9, "linestyle": (0, (4, 2))}
                 name = None if self.bounds_ else "lower bound, held out"
                 self.bounds_ += ax.plot(*zip(*known, strict=True), label=name, **style)
@@ -355,8 +351,11 @@ def _terms_of(history: Sequence[Mapping[str, float]]) -> list[str]:
     return [*first, *(t for t in terms if t not in first), *["beta"] * (len(weights) > 1)]
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _known_bounds(curve: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Return epoch and lower bound of the epochs that have one."""
+    bounds = curve.get("lower_bound") or [None] * len(curve["epochs"])
+    pairs = zip(curve["epochs"], bounds, strict=True)
+    return [(epoch, b) for epoch, b in pairs if b is not None and not math.isnan(b)]
 
 
 def _heights(information: float | Sequence[float] | None) -> list[float]:
