@@ -7,6 +7,7 @@ What a row adds to them depends on the rows beside it, so none has a value for e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -75,7 +76,11 @@ def capacity_gap(rate: Tensor, capacity: float) -> Tensor:
 
 
 def is_aligned(
-    T: Tensor, alignment: Tensor, target: float, weights: Tensor | None = None
+    T: Tensor,
+    alignment: Tensor,
+    target: float,
+    weights: Tensor | None = None,
+    over_all: Callable[[Tensor, Tensor | None], Tensor] | None = None,
 ) -> Tensor:
     """Whether the margin of a batch is at or above a share of its teacher information.
 
@@ -89,6 +94,9 @@ def is_aligned(
         The share, in (0, 1).
     weights : Tensor of shape (n_samples,) or None, default=None
         Positive weights of the rows in every mean; None weighs all alike.
+    over_all : callable or None, default=None
+        Where these rows are a part of the batch: from means over them, and the sum of their
+        weights, if they have any, to the means over the batch.
 
     Returns
     -------
@@ -120,6 +128,10 @@ def is_aligned(
         average = shares @ T
         negative_entropy = shares @ torch.xlogy(T, T).sum(dim=1)
         cost = shares @ alignment
+    if over_all is not None:
+        means = torch.cat([average, negative_entropy[None], cost[None]])
+        means = over_all(means, None if weights is None else weights.sum())
+        average, negative_entropy, cost = means[:-2], means[-2], means[-1]
     information = negative_entropy - torch.xlogy(average, average).sum()
     return cost <= (1 - target) * information
 

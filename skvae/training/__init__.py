@@ -13,6 +13,7 @@ on with it, `saved_net` takes a net apart and makes it again, `epochs` does so w
 
 from skvae.training.aggressive import is_aggressive
 from skvae.training.certificates import CertificateCallback
+from skvae.training.distributed import over_ranks, rows_of_all_ranks
 from skvae.training.guard import next_fraction
 from skvae.training.net import VAENet
 from skvae.training.schedules import KLSchedule, LRSchedule
@@ -24,4 +25,6 @@ __all__ = [
     "VAENet",
     "is_aggressive",
     "next_fraction",
+    "over_ranks",
+    "rows_of_all_ranks",
 ]

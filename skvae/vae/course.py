@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from skvae.teachers.missing import FilledRows, bears_missing
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.building import build_net
 from skvae.training.devices import resolve_device
+from skvae.training.distributed import Ranks
 from skvae.training.net import VAENet
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
@@ -50,6 +52,7 @@ from skvae.vae.fitted import NOT_OF_NET, Fitted
 from skvae.vae.given import GivenRows, weights_of
 from skvae.vae.held_out import split_rows
 from skvae.vae.outcome import BLOCK_ROWS, Beginning
+from skvae.vae.ranks import check_shared, settings_of_rank
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
@@ -96,6 +99,7 @@ def course_of_fit(
     resume: bool = False,
     one_pass: bool = False,
     as_model: Callable[[Fitted], Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Course:
     """Fit what has to be fitted, yield what is to be trained, then return what was found.
 
@@ -112,12 +116,18 @@ def course_of_fit(
         `partial_fit`.
     as_model : callable or None
         From what a fit has found to an estimator, for callbacks that ask for one on the way.
+    ranks : Ranks or None
+        Who shares the fit: all go this way together, and what takes long and does not depend
+        on the rows of a batch is done by the first.
     """
+    once = _alone if ranks is None else ranks.from_first
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
     columns = given.columns
     settings = {**parameters, "image_shape": image_shape}
+    if ranks is not None:
+        settings = settings_of_rank(ranks, settings, donor)
     size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
     if settings["missing"] == "mask" and size == "total":
         # What a row has in all is not known of one that lacks an entry.
@@ -134,13 +144,14 @@ def course_of_fit(
         history = history[1 - MOST_PASSES :]
     checkpoint = None
     if settings["checkpoint"] is not None and not one_pass:
-        checkpoint = open_checkpoint(settings, given, donor)
+        checkpoint = open_checkpoint(settings, given, donor, ranks)
     seed = draw_seed(settings["random_state"])
+    seed = once(partial(int, seed))
     if donor is not None and resume:
         seed = donor.seed
     elif checkpoint is not None and checkpoint.found is not None:
         seed = checkpoint.found["seed"]
-    check_own_modules(architecture, seed)
+    modules = check_own_modules(architecture, seed)
     teacher_sees = "X" if X_teacher is None else "X_teacher"
     keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
     came_fitted = keep_teacher or isinstance(settings["teacher"], FrozenEstimator)
@@ -179,6 +190,8 @@ def course_of_fit(
     n_rows = len(rows) if chosen is None else len(chosen)
     settings = with_budget(settings, n_rows, is_judged=chosen is not None)
     check_number_of_steps(settings, n_rows)
+    if ranks is not None:
+        check_shared(ranks, settings, modules)
 
     has_missing = settings["missing"] == "mask"
     fill = donor.fill if donor is not None and keep_teacher else None
@@ -226,7 +239,8 @@ def course_of_fit(
         by = None if takes_weights else weights
         taught = rows_to_teach(n_most, len(rows), chosen, seed, by)
         shown = _safe_indexing(seen_by_teacher, taught)
-        teacher = fit_teacher(
+        fit_one = partial(
+            fit_teacher,
             settings["teacher"],
             shown if fill is None else with_filled(shown, fill),
             None if y is None else _safe_indexing(y, taught),
@@ -236,6 +250,7 @@ def course_of_fit(
             # Another view of the rows need be no counts.
             None if counts is None or X_teacher is not None else counts.size,
         )
+        teacher = once(fit_one)
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
             told_by = matrix_of(rows) if X_teacher is None else X_teacher
@@ -319,6 +334,8 @@ def course_of_fit(
     with _torch_state(settings, seed, n_epochs):
         with one_thread_if(True):
             net.initialize()
+            net.ranks_ = ranks
+            net.take_precision(once(lambda: net.module__precision))
             if donor is not None:
                 copy_weights(donor.net, net, with_witness=keep_teacher)
             if donor is not None and resume:
@@ -336,7 +353,12 @@ def course_of_fit(
         # The moments of the optimiser are twice the size of the weights.
         with one_thread_if(True):
             net.initialize_optimizer()
-    return beginning.with_net(net)
+    with contextlib.nullcontext() if ranks is None else ranks.reading():
+        return beginning.with_net(net)
+
+
+def _alone(make: Callable[[], Any]) -> Any:
+    return make()
 
 
 def _steps(

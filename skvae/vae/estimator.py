@@ -35,6 +35,7 @@ from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions, wants_frame
+from skvae.training.distributed import Ranks, shared
 from skvae.training.net import VAENet
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
@@ -53,6 +54,7 @@ from skvae.vae.given import GivenRows, Weights
 from skvae.vae.imputation import impute
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
+from skvae.vae.ranks import rows_of_fit
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.training_settings import cloned, needs_no_number_of_steps, with_record
@@ -560,6 +562,7 @@ class TeacherGuidedVAE(
         checkpoint_every: int | datetime.timedelta = 1,
         device: str = "auto",
         data_on_device: bool | str = "auto",
+        distributed: bool | str = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         callbacks: Sequence[Any] | None = None,
@@ -615,6 +618,7 @@ class TeacherGuidedVAE(
         self.checkpoint_every = checkpoint_every
         self.device = device
         self.data_on_device = data_on_device
+        self.distributed = distributed
         self.precision = precision
         self.compile = compile
         self.callbacks = callbacks
@@ -684,10 +688,11 @@ class TeacherGuidedVAE(
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
         n_epochs = None if isinstance(self.max_epochs, str) else self.max_epochs
-        with fitting(self, X, y, n_epochs):
+        with fitting(self, X, y, n_epochs), shared(self.distributed, self.device) as ranks:
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
+            given = X, y, X_teacher, weights
+            self._adopt(train(self._course(*given, resume=resume, ranks=ranks)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
@@ -730,9 +735,9 @@ class TeacherGuidedVAE(
         if not resume:
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
-        with fitting(self, X, y, 1):
-            course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
-            self._adopt(train(course))
+        with fitting(self, X, y, 1), shared(self.distributed, self.device) as ranks:
+            given, how = (X, y, X_teacher, weights), {"resume": resume, "ranks": ranks}
+            self._adopt(train(self._course(*given, **how, one_pass=True)))
             warn_of_interruption(self)
         return self
 
@@ -749,11 +754,14 @@ class TeacherGuidedVAE(
         *,
         resume: bool = False,
         one_pass: bool = False,
+        ranks: Ranks | None = None,
     ) -> Course:
         """Check the rows, and return the course of a fit to them, of which nothing is done.
 
         Whoever takes it to its end hands what it returns to `_adopt`.
         """
+        if ranks is not None:
+            X, y, X_teacher, weights = rows_of_fit(ranks, X, y, X_teacher, weights)
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         callbacks = with_tasks(self, X, y)
         n_least = 1 if resume and one_pass else 2
@@ -765,6 +773,7 @@ class TeacherGuidedVAE(
             resume=resume,
             one_pass=one_pass,
             as_model=partial(with_record, self),
+            ranks=ranks,
         )
 
     def _adopt(self, fitted: Fitted) -> None:

@@ -183,6 +183,8 @@ class ClosedFormStep(DirectStep):
         target = self.criterion.alignment_target
         if target is None:
             return of_shown
-        is_on_target = is_aligned(T.t(), torch.linalg.vecdot(T, ratio, dim=0), target)
+        cost, ranks = torch.linalg.vecdot(T, ratio, dim=0), self.criterion.ranks
+        over_all = None if ranks is None else ranks.mean
+        is_on_target = is_aligned(T.t(), cost, target, over_all=over_all)
         # A choice by `if` would wait for the device.
         return of_shown.masked_fill_(is_on_target, 0.0)
