@@ -222,7 +222,9 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            what = self._what_is_lost(str(error).splitlines()[0])
+            # Without the place in its source that gloo begins with, and its good wishes.
+            said = str(error).splitlines()[0].rpartition("] ")[2].partition(". This is")[0]
+            what = self._what_is_lost(said)
             # Its traceback would hold on to the group, and keep others waiting.
             raise LostRankError(what) from error.with_traceback(None)
 

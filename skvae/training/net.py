@@ -190,9 +190,6 @@ class VAENet(TellingNet):
                     return super().fit_loop(X, y, epochs, **fit_params)
             except KeyboardInterrupt as end:
                 self.interrupted_ = not isinstance(end, StopTraining)
-                if self.interrupted_ and self.ranks_ is not None:
-                    # The others are in the middle of a step, and have another model.
-                    raise
                 # An epoch counts once its time has been taken, after all its passes.
                 if self.history and "dur" not in self.history[-1]:
                     self.history.pop()

@@ -345,6 +345,9 @@ def course_of_fit(
         elif settings["prefit_epochs"] and not resume:
             _prefit(settings, net, training, T, average_teacher, design)
         yield net, training
+        if ranks is not None and net.interrupted_:
+            # The others are in the middle of a step, and have another model.
+            raise KeyboardInterrupt("Interrupted: the checkpoint, if there is one, resumes.")
         if checkpoint is not None and not net.interrupted_:
             checkpoint.write(net, is_complete=True)
     net.train_split = None
