@@ -185,7 +185,7 @@ class Criterion(nn.Module):
         read = module.shown(outputs.mean, first).detach()
         # The values are the same. A choice by `if` would wait for the device in every step.
         apart = alignment(T, module.witness(read))
-        over_all = None if self.ranks is None else self.ranks.mean
+        over_all = None if self.ranks is None else self.ranks.means
         is_on_target = is_aligned(T, cost, self.alignment_target, weights, over_all)
         return torch.where(is_on_target, apart, cost)
 
@@ -193,7 +193,8 @@ class Criterion(nn.Module):
         """Means over all rows of a batch, whose gradient is that of this rank's own."""
         if self.ranks is None:
             return means
-        return means + (self.ranks.mean(means.detach()) - means.detach())
+        (of_batch,) = self.ranks.means([means])()
+        return means + (of_batch - means.detach())
 
     def total(self, sums: dict[str, Tensor], n_rows: int) -> tuple[Tensor, Tensor]:
         """Mean objective that these sums over `n_rows` rows make, and each of `terms`."""

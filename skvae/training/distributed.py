@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -136,17 +136,38 @@ class Ranks:
             dist.all_reduce(summed, group=self._groups[1])
         return summed
 
-    def mean(self, means: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return means over a batch, given those over its own rows and what these weigh.
+    def means(
+        self, parts: Sequence[Tensor], weight: Tensor | None = None
+    ) -> Callable[[], list[Tensor]]:
+        """Begin to add up means over a batch; return what waits for them.
 
-        None weighs all rows alike.
+        Parameters
+        ----------
+        parts : sequence of Tensor
+            Means over its own rows.
+        weight : Tensor of shape () or None, default=None
+            What these weigh together; None weighs all rows alike.
         """
+        import torch.distributed as dist
+
         share = cast(Share, self.share)
+        packed = torch.cat([part.detach().reshape(-1) for part in parts])
         if weight is None:
-            return self.total(means * share.weight)
-        weight = weight * (share.weight > 0)
-        summed = self.total(torch.cat([means * weight, weight[None]]))
-        return summed[:-1] / summed[-1]
+            packed.mul_(share.weight)
+        else:
+            weight = (weight * (share.weight > 0)).view(1)
+            packed = torch.cat([packed * weight, weight])
+        with self._telling():
+            work = dist.all_reduce(packed, group=self._groups[1], async_op=True)
+
+        def wait() -> list[Tensor]:
+            with self._telling():
+                cast(Any, work).wait()
+            found = packed if weight is None else packed[:-1] / packed[-1]
+            places = found.split([part.numel() for part in parts])
+            return [each.view(part.shape) for each, part in zip(places, parts, strict=True)]
+
+        return wait
 
     def add_up(self, gradients: Iterable[Tensor]) -> None:
         """Put the gradients of the mean over the batch in place of those over its own rows."""
@@ -326,11 +347,11 @@ def over_ranks(distributed: bool | str = "auto") -> Iterator[int]:
     >>> from skvae import TeacherGuidedVAE
     >>> from skvae.training import over_ranks
     >>> X = load_iris().data
-    >>> vae = TeacherGuidedVAE(max_epochs=2, random_state=0).fit(X)
+    >>> vae = TeacherGuidedVAE(latent_dim=2, lr=1e-2, random_state=0).fit(X)
     >>> with over_ranks() as rank:
     ...     codes = vae.transform(X)
     >>> rank, codes.shape
-    (0, (150, 16))
+    (0, (150, 2))
     """
     with shared(distributed) as ranks:
         if ranks is None:
