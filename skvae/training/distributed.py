@@ -33,6 +33,8 @@ __all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_rank
 OF_STEP = timedelta(seconds=60)
 # What one of them does for all, as to fit a teacher, or by itself, as what a callback does.
 OF_WORK = timedelta(hours=1)
+# Entries of a gradient from which it is added up where it lies, and not beside others.
+LARGE = 2**16
 # Seconds in which the others say that they are still there.
 ROLL_CALL = 3.0
 
@@ -99,7 +101,6 @@ class Ranks:
         of_step = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
         self._store: Any = dist.distributed_c10d._get_default_store()
         self._groups: tuple[Any, ...] = ()
-        self._joined = torch.empty(0)
         # The name of the next group, which is the same on all ranks.
         self._name = "skvae"
         with self._telling():
@@ -173,18 +174,23 @@ class Ranks:
         """Put the gradients of the mean over the batch in place of those over its own rows."""
         import torch.distributed as dist
 
-        gradients = list(gradients)
-        flat = [gradient.reshape(-1) for gradient in gradients]
-        n_entries = sum(map(len, flat))
-        if self._joined.shape != (n_entries,) or self._joined.device != flat[0].device:
-            self._joined = flat[0].new_empty(n_entries)
-        torch.cat(flat, out=self._joined)
-        self._joined.mul_(cast(Share, self.share).weight)
+        weight = cast(Share, self.share).weight
+        whole, small = [], []
+        for gradient in gradients:
+            is_large = gradient.numel() >= LARGE and gradient.is_contiguous()
+            (whole if is_large else small).append(gradient)
+        joined = [torch.cat([each.reshape(-1) for each in small])] if small else []
         with self._telling():
-            dist.all_reduce(self._joined, group=self._groups[1])
-        parts = self._joined.split([len(each) for each in flat])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view(gradient.shape))
+            waiting = [
+                dist.all_reduce(each.mul_(weight), group=self._groups[1], async_op=True)
+                for each in (*whole, *joined)
+            ]
+            for work in waiting:
+                cast(Any, work).wait()
+        for part in joined:
+            parts = part.split([each.numel() for each in small])
+            for gradient, own in zip(small, parts, strict=True):
+                gradient.copy_(own.view(gradient.shape))
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""
