@@ -127,7 +127,7 @@ def is_aligned(
     >>> is_aligned(torch.eye(2), cost, 0.8), is_aligned(torch.eye(2), cost, 0.9)
     (tensor(True), tensor(False))
     """
-    means = margin_means(T, alignment, weights)
+    means: Sequence[Tensor] = margin_means(T, alignment, weights)
     if over_all is not None:
         means = over_all(means, None if weights is None else weights.sum())()
     return has_margin(means, target)

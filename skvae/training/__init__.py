@@ -7,8 +7,9 @@ holds the KL weight back, `aggressive` takes the encoder ahead, `stopping` ends 
 `optimizer` is AdamW on flat memory, `own_optimizer` is of a user's, `prefit` comes before,
 `stacked` trains many at a time, `checkpoints` keeps the state of a training for who has to go
 on with it, `saved_net` takes a net apart and makes it again, `epochs` does so with its history,
-`progress` tells of it, `averages` has the average of the weights that is kept, `devices` and
-`denormals` are of the machine. `steps` has the step that is written by hand.
+`progress` tells of it, `averages` has the average of the weights that is kept, `distributed`
+shares all of it among processes, `devices` and `denormals` are of the machine. `steps` has the
+step that is written by hand.
 """
 
 from skvae.training.aggressive import is_aggressive

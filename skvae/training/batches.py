@@ -203,7 +203,9 @@ class InMemoryBatches(Shared):
         order = torch.randperm(len(self.rows), generator=generator)
         batches = (
             tuple([part.index_select(0, chosen) for part in self._parts])
-            for (chosen,) in map(self.own, _sent(order, self.rows.device).split(self.batch_size))
+            for (chosen,) in map(
+                self.own, _sent(order, self.rows.device).split(self.batch_size)
+            )
         )
         return copied_ahead(batches, self.device) if self._copies else batches
 

@@ -109,7 +109,7 @@ class Checkpoint(Callback):
         """Return the checkpoint that the first rank opens, and that it alone writes."""
         checkpoint = cls.__new__(cls)
         # Not as it is pickled, which is without what was found.
-        vars(checkpoint).update(ranks.from_first(lambda: vars(opened())))
+        checkpoint.__dict__.update(ranks.from_first(lambda: vars(opened())))
         checkpoint.writes = ranks.is_first
         return checkpoint
 

@@ -175,7 +175,8 @@ class Ranks:
         import torch.distributed as dist
 
         weight = cast(Share, self.share).weight
-        whole, small = [], []
+        whole: list[Tensor] = []
+        small: list[Tensor] = []
         for gradient in gradients:
             is_large = gradient.numel() >= LARGE and gradient.is_contiguous()
             (whole if is_large else small).append(gradient)
@@ -415,9 +416,9 @@ def _is_shared(distributed: bool | str) -> bool:
     is_main = threading.current_thread() is threading.main_thread()
     if distributed == "auto" and not is_main:
         return False
-    dist = sys.modules.get("torch.distributed")
-    if dist is not None and dist.is_available() and dist.is_initialized():
-        return bool(dist.get_world_size() > 1)
+    known: Any = sys.modules.get("torch.distributed")
+    if known is not None and known.is_available() and known.is_initialized():
+        return bool(known.get_world_size() > 1)
     is_launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
     is_worker = multiprocessing.parent_process() is not None
     if distributed == "auto":

@@ -17,12 +17,11 @@ from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import same_settings, unfrozen
-from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
-from skvae.information.design import Design, design_alpha
+from skvae.information.design import Design
 from skvae.information.simplex import analytic_code
 from skvae.nets.likelihoods import OF_COUNTS, Kinds, with_variance
 from skvae.nets.own_modules import check_own_modules
@@ -48,6 +47,7 @@ from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.budget import holds_out, with_budget
 from skvae.vae.checkpoints import open_checkpoint, what_is_taught
+from skvae.vae.designs import design_setting, designed
 from skvae.vae.fitted import NOT_OF_NET, Fitted
 from skvae.vae.given import GivenRows, weights_of
 from skvae.vae.held_out import split_rows
@@ -57,7 +57,6 @@ from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
     check_settings,
-    is_designed_objective,
     may_draw_from_torch,
 )
 from skvae.vae.warm_start import check_donor, copy_weights
@@ -66,8 +65,6 @@ __all__ = ["Course", "course_of_fit", "finish", "train"]
 
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
-# Rows, evenly spaced, from which a margin is designed.
-DESIGN_ROWS = 100_000
 
 Course = Generator[tuple[VAENet, TrainingRows], None, Fitted]
 
@@ -277,17 +274,17 @@ def course_of_fit(
     training = TrainingRows(rows, T, units, chosen, on_device, weights, has_missing)
     if checkpoint is not None:
         checkpoint.begin(seed, what_is_taught(T))
-    design_setting = _design_setting(settings)
+    setting_of_design = design_setting(settings)
     if donor is not None and streaming:
         information = teacher_information(T, weights)
         average_teacher = donor.average_teacher
         # A margin is designed on the rows that all is fitted to, which these are not.
-        design = donor.design if donor.design_setting == design_setting else None
+        design = donor.design if donor.design_setting == setting_of_design else None
     else:
         information = check_informative(T, weights)
         check_against_teacher(settings, (T, weights), (T_held_out, aside))
         average_teacher = best_constant_student(T, weights)
-        design = _designed(settings, T, average_teacher, weights)
+        design = designed(settings, T, average_teacher, weights)
 
     net = build_net(
         settings,
@@ -323,7 +320,7 @@ def course_of_fit(
         seed=seed,
         teacher_setting=clone(settings["teacher"], safe=False),
         design=design,
-        design_setting=design_setting,
+        design_setting=setting_of_design,
         columns=columns,
         fill=fill,
     )
@@ -382,51 +379,6 @@ def _torch_state(
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
-
-
-def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
-    """All that a design follows from, but for the teacher."""
-    return (
-        settings["witness"],
-        settings["witness_scale"],
-        settings["beta"],
-        settings["alignment_weight"],
-        settings["witness_input"],
-        is_designed_objective(settings),
-    )
-
-
-def _designed(
-    settings: Mapping[str, Any],
-    T: NDArray,
-    average_teacher: NDArray,
-    weights: NDArray | None,
-) -> Design | None:
-    """Design a margin, where the witness is known before training."""
-    if (
-        settings["witness"] != "simplex"
-        or settings["alignment_weight"] == 0
-        or not is_designed_objective(settings)
-    ):
-        return None
-    some = slice(None, None, max(1, len(T) // DESIGN_ROWS))
-    design = design_alpha(
-        T[some],
-        settings["witness_scale"],
-        settings["beta"],
-        settings["alignment_weight"],
-        average_teacher,
-        settings["witness_input"],
-        None if weights is None else weights[some],
-    )
-    if settings["verbose"]:
-        say(
-            f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
-            f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})",
-            settings["verbose"],
-        )
-    return design
 
 
 def _prefit(

@@ -310,6 +310,12 @@ class TeacherGuidedVAE(
         begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
         block), and CUDA copies each batch from pinned memory while it works on the one before.
         No effect on the CPU.
+    distributed : bool or "auto", default="auto"
+        Whether the processes that ``torchrun`` has started, or that have called
+        ``torch.distributed.init_process_group``, share the fit: each calls `fit` with all rows,
+        or with its part of them, and all end with one model. `batch_size` is that of all
+        together, and steps are those of one process. "auto" is if there are such processes,
+        and this is the main thread of one of them; True wants them. See docs/machines.rst.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Of the matrix products in training. "bf16" is faster in large steps where the processor
         has such products, at the price of digits; "fp16" is for GPUs that lack them: its
@@ -667,6 +673,8 @@ class TeacherGuidedVAE(
             If a term of the loss stops being finite; names the epoch and the term.
         DeviceMemoryError
             If the device has no memory for a batch; names a batch size to try.
+        LostRankError
+            If another process that shares the fit has failed, died or does not answer.
 
         Warns
         -----
@@ -691,8 +699,8 @@ class TeacherGuidedVAE(
         with fitting(self, X, y, n_epochs), shared(self.distributed, self.device) as ranks:
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            given = X, y, X_teacher, weights
-            self._adopt(train(self._course(*given, resume=resume, ranks=ranks)))
+            given, how = (X, y, X_teacher, weights), (resume, False, ranks)
+            self._adopt(train(self._course(*given, *how)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
@@ -736,8 +744,8 @@ class TeacherGuidedVAE(
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
         with fitting(self, X, y, 1), shared(self.distributed, self.device) as ranks:
-            given, how = (X, y, X_teacher, weights), {"resume": resume, "ranks": ranks}
-            self._adopt(train(self._course(*given, **how, one_pass=True)))
+            given, how = (X, y, X_teacher, weights), (resume, True, ranks)
+            self._adopt(train(self._course(*given, *how)))
             warn_of_interruption(self)
         return self
 
@@ -751,7 +759,6 @@ class TeacherGuidedVAE(
         y: Any,
         X_teacher: Any,
         weights: Weights,
-        *,
         resume: bool = False,
         one_pass: bool = False,
         ranks: Ranks | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -14,6 +14,7 @@ from skvae.rows.sources import as_rows
 from skvae.training.distributed import Ranks, stacked
 from skvae.vae.checkpoints import FREE, told
 from skvae.vae.fitted import Fitted
+from skvae.vae.given import Weights
 
 __all__ = ["check_shared", "rows_of_fit", "settings_of_rank"]
 
@@ -22,8 +23,8 @@ ALONE = {"aggressive_steps": 0, "compile": False, "mmd_weight": 0, "tc_weight": 
 
 
 def rows_of_fit(
-    ranks: Ranks, X: Any, y: Any, X_teacher: Any, weights: Mapping[str, Any]
-) -> tuple[Any, Any, Any, dict[str, Any]]:
+    ranks: Ranks, X: Any, y: Any, X_teacher: Any, weights: Weights
+) -> tuple[Any, Any, Any, Weights]:
     """Return what `fit` is to be given: all rows, where each rank has been given a part.
 
     Raises
@@ -58,7 +59,7 @@ def rows_of_fit(
             "the same to all, or to each the rows, and what belongs to them, of its part."
         )
     X, y, X_teacher = (given.pop(name) for name in ("X", "y", "X_teacher"))
-    return X, y, X_teacher, given
+    return X, y, X_teacher, cast(Weights, given)
 
 
 def settings_of_rank(
@@ -116,12 +117,14 @@ def check_shared(
             "fewer ranks."
         )
     for module in modules:
-        draws = any(isinstance(each, nn.modules.dropout._DropoutNd) for each in module.modules())
+        draws = any(
+            isinstance(each, nn.modules.dropout._DropoutNd) for each in module.modules()
+        )
         if draws or normalises_batches(module):
             what = "drops out what is drawn" if draws else "normalises by all rows of a batch"
             raise ValueError(
                 f"{type(module).__name__} has a layer that {what}, and each of the "
-                f"{ranks.size} ranks would by its own: use torch.nn.LayerNorm, or weight_decay, "
+                f"{ranks.size} ranks would by its own: use torch.nn.LayerNorm or weight_decay "
                 "in its place, or pass distributed=False."
             )
 

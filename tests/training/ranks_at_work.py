@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def table():
-    """Three clusters in four columns."""
+    """Make three clusters in four columns."""
     rng = np.random.default_rng(0)
     centers = np.array([[4.0, 0, 0, 1], [0, 4.0, 0, 1], [0, 0, 4.0, 1]])
     return np.repeat(centers, 60, axis=0)[rng.permutation(180)] + rng.normal(0, 0.5, (180, 4))
@@ -67,12 +67,14 @@ def fitted(name, X, **parameters):
 
 
 def weights_of(vae):
-    """All that a net has learned, as one vector."""
-    return np.concatenate([each.numpy().ravel() for each in vae.net_.module_.state_dict().values()])
+    """Return all that a net has learned, as one vector."""
+    return np.concatenate(
+        [each.numpy().ravel() for each in vae.net_.module_.state_dict().values()]
+    )
 
 
 def found(vae):
-    """What is compared of two models: weights, and figures of every epoch."""
+    """Return what is compared of two models: weights, and figures of every epoch."""
     names = [name for name in vae.history_[-1] if name != "seconds"]
     history = np.array([[record[name] for name in names] for record in vae.history_])
     return np.concatenate([weights_of(vae), history.ravel(), [vae.margin_]])
@@ -166,7 +168,9 @@ def second_session(folder, rank):
     """Do all that is done on three ranks, of which the last one does not see the end."""
     X = table()
     kept = {name: found(fitted(name, X)) for name in ("default", "all rows", "floor")}
-    kept["resumed"] = found(clone(estimator()).set_params(checkpoint=folder / "fit.skvae").fit(X))
+    kept["resumed"] = found(
+        clone(estimator()).set_params(checkpoint=folder / "fit.skvae").fit(X)
+    )
     kept["death"] = lost(folder, "kill", 2)
     return kept
 

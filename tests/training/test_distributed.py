@@ -56,7 +56,9 @@ def started(command, **variables):
 
 
 def kept_by(folder, session, n_ranks):
-    return [torch.load(folder / f"{session}_{r}.pt", weights_only=False) for r in range(n_ranks)]
+    return [
+        torch.load(folder / f"{session}_{r}.pt", weights_only=False) for r in range(n_ranks)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(folder):
-    """What two ranks found that torchrun has started."""
+    """Return what two ranks found that torchrun has started."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     ((said, code),) = ended([started([*launcher, SCRIPT, folder, "first"])])
     assert code == 0, said
@@ -75,7 +77,7 @@ def two(folder):
 
 @pytest.fixture(scope="module")
 def three(two, folder):
-    """What three ranks found, each started by itself; the last one kills itself."""
+    """Return what three ranks found, started one by one; the last one kills itself."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -93,7 +95,7 @@ def three(two, folder):
 
 @pytest.fixture(scope="module")
 def alone():
-    """What one process finds."""
+    """Return what one process finds."""
     X = work.table()
     with warnings.catch_warnings():
         # Twenty steps are too few to certify by.
