@@ -130,11 +130,9 @@ class Ranks:
 
     def total(self, tensor: Tensor) -> Tensor:
         """Return the sum over the ranks, which has the same bits on all of them."""
-        import torch.distributed as dist
-
         summed = tensor.detach().clone()
         with self._telling():
-            dist.all_reduce(summed, group=self._groups[1])
+            self._summed(summed).wait()
         return summed
 
     def means(
@@ -149,8 +147,6 @@ class Ranks:
         weight : Tensor of shape () or None, default=None
             What these weigh together; None weighs all rows alike.
         """
-        import torch.distributed as dist
-
         share = cast(Share, self.share)
         packed = torch.cat([part.detach().reshape(-1) for part in parts])
         if weight is None:
@@ -159,11 +155,11 @@ class Ranks:
             weight = (weight * (share.weight > 0)).view(1)
             packed = torch.cat([packed * weight, weight])
         with self._telling():
-            work = dist.all_reduce(packed, group=self._groups[1], async_op=True)
+            work = self._summed(packed)
 
         def wait() -> list[Tensor]:
             with self._telling():
-                cast(Any, work).wait()
+                work.wait()
             found = packed if weight is None else packed[:-1] / packed[-1]
             places = found.split([part.numel() for part in parts])
             return [each.view(part.shape) for each, part in zip(places, parts, strict=True)]
@@ -172,8 +168,6 @@ class Ranks:
 
     def add_up(self, gradients: Iterable[Tensor]) -> None:
         """Put the gradients of the mean over the batch in place of those over its own rows."""
-        import torch.distributed as dist
-
         weight = cast(Share, self.share).weight
         whole: list[Tensor] = []
         small: list[Tensor] = []
@@ -182,12 +176,8 @@ class Ranks:
             (whole if is_large else small).append(gradient)
         joined = [torch.cat([each.reshape(-1) for each in small])] if small else []
         with self._telling():
-            waiting = [
-                dist.all_reduce(each.mul_(weight), group=self._groups[1], async_op=True)
-                for each in (*whole, *joined)
-            ]
-            for work in waiting:
-                cast(Any, work).wait()
+            for work in [self._summed(each.mul_(weight)) for each in (*whole, *joined)]:
+                work.wait()
         for part in joined:
             parts = part.split([each.numel() for each in small])
             for gradient, own in zip(small, parts, strict=True):
@@ -243,6 +233,14 @@ class Ranks:
         groups, self._groups = self._groups, ()
         for group in groups:
             dist.destroy_process_group(group)
+
+    def _summed(self, tensor: Tensor) -> Any:
+        """Begin to put the sum over the ranks in place of a tensor; return whom to wait for.
+
+        What `torch.distributed.all_reduce` does without its checks and its log, which cost a
+        third of the sum of a few numbers.
+        """
+        return self._groups[1].allreduce([tensor])
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
