@@ -18,14 +18,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+import joblib
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
 from skvae.exceptions import LostRankError
 from skvae.rows.frames import is_frame, joined_frames
 from skvae.rows.sources import as_rows
+from skvae.rows.sparse import taken
 
 __all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_ranks", "shared"]
 
@@ -183,8 +186,10 @@ class Ranks:
             for gradient, own in zip(small, parts, strict=True):
                 gradient.copy_(own.view(gradient.shape))
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is so on any rank."""
+    def any(self, flag: bool, *, in_step: bool = False) -> bool:
+        """Whether it is so on any rank; in a step, where nobody has to be waited for."""
+        if in_step:
+            return bool(self.total(torch.tensor(float(flag))) > 0)
         return any(self.of_all(flag))
 
     def of_all(self, value: Value) -> list[Value]:
@@ -195,6 +200,18 @@ class Ranks:
         with self._telling():
             dist.all_gather_object(values, value, group=self._groups[0])
         return values
+
+    def in_order(self, own: list[NDArray], rows: Any) -> list[NDArray]:
+        """Return what was found of all rows, given what was of those that were its own."""
+        ends = taken(rows, [0, len(rows) - 1]) if len(rows) else None
+        found = self.of_all((own, (len(rows), joblib.hash(ends))))
+        if len({told for _, told in found}) > 1:
+            raise ValueError(
+                "Inside of over_ranks all ranks read the same rows, and share them out: read "
+                "rows of its own outside, and put the results in order by rows_of_all_ranks."
+            )
+        parts = [part for part, _ in found if part]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def from_first(self, make: Callable[[], Value]) -> Value:
         """Return what the first rank makes, which is made once."""

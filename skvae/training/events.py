@@ -91,7 +91,7 @@ class TellingNet(NeuralNet):
                     raise
                 ends = True
         if self.ranks_ is not None and method_name in ENDING_EVENTS:
-            ends = self.ranks_.any(ends)
+            ends = self.ranks_.any(ends, in_step="epoch" not in method_name)
         if ends:
             raise StopTraining
 

@@ -386,8 +386,7 @@ class Inference:
         if ranks is None:
             return joined.arrays
         own = slice(starts.start, starts.stop) if starts else slice(0)
-        parts = [part for part in ranks.of_all([each[own] for each in joined.arrays]) if part]
-        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return ranks.in_order([each[own] for each in joined.arrays], rows)
 
     @torch.inference_mode()
     def _in_turn(

@@ -194,28 +194,27 @@ def report(session, n_ranks, found):
     begins, a_weight_and_row = line_through(alone)
     session.say("")
     session.say(
-        f"{n_ranks} ranks, the default net: milliseconds of a step, and times the rows a "
-        "second of one process"
+        f"{n_ranks} ranks, the default net: ms of a step, and times the rows a second of one"
     )
     session.say(
-        f"{'columns':>8}{'batch':>7}{'one':>9}{'ranks':>9}{'floor':>9}{'model':>9}"
-        f"{'ranks over one':>25}{'floor over one':>25}"
+        f"{'columns':>7}{'batch':>6}{'one':>7}{'ranks':>7}{'floor':>7}{'model':>7}"
+        f"{'ranks over one':>22}{'floor over one':>22}"
     )
     for case, (size, _) in zip(cases, alone, strict=True):
         predicted = (begins + a_weight_and_row * size / n_ranks) * crowding
         # The margin of the batch, and the gradients.
         predicted += 2 * latency + a_number * case["n_weights"]
         fields = [statistics.median(case[name]) for name in ("alone", "shared", "apart")]
-        line = f"{case['n_columns']:>8}{case['batch_size']:>7}"
-        line += "".join(f"{1e3 * field:9.2f}" for field in (*fields, predicted))
+        line = f"{case['n_columns']:>7}{case['batch_size']:>6}"
+        line += "".join(f"{1e3 * field:7.2f}" for field in (*fields, predicted))
         for name in ("shared", "apart"):
             ratios = [a / b for a, b in zip(case["alone"], case[name], strict=True)]
             text = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            line += f"{text:>25}"
+            line += f"{text:>22}"
         session.say(line)
     session.say(
-        f"a step of one: {1e3 * begins:.2f} ms + {1e12 * a_weight_and_row:.1f} ps a row and "
-        f"weight; a sum over ranks: {1e3 * latency:.2f} ms + {1e9 * a_number:.2f} ns a number"
+        f"a step of one {1e3 * begins:.2f} ms + {1e12 * a_weight_and_row:.1f} ps a row and "
+        f"weight, a sum {1e3 * latency:.2f} ms + {1e9 * a_number:.2f} ns a number"
     )
     times = {name: statistics.median(each) for name, each in found["certificates"].items()}
     session.say(
@@ -246,8 +245,8 @@ def say_before(session):
     n_rows, n_columns = BEFORE[-1]
     session.say("")
     session.say(
-        f"before and after training: {1e6 * a_row:.2f} us a row + {1e9 * an_entry:.1f} ns an "
-        f"entry; of {n_rows:,} x {n_columns} {sizes[-1] @ (a_row, an_entry):.2f} s by the "
+        f"before and after training {1e6 * a_row:.2f} us a row + {1e9 * an_entry:.1f} ns an "
+        f"entry;\n  of {n_rows:,} x {n_columns} {sizes[-1] @ (a_row, an_entry):.2f} s by the "
         f"model, {seconds[-1]:.2f} s measured"
     )
     session.results.append({"before": seconds, "sizes": BEFORE})
@@ -284,8 +283,8 @@ def say_predictions(session, a_row, an_entry, n_columns=128, n_components=10):
     n_weights = sum(weight.numel() for weight in net.fit(X).net_.module_.parameters())
     session.say("")
     session.say(
-        f"PREDICTION, nothing of it measured: the default net on {n_columns} columns "
-        f"({n_weights:,} weights), seconds of a pass over the rows"
+        f"PREDICTION, not measured: default net, {n_columns} columns, {n_weights:,} weights, "
+        "s a pass"
     )
     session.say(f"{'rows':>15}{'batch':>9}{'1 GPU':>10}{'8 GPUs':>10}{'64 GPUs':>10}")
     for n_rows in (10_000_000, 1_000_000_000):
@@ -300,13 +299,13 @@ def say_predictions(session, a_row, an_entry, n_columns=128, n_components=10):
             session.say(line)
     n_rows = 1_000_000_000
     entries = n_rows * n_columns
+    session.say("a billion rows besides, 4 bytes an entry, ten components of the teacher:")
     session.say(
-        f"a billion rows besides: {4 * entries / 1e9:.0f} GB of rows, which a machine reads in "
-        f"{4 * entries / DISK:.0f} s a pass; {4 * n_rows * n_components / 1e9:.0f} GB of "
-        "teacher distributions in the memory of every rank; "
-        f"{(a_row * n_rows + an_entry * entries) / 3600:.1f} hours on one "
-        "thread before the first step and after the last, on every rank alike"
+        f"  {4 * entries / 1e9:.0f} GB of rows, {4 * entries / DISK:.0f} s a pass to read"
     )
+    session.say(f"  {4 * n_rows * n_components / 1e9:.0f} GB of what the teacher says, a rank")
+    hours = (a_row * n_rows + an_entry * entries) / 3600
+    session.say(f"  {hours:.1f} hours on one thread before and after training, each rank")
 
 
 def main():

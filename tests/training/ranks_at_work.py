@@ -19,6 +19,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.exceptions import LostRankError
+from skvae.information import BoundaryStatistics
 from skvae.training import over_ranks, rows_of_all_ranks
 
 # Twenty steps each, the last one of an epoch on fewer rows; of the hand-written step in both
@@ -78,6 +79,10 @@ def found(vae):
     names = [name for name in vae.history_[-1] if name != "seconds"]
     history = np.array([[record[name] for name in names] for record in vae.history_])
     return np.concatenate([weights_of(vae), history.ravel(), [vae.margin_]])
+
+
+def statistics_of(vae, rows):
+    return BoundaryStatistics().update(vae.teacher_proba(rows), vae.witness_log_proba(rows))
 
 
 class Failing(Callback):
@@ -140,11 +145,19 @@ def first_session(folder, rank):
     rows = np.concatenate([X] * 12)
     part = slice(0, 900) if rank == 0 else slice(900, None)
     certificate = ConstantCollapseCertificate(latent="sample")
+    statistics = statistics_of(vae, rows[part])
     with over_ranks() as number:
         assert number == rank
         kept["codes"], kept["scores"] = vae.transform(rows), vae.score_samples(rows)
         kept["report"] = repr(certificate.certify(vae, rows))
         kept["joined"] = rows_of_all_ranks(rows[part])
+        kept["merged"] = sum(rows_of_all_ranks([statistics]), BoundaryStatistics()).margin
+    try:
+        with over_ranks():
+            vae.transform(rows[part])
+    except ValueError as error:
+        kept["parts"] = str(error)
+    kept["merged alone"] = statistics_of(vae, rows).margin
     kept["alone"] = repr(certificate.certify(vae, rows))
     kept["codes alone"], kept["scores alone"] = vae.transform(rows), vae.score_samples(rows)
     kept["refusals"] = [

@@ -137,6 +137,8 @@ def test_rows_are_read_by_all_in_their_order(two):
             assert kept[name].tobytes() == kept[f"{name} alone"].tobytes()
         assert kept["report"] == kept["alone"]
         assert np.array_equal(kept["joined"], X)
+        assert kept["parts"].startswith("Inside of over_ranks all ranks read the same rows")
+        assert kept["merged"] == pytest.approx(kept["merged alone"], rel=1e-12)
 
 
 def test_what_cannot_be_shared_is_refused_by_name(two):
