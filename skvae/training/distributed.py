@@ -33,7 +33,7 @@ from skvae.rows.sparse import taken
 __all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_ranks", "shared"]
 
 # In a step all ranks are equally far: who does not answer in this time hangs.
-OF_STEP = timedelta(seconds=60)
+OF_STEP = timedelta(seconds=45)
 # What one of them does for all, as to fit a teacher, or by itself, as what a callback does.
 OF_WORK = timedelta(hours=1)
 # Entries of a gradient from which it is added up where it lies, and not beside others.
