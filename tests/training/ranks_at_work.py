@@ -11,16 +11,18 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.exceptions import LostRankError
 from skvae.information import BoundaryStatistics
-from skvae.training import over_ranks, rows_of_all_ranks
+from skvae.training import batches, over_ranks, rows_of_all_ranks
 
 # Twenty steps each, the last one of an epoch on fewer rows; of the hand-written step in both
 # its forms and of autograd, and of all that is decided by a whole batch.
@@ -32,6 +34,8 @@ SETTINGS = {
     "draws": {"n_importance_samples": 2, "likelihood": "student_t"},
     "guard": {"guard": 0.05, "witness": "simplex", "prefit_epochs": 1, "ema_decay": 0.9},
     "weights": {"missing": "mask"},
+    "sparse": {},
+    "read by blocks": {},
 }
 
 
@@ -64,6 +68,15 @@ def fitted(name, X, **parameters):
         X = X.copy()
         X[::7, 1] = np.nan
         return vae.fit(X, sample_weight=np.linspace(0.5, 2, len(X)))
+    if name == "sparse":
+        return vae.fit(sparse.csr_array(X))
+    if name == "read by blocks":
+        # As a table beyond a size that is kept standardised, in blocks of two batches.
+        with (
+            mock.patch.object(batches, "MAX_BYTES", 0),
+            mock.patch.object(batches, "BLOCK_BYTES", 4 * 4 * 92),
+        ):
+            return vae.fit(X)
     return vae.fit(X)
 
 
