@@ -22,7 +22,7 @@ GROUPS = {
         checkpoint checkpoint_every callbacks random_state verbose
     """,
     "Machine": """
-        device data_on_device precision compile
+        device distributed data_on_device precision compile
     """,
 }
 
