@@ -32,6 +32,7 @@ from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.sparse import matrix_of
+from skvae.rows.stores import stored_rows
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions, wants_frame
@@ -54,6 +55,7 @@ from skvae.vae.imputation import impute
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
+from skvae.vae.stored import check_stored
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.training_settings import cloned, needs_no_number_of_steps, with_record
 from skvae.vae.warm_start import resolve_donor
@@ -1021,6 +1023,9 @@ class TeacherGuidedVAE(
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
         check_is_fitted(self)
+        stored = stored_rows(X) if self.columns_ is None else None
+        if stored is not None:
+            return check_stored(self, stored)
         are_numbers = self.columns_ is None or self.columns_.is_numeric
         is_tensor = stays_tensor(X) and are_numbers
         rows = check_tensor(self, X) if is_tensor else self._check_shape(X)

@@ -1,0 +1,32 @@
+"""Rows of a store, as a fitted estimator reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+from sklearn.utils.validation import validate_data
+
+from skvae.nets.likelihoods import WITH_VARIANCE
+from skvae.rows.finite import require_finite
+from skvae.rows.stores import StoredRows
+from skvae.vae.settings import check_support
+
+__all__ = ["check_stored"]
+
+
+def check_stored(estimator: Any, rows: StoredRows) -> StoredRows:
+    """Return rows whose numbers are checked as they are read; how many columns, here."""
+    validate_data(estimator, rows, skip_check_array=True, reset=False)
+    net = estimator.net_
+    if net.module__likelihood in WITH_VARIANCE:
+        # That all are finite is seen to where they are standardised.
+        return rows
+    allow_nan = estimator._inference.has_missing
+    size = net.module__counts and net.module__counts.size
+
+    def check(block: NDArray) -> None:
+        require_finite(block, type(estimator).__name__, allow_nan=allow_nan)
+        check_support(net.module__likelihood, block, size)
+
+    return rows.checked_by(check)
