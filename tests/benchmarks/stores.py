@@ -2,10 +2,10 @@
 
     python tests/benchmarks/stores.py --out FOLDER
 
-The same rows as Parquet files, as a Zarr array and as a Dask array of mapped files. *Files alone*
-reads the bytes and makes nothing of them; *library* decodes them and makes no table of rows;
-*blocks* is what `transform` and `certify` go through, *as_rows* what `fit` reads once, into memory
-here. Files are in the system's cache: what a disk takes is not measured.
+The same rows as Parquet files, as a Zarr array and as a Dask array of mapped files. *Files
+alone* reads the bytes and makes nothing of them; *library* decodes them and makes no table of
+rows; *blocks* is what `transform` and `certify` go through, *as_rows* what `fit` reads once, into
+memory here. Files are in the system's cache: what a disk takes is not measured.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main():
     command.add_argument("--rows", type=int, default=400_000)
     command.add_argument("--columns", type=int, default=128)
     options = command.parse_args()
-    session = Session("stores", options, clock="wall")
+    session = Session("stores", options)
     pa.set_cpu_count(options.threads)
     X = clusters(options.rows, options.columns)
     kinds = {"Parquet": parquet_files, "Zarr": zarr_array, "Dask": dask_array}
