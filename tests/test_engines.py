@@ -234,6 +234,6 @@ def test_dask_is_sent_the_rows_once_and_not_with_each_task(name, dask, dask_clie
     with dask():
         fit(WIDE)
     n_bytes = all_bytes() - before
-    # To the scheduler, from there to a worker, from there to the other: and once more where
-    # both halves of a split are sent.
-    assert WIDE.nbytes < n_bytes < 5 * WIDE.nbytes
+    # To the scheduler, from there to a worker, from there to the other; a protocol sends them
+    # for its teachers, and once more for its runs. With each of a dozen tasks it were 24 times.
+    assert WIDE.nbytes < n_bytes < 6 * WIDE.nbytes

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -377,7 +377,7 @@ def _blocks(X: Any, kept: NDArray | None) -> Iterator[Any]:
         if kept is None:
             yield from X.blocks(BLOCK_ROWS)
             return
-        X = as_rows(X)
+        X = as_rows(cast(Any, X))
     if kept is not None:
         for start in range(0, len(kept), BLOCK_ROWS):
             yield _safe_indexing(X, kept[start : start + BLOCK_ROWS])

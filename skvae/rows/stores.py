@@ -72,15 +72,21 @@ class StoredRows:
         for table in self.read():
             if self.check is not None:
                 self.check(table)
-            waiting.append(table)
-            n_waiting += len(table)
-            if n_waiting >= n_rows:
-                joined = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-                n_whole = n_waiting - n_waiting % n_rows
-                for start in range(0, n_whole, n_rows):
-                    yield joined[start : start + n_rows]
-                waiting, n_waiting = [joined[n_whole:]], n_waiting - n_whole
-        if n_waiting:
+            # Only what begins in one table and ends in another is copied.
+            start = n_rows - n_waiting if waiting else 0
+            if waiting:
+                waiting.append(table[:start])
+                n_waiting += len(waiting[-1])
+                if n_waiting == n_rows:
+                    yield np.concatenate(waiting)
+                    waiting, n_waiting = [], 0
+            while start + n_rows <= len(table):
+                yield table[start : start + n_rows]
+                start += n_rows
+            if start < len(table):
+                waiting.append(table[start:])
+                n_waiting += len(table) - start
+        if waiting:
             yield np.concatenate(waiting)
 
 
@@ -109,7 +115,7 @@ def stored_rows(data: Any, column: str | int | None = None) -> StoredRows | None
         return _of_columns(data, column)
     if isinstance(data, np.ndarray) or not hasattr(data, "chunks"):
         return None
-    shape = getattr(data, "shape", ())
+    shape: tuple[Any, ...] = getattr(data, "shape", ())
     if not hasattr(data, "dtype") or not hasattr(data, "__getitem__") or len(shape) < 2:
         return None
     if any(math.isnan(length) for length in shape):
@@ -172,6 +178,7 @@ def _of_columns(data: Any, column: str | int | None) -> StoredRows:
             )
     fits = all(each.bit_width <= 16 or each == pa.float32() for each in types)
     number = pa.float32() if fits else pa.float64()
+    wanted = pa.schema([(name, number) for name in names])
     n_block = max(1, 8 * BLOCK_BYTES // max(1, n_features * number.bit_width))
 
     def read() -> Iterator[NDArray]:
@@ -181,8 +188,9 @@ def _of_columns(data: Any, column: str | int | None) -> StoredRows:
             if of_lists:
                 yield _entries_of_lists(batch.column(0), number, n_features, names[0])
             else:
-                wanted = batch.cast(pa.schema([(name, number) for name in names]), safe=False)
-                yield wanted.to_tensor(null_to_nan=True).to_numpy()
+                if any(each != number for each in types):
+                    batch = batch.cast(wanted, safe=False)
+                yield batch.to_tensor(null_to_nan=True).to_numpy()
 
     return StoredRows(data.count_rows(), n_features, read)
 

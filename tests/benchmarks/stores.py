@@ -40,6 +40,16 @@ def parquet_files(X, folder):
     return pyarrow.dataset.dataset(folder, format="parquet")
 
 
+def parquet_lists(X, folder):
+    """Write the rows as one column of lists."""
+    folder.mkdir()
+    for number, part in enumerate(np.array_split(X, N_FILES)):
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), X.shape[1])
+        path = folder / f"{number}.parquet"
+        pyarrow.parquet.write_table(pa.table({"row": rows}), path, row_group_size=2**15)
+    return pyarrow.dataset.dataset(folder, format="parquet")
+
+
 def zarr_array(X, folder):
     chunks = (2**13, X.shape[1])
     made = zarr.open_array(folder, mode="w", shape=X.shape, chunks=chunks, dtype=X.dtype)
@@ -73,7 +83,7 @@ def read_by_library(store):
         for number in range(store.numblocks[0]):
             np.array(store.blocks[number].compute())
     else:
-        for start in range(0, len(store), store.chunks[0]):
+        for start in range(0, store.shape[0], store.chunks[0]):
             _ = store[start : start + store.chunks[0]]
 
 
@@ -90,14 +100,20 @@ def main():
     session = Session("stores", options)
     pa.set_cpu_count(options.threads)
     X = clusters(options.rows, options.columns)
-    kinds = {"Parquet": parquet_files, "Zarr": zarr_array, "Dask": dask_array}
+    session.say(f"{len(X):,} rows x {X.shape[1]} float32, {X.nbytes / 2**20:.0f} MiB")
+    kinds = {
+        "Parquet, a column a feature": parquet_files,
+        "Parquet, a column of lists": parquet_lists,
+        "Zarr": zarr_array,
+        "Dask": dask_array,
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name, write in kinds.items():
             place = Path(folder) / name
             store = write(X, place)
             n_bytes = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
             session.compare(
-                f"{name}, {len(X):,} x {X.shape[1]}, {n_bytes / 2**20:.0f} MiB",
+                f"{name}, {n_bytes / 2**20:.0f} MiB",
                 {
                     "files alone": lambda place=place: read_files(place),
                     "library": lambda store=store: read_by_library(store),
