@@ -4,8 +4,8 @@
 
 The same rows as Parquet files, as a Zarr array and as a Dask array of mapped files. *Files
 alone* reads the bytes and makes nothing of them; *library* decodes them and makes no table of
-rows; *blocks* is what `transform` and `certify` go through, *as_rows* what `fit` reads once, into
-memory here. Files are in the system's cache: what a disk takes is not measured.
+rows; *blocks* is what `transform` and `certify` go through, *as_rows* what `fit` reads once,
+into memory here. Files are in the system's cache: what a disk takes is not measured.
 """
 
 from __future__ import annotations
