@@ -161,16 +161,6 @@ def test_a_search_ends_with_the_same_result_where_a_worker_is_killed(
     assert repr(table_of(search)) == repr(by_itself[0])
 
 
-def test_ray_is_given_the_rows_once(ray, rows, small_vae, monkeypatch):
-    import ray as module
-
-    given, put = [], module.put
-    monkeypatch.setattr(module, "put", lambda each: given.append(each) or put(each))
-    with ray():
-        TeacherSearch({"n_components": [2, 3, 4]}, random_state=0).fit(rows)
-    assert sum(isinstance(each, np.ndarray) for each in given) == 1
-
-
 def test_processes_of_joblib_end_a_search_where_one_is_killed(small_vae, rows, tmp_path):
     search = GridSearchCV(small_vae(), GRID, scoring=dying_once(tmp_path), cv=FOLDS)
     with joblib.parallel_config(backend="loky", n_jobs=2), pytest.raises(TerminatedWorkerError):

@@ -50,7 +50,7 @@ class Split:
     y_test: NDArray | None = None
 
     def __sizeof__(self) -> int:
-        # At the least. Dask and Ray ask for it, and send what is large to a worker once.
+        # At the least. Dask asks for it, and sends what is large to a worker once.
         return 8 * (_num_samples(self.X_train) + _num_samples(self.X_test))
 
 
