@@ -32,7 +32,6 @@ from skvae.rows.images import flatten_images
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
 from skvae.rows.sparse import matrix_of
-from skvae.rows.stores import stored_rows
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions, wants_frame
@@ -1024,9 +1023,8 @@ class TeacherGuidedVAE(
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
         check_is_fitted(self)
-        stored = stored_rows(X) if self.columns_ is None else None
-        if stored is not None:
-            return check_stored(self, stored)
+        if (stored := check_stored(self, X)) is not None:
+            return stored
         are_numbers = self.columns_ is None or self.columns_.is_numeric
         is_tensor = stays_tensor(X) and are_numbers
         rows = check_tensor(self, X) if is_tensor else self._check_shape(X)

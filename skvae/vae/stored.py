@@ -9,14 +9,20 @@ from sklearn.utils.validation import validate_data
 
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
-from skvae.rows.stores import StoredRows
+from skvae.rows.stores import StoredRows, stored_rows
 from skvae.vae.settings import check_support
 
 __all__ = ["check_stored"]
 
 
-def check_stored(estimator: Any, rows: StoredRows) -> StoredRows:
-    """Return rows whose numbers are checked as they are read; how many columns, here."""
+def check_stored(estimator: Any, X: Any) -> StoredRows | None:
+    """Return rows of a store, whose numbers are checked as they are read; None of others.
+
+    None too where the columns are of several kinds: numbers are made of all rows then.
+    """
+    rows = stored_rows(X) if estimator.columns_ is None else None
+    if rows is None:
+        return None
     validate_data(estimator, rows, skip_check_array=True, reset=False)
     net = estimator.net_
     if net.module__likelihood in WITH_VARIANCE:
