@@ -31,6 +31,7 @@ from skvae.rows.numbers import to_numpy
 from skvae.rows.scaling import Standardization
 from skvae.rows.sparse import SparseRows, taken
 from skvae.rows.stores import StoredRows
+from skvae.training.distributed import ranks_of_reading
 from skvae.training.net import VAENet
 from skvae.vae.tensors import in_most_digits, of_tensors_too
 
@@ -125,7 +126,9 @@ class Inference:
     @property
     def is_thread_safe(self) -> bool:
         """Whether several threads may read rows at a time: through the library's own layers."""
-        return self._has_own_layers and torch.device(self.net.device).type == "cpu"
+        on_cpu = torch.device(self.net.device).type == "cpu"
+        # Ranks have to wait for each other in one order.
+        return self._has_own_layers and on_cpu and ranks_of_reading() is None
 
     @property
     def has_missing(self) -> bool:
@@ -374,21 +377,29 @@ class Inference:
             require_finite(block, self.owner, derived=chunk, allow_nan=self.has_missing)
             joined.write(first + start, function(torch.from_numpy(chunk).to(self.net.device)))
 
-        # Whole chunks, so that these are the same wherever the rows are.
-        n_block = n_rows * max(1, BLOCK_ENTRIES // (n_rows * max(1, rows.shape[1])))
-        stretches = rows.blocks(n_block) if isinstance(rows, StoredRows) else [rows]
-        n_workers = (
-            min(n_threads(), math.ceil(len(rows) / n_rows) // 2) if self.is_thread_safe else 1
-        )
+        starts = range(0, len(rows), n_rows)
+        ranks = ranks_of_reading()
+        if ranks is not None:
+            share = ranks.share_of(len(starts))
+            starts = starts[share.start : share.stop]
+        if isinstance(rows, StoredRows):
+            # Whole chunks, so that these are the same wherever the rows are.
+            n_block = n_rows * max(1, BLOCK_ENTRIES // (n_rows * max(1, rows.shape[1])))
+            parts = ((part, range(0, len(part), n_rows)) for part in rows.blocks(n_block))
+        else:
+            parts = iter([(rows, starts)])
+        n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
         with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
             first = 0
-            for stretch in stretches:
-                starts = range(0, len(stretch), n_rows)
-                readings = [call(read, stretch, first, start) for start in starts]
+            for part, of_part in parts:
+                readings = [call(read, part, first, start) for start in of_part]
                 for reading in readings:
                     reading()
-                first += len(stretch)
-        return joined.arrays
+                first += len(part)
+        if ranks is None:
+            return joined.arrays
+        own = slice(starts.start, starts.stop) if starts else slice(0)
+        return ranks.in_order([each[own] for each in joined.arrays], rows)
 
     @torch.inference_mode()
     def _in_turn(

@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 from skvae.nets.likelihoods import WITH_VARIANCE
 from skvae.rows.finite import require_finite
 from skvae.rows.stores import StoredRows, stored_rows
+from skvae.training.distributed import ranks_of_reading
 from skvae.vae.settings import check_support
 
 __all__ = ["check_stored"]
@@ -18,9 +19,11 @@ __all__ = ["check_stored"]
 def check_stored(estimator: Any, X: Any) -> StoredRows | None:
     """Return rows of a store, whose numbers are checked as they are read; None of others.
 
-    None too where the columns are of several kinds: numbers are made of all rows then.
+    None too where numbers are made of all rows: where columns are of several kinds, and where
+    ranks share the rows out.
     """
-    rows = stored_rows(X) if estimator.columns_ is None else None
+    wants_all = estimator.columns_ is not None or ranks_of_reading() is not None
+    rows = None if wants_all else stored_rows(X)
     if rows is None:
         return None
     validate_data(estimator, rows, skip_check_array=True, reset=False)
