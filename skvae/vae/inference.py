@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -382,12 +382,11 @@ class Inference:
         if ranks is not None:
             share = ranks.share_of(len(starts))
             starts = starts[share.start : share.stop]
+        parts: Iterable[tuple[Any, range]] = [(rows, starts)]
         if isinstance(rows, StoredRows):
             # Whole chunks, so that these are the same wherever the rows are.
             n_block = n_rows * max(1, BLOCK_ENTRIES // (n_rows * max(1, rows.shape[1])))
             parts = ((part, range(0, len(part), n_rows)) for part in rows.blocks(n_block))
-        else:
-            parts = iter([(rows, starts)])
         n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
         with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
             first = 0
