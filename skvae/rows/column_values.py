@@ -106,13 +106,17 @@ def values_of(X: Any) -> tuple[list[Any], list[ColumnValues]]:
 
 def _of_series(name: Any, series: nw.Series[Any]) -> ColumnValues:
     native = series.to_native()
+    if hasattr(native, "sparse"):
+        # Of a sparse column of pandas narwhals does not know the type.
+        native = native.sparse.to_dense()
+        series = nw.from_native(native, series_only=True)
     dtype = series.dtype
     is_read_one_by_one = isinstance(dtype, ONE_BY_ONE)
     if not (is_read_one_by_one or dtype.is_numeric()):
         refuse_no_numbers(native, f"Column {name!r} of X")
         raise ValueError(
-            f"Column {name!r} of X is of the type {dtype}, which is neither numbers, truth "
-            "values nor categories: convert it, or leave it out."
+            f"Column {name!r} of X is of the type {_text_of(native)}, which is neither numbers, "
+            "truth values nor categories: convert it, or leave it out."
         )
     declared, is_ordered = None, False
     categories = getattr(getattr(native, "cat", None), "categories", None)
