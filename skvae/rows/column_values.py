@@ -115,8 +115,8 @@ def _of_series(name: Any, series: nw.Series[Any]) -> ColumnValues:
     if not (is_read_one_by_one or dtype.is_numeric()):
         refuse_no_numbers(native, f"Column {name!r} of X")
         raise ValueError(
-            f"Column {name!r} of X is of the type {_text_of(native)}, which is neither numbers, "
-            "truth values nor categories: convert it, or leave it out."
+            f"Column {name!r} of X is of the type {_text_of(native)}, which is neither "
+            "numbers, truth values nor categories: convert it, or leave it out."
         )
     declared, is_ordered = None, False
     categories = getattr(getattr(native, "cat", None), "categories", None)
