@@ -309,7 +309,7 @@ def _positions(X: Any, names: Sequence[Any], key: Any) -> list[int]:
 
 def _learned(name: Any, values: ColumnValues, kind: Kind) -> Column:
     if kind == "auto":
-        kind = _found(values)
+        kind = _found(name, values)
     likelihood, option = kind if isinstance(kind, tuple) else (kind, None)
     levels = None
     if likelihood == CATEGORICAL:
@@ -328,8 +328,14 @@ def _learned(name: Any, values: ColumnValues, kind: Kind) -> Column:
     return Column(name, likelihood, option, levels, values.type)
 
 
-def _found(values: ColumnValues) -> str:
+def _found(name: Any, values: ColumnValues) -> str:
     if not values.are_numbers:
+        if values.are_times:
+            raise ValueError(
+                f"Column {name!r} of X holds times, which are no numbers: turn them into "
+                "numbers that mean something, such as days since a date, or let the column be "
+                f'"{CATEGORICAL}".'
+            )
         return CATEGORICAL
     return "bernoulli" if values.are_truths or values.are_binary else "gaussian"
 

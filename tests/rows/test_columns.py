@@ -274,6 +274,14 @@ def test_columns_that_are_no_kinds_are_refused():
     many = pd.DataFrame({"name": [f"row {number}" for number in range(1001)]})
     with pytest.raises(ValueError, match=r"'name' of X has 1,001 different values"):
         Columns.of(many, "auto")
+    days = pd.DataFrame({"day": np.array([date(2020, 1, 1), date(2021, 1, 1)], dtype=object)})
+    with pytest.raises(ValueError, match=r"Column 'day' of X holds times"):
+        Columns.of(days, "auto")
+    assert Columns.of(days, "categorical").n_encoded == 2
+    with pytest.raises(ValueError, match=r"Column 0 of X holds a number that is too large"):
+        Columns.of([[1.5], [10**400]], "gaussian").encode([[1.5], [10**400]])
+    numbers = pd.DataFrame({"a": pd.Categorical([1.5, 2.5])})
+    assert Columns.of([[1.5]], "auto").encode(numbers).tolist() == [[1.5], [2.5]]
     with pytest.raises(ValueError, match=r"'name' of X has no value in 2 rows"):
         Columns.of(pd.DataFrame({"name": [None, None]}), {"name": "categorical"})
     lists = pd.DataFrame({"a": [[1], [2]]})
