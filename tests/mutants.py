@@ -449,6 +449,13 @@ MUTATIONS = [
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
+        "best epoch that has no margin where others have one",
+        "training/stopping.py",
+        'record["valid_judged"] = np.inf',
+        "pass",
+        CLAIMS + "::test_no_epoch_without_a_margin_is_better_than_one_with",
+    ),
+    one(
         "guard that goes by the rows trained on",
         "training/stopping.py",
         'net.history[-1, "valid_margin"] >= self.guard',

@@ -28,6 +28,7 @@ from skvae import (
     rescue,
 )
 from skvae._common import threads
+from skvae._common.ambient import undisturbed
 from skvae.exceptions import InterruptedFitWarning, UncertifiedWarning
 from skvae.model_selection import StackedGridSearchCV
 
@@ -47,6 +48,7 @@ def global_state():
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
         "modes": torch._C._len_torch_dispatch_stack(),
+        "levels of vmap": torch._C._functorch.get_dynamic_layer_stack_depth(),
         "torch random": torch.get_rng_state().tolist(),
         "numpy random": str(np.random.get_state()),
         "random": random.getstate(),
@@ -61,14 +63,15 @@ def global_state():
 class Interruption:
     """Count the lines that a call runs in this thread, and press Ctrl-C at one of them."""
 
-    def __init__(self, at=None):
+    def __init__(self, at=None, within=""):
         self.at = at
+        self.within = within
         self.n_lines = 0
 
     def trace(self, frame, event, argument):
         if frame.f_code.co_filename in HOLD_LOCKS:
             return None
-        if event == "line":
+        if event == "line" and self.within in frame.f_code.co_filename:
             self.n_lines += 1
             if self.n_lines == self.at:
                 raise KeyboardInterrupt
@@ -147,9 +150,8 @@ def test_ctrl_c_at_any_line_leaves_all_as_it_was(clusters, name):
             warnings.simplefilter("ignore", UncertifiedWarning)
             try:
                 Interruption(at).call(lambda vae=vae: call(vae, clusters))
-            # Some code of others answers an interrupt with an error of its own, and a protocol
-            # makes an error of an arm that was cut short.
-            except (KeyboardInterrupt, AttributeError, InterruptedFitWarning):
+            # A protocol makes an error of an arm that was cut short.
+            except (KeyboardInterrupt, InterruptedFitWarning):
                 raised = True
         after = global_state()
         for key, value in before.items():
@@ -160,3 +162,18 @@ def test_ctrl_c_at_any_line_leaves_all_as_it_was(clusters, name):
         elif interrupted:
             assert np.isfinite(vae.transform(clusters)).all()
     np.testing.assert_array_equal(fitted.transform(clusters), codes)
+
+
+def test_ctrl_c_as_torch_enters_or_leaves_vmap_is_raised_as_one():
+    def call():
+        with undisturbed():
+            torch.vmap(torch.square)(torch.ones(2, 3))
+
+    call()
+    counted = Interruption(within="_functorch")
+    counted.call(call)
+    assert counted.n_lines > 20
+    for at in range(1, counted.n_lines + 1):
+        with pytest.raises(KeyboardInterrupt):
+            Interruption(at, within="_functorch").call(call)
+        assert torch._C._functorch.get_dynamic_layer_stack_depth() == 0, f"after line {at}"

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 import pkgutil
 import re
 import runpy
@@ -143,31 +142,6 @@ def test_type_checkers_are_told_the_types_of_all_that_is_public():
 
 
 USER_SCRIPT = ROOT / "tests" / "typing" / "user_script.py"
-# As it is for a user, who has skvae installed: his own files are checked, by its types.
-MYPY = """
-[mypy]
-strict = true
-[mypy-skvae.*]
-follow_imports = silent
-[mypy-sklearn.*]
-ignore_missing_imports = true
-"""
-
-
-def test_a_script_of_a_user_passes_strict_type_checks(tmp_path, pytestconfig):
-    pytest.importorskip("mypy")
-    (tmp_path / "mypy.ini").write_text(MYPY)
-    # What mypy finds of torch is kept from run to run: that takes most of the time.
-    kept = getattr(pytestconfig, "cache", None)
-    cache = kept.mkdir("mypy") if kept else tmp_path
-    options = ["--config-file", tmp_path / "mypy.ini", "--cache-dir", cache]
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, USER_SCRIPT],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
-    )
-    assert done.stdout.startswith("Success: no issues found"), done.stdout + done.stderr
 
 
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")

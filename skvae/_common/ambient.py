@@ -37,8 +37,10 @@ def undisturbed() -> Iterator[None]:
 
     Autocasting, a default device and inference mode would change what is computed inside, or
     break it. A Ctrl-C may hit another context manager as it ends, so that it does not: the
-    threads, the gradient mode, denormal numbers, scikit-learn's configuration and the filters
-    of warnings are then made again what they were.
+    threads, the gradient mode, denormal numbers, the levels of `torch.vmap`, scikit-learn's
+    configuration and the filters of warnings are then made again what they were. Code of
+    others that cannot end what it had not yet begun answers a Ctrl-C with an error of its
+    own: it is raised as the Ctrl-C that it was.
 
     Examples
     --------
@@ -55,8 +57,12 @@ def undisturbed() -> Iterator[None]:
             if torch is not None:
                 _leave_modes(torch, modes)
             yield
-    except Exception:
-        raise
+    except Exception as error:
+        interrupt = error.__context__
+        if not isinstance(interrupt, KeyboardInterrupt) or error.__suppress_context__:
+            raise
+        surely(*restore)
+        raise interrupt from None
     except BaseException:
         surely(*restore)
         raise
@@ -150,6 +156,9 @@ def _settings_of_caller(torch: Any) -> list[Callable[[], Any]]:
     if torch is not None:
         with_gradients = torch.is_grad_enabled()
         without_denormals = denormals_are_zero()
+        functorch = torch._C._functorch
+        depth = functorch.get_dynamic_layer_stack_depth()
         steps.append(lambda: torch.set_grad_enabled(with_gradients))
         steps.append(lambda: torch.set_flush_denormal(without_denormals))
+        steps.append(lambda: functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth))
     return steps

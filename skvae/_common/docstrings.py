@@ -28,7 +28,7 @@ def shares(**sections: str) -> Callable[[Any], Any]:
             text = inspect.cleandoc(documented.__doc__)
             for name, section in sections.items():
                 text = text.replace(f"{{{name}}}", inspect.cleandoc(section))
-            documented.__doc__ = text
+            documented.__doc__ = f"{text}\n" if "\n" in text else text
         return documented
 
     return fill

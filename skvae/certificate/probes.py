@@ -192,6 +192,21 @@ def probe_in_turn(
         Their scores.
     reference : ndarray of shape (n_components,)
         Average teacher of the first block, which nothing is scored in; by weights, if any.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two rows a block.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.certificate import SoftmaxProbe, probe_in_turn
+    >>> T = np.eye(3)[np.arange(50) % 3]
+    >>> codes = T + 0.1 * np.random.default_rng(0).standard_normal(T.shape)
+    >>> rows, log_q, reference = probe_in_turn(SoftmaxProbe(), codes, T, random_state=0)
+    >>> log_q.shape, bool((log_q.argmax(axis=1) == T[rows].argmax(axis=1)).all())
+    ((40, 3), True)
     """
     if len(codes) < 2 * n_blocks:
         raise ValueError(

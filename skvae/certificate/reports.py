@@ -146,6 +146,16 @@ class CertificateReport(Saved):
     arXiv 2605.05813; active units: Burda et al., arXiv 1509.00519; the bound at the
     sample: Barber and Agakov, NIPS 2003; `information_bound`: Cover and Thomas, Elements of
     Information Theory, 2006, theorem 8.6.5.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher
+    >>> X = load_iris().data
+    >>> teacher = GaussianMixtureTeacher(n_components=3, random_state=0).fit(X[::2])
+    >>> report = ConstantCollapseCertificate(teacher=teacher).certify(X[1::2], X[1::2])
+    >>> report.verdict, report.margin > report.lower_bound > report.tau
+    ('certified', True)
     """
 
     _file_kind: ClassVar[str] = "report"
@@ -206,7 +216,13 @@ class CertificateReport(Saved):
         return self.margin_mean if self.latent == "mean" else self.margin_sample
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, and ``certified``, as plain numbers, strings and lists."""
+        """Return all fields, and ``certified``, as plain numbers, strings and lists.
+
+        Returns
+        -------
+        fields : dict
+            By name.
+        """
         fields = asdict(self)
         fields["certified"] = self.certified
         fields["notes"] = list(self.notes)

@@ -186,7 +186,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             Rows, best ones that were not in `fit`. Memory maps and streams are read once,
             block by block, and not held in memory; a probe holds the codes, though, and
             several teachers need an array. A data set is read by `skvae.rows.as_rows`.
-        y : None
+        y : None, default=None
             Ignored; there for consistency with scikit-learn.
         X_teacher : array-like of n_samples rows, or None, default=None
             Another view of the same rows, for the teacher to see in place of X.

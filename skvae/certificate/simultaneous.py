@@ -26,6 +26,16 @@ class SimultaneousReport(Saved):
         Confidence with which the lower bounds of all teachers at one read hold at once
         (Bonferroni). Those of both reads err at most twice as often: go by the read that was
         named.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher
+    >>> X = load_iris().data
+    >>> teachers = [GaussianMixtureTeacher(n_components=n).fit(X[::2]) for n in (2, 3)]
+    >>> found = ConstantCollapseCertificate(teacher=teachers).certify(X[1::2], X[1::2])
+    >>> found.certified, [report.confidence for report in found.reports]
+    (True, [0.975, 0.975])
     """
 
     _file_kind: ClassVar[str] = "report"
@@ -44,7 +54,13 @@ class SimultaneousReport(Saved):
         return min(self.reports, key=lambda report: report.lower_bound or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, and ``certified``, as plain numbers, strings and lists."""
+        """Return all fields, and ``certified``, as plain numbers, strings and lists.
+
+        Returns
+        -------
+        fields : dict
+            By name.
+        """
         return {
             "reports": [report.to_dict() for report in self.reports],
             "confidence": self.confidence,

@@ -60,7 +60,7 @@ def patches(
         Height and width of a patch in pixels.
     subset : {"train", "test"}, default="train"
         Which cells to cut from.
-    photographs : sequence of str, default=all six
+    photographs : sequence of str, default=PHOTOGRAPHS
         Of "china" and "flower", from scikit-learn, and "astronaut", "chelsea", "coffee" and
         "rocket", from scikit-image. The default asks for all; what is installed changes no
         result.

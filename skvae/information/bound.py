@@ -66,6 +66,16 @@ class MarginBound:
         zero for a constant witness whatever the rows; ``exp(-log_e_value)``, or 1 if that
         is more, is a p-value. The bets behind it are set for the number of rows and the
         confidence. None for the normal approximation, which has no e-value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.information import margin_lower_bound
+    >>> T = np.eye(3)[np.arange(300) % 3]
+    >>> log_q = np.log(0.8 * T + 0.2 / 3)
+    >>> bound = margin_lower_bound(T, log_q, np.full(3, 1 / 3))
+    >>> bound.lower_bound > 0, bound.log_e_value > 0
+    (True, True)
     """
 
     lower_bound: float

@@ -128,10 +128,12 @@ class SequentialMargin:
 
     @property
     def n_samples(self) -> int:
+        """Number of rows so far."""
         return sum(len(score) for score, _, _ in self._blocks)
 
     @property
     def log_e_value(self) -> float:
+        """Log of the evidence against a margin of at most zero; natural logarithm."""
         if self._log_e_value is None:
             average = average_of(teacher for _, teacher, _ in self._blocks)
             least = least_log_e_value(self._blocks, self._bets, self._null_margin, average)

@@ -142,7 +142,20 @@ class BoundaryStatistics:
         return self.merge(added)
 
     def add_checked(self, teacher: TeacherBlock, log_q: NDArray[np.float64]) -> Self:
-        """Add a block of rows as `skvae.information.boundary.check_pair` returns them."""
+        """Add a block of rows as `skvae.information.boundary.check_pair` returns them.
+
+        Parameters
+        ----------
+        teacher : TeacherBlock
+            Teacher distributions of the block, and what follows from them.
+        log_q : ndarray of shape (n_samples, n_components)
+            Log probabilities of the student.
+
+        Returns
+        -------
+        self : BoundaryStatistics
+            These statistics, with the block added.
+        """
         block = BoundaryStatistics()
         block._n_samples, block._n_components = teacher.T.shape
         block._total = _sums(teacher, log_q)
@@ -196,24 +209,29 @@ class BoundaryStatistics:
 
     @property
     def n_samples(self) -> int:
+        """Number of rows so far."""
         return self._n_samples
 
     @property
     def best_constant_student(self) -> NDArray[np.float64]:
+        """Average teacher of the rows, of shape (n_components,)."""
         return self._moments().average
 
     @property
     def teacher_information(self) -> float:
+        """Cost of the best constant student less the least cost, I_T, in nats."""
         moments = self._moments()
         average = moments.average
         return max(float(moments.negative_entropy - average @ _log_or_zero(average)), 0.0)
 
     @property
     def alignment_cost(self) -> float:
+        """Cross-entropy of the student less the entropy of the teacher, in nats."""
         return max(float(self._moments().cost), 0.0)
 
     @property
     def margin(self) -> float:
+        """Teacher information less alignment cost, in nats."""
         moments = self._moments()
         score, average = moments.score, moments.average
         return float(score - average @ _log_or_zero(average))

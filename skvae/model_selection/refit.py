@@ -42,7 +42,7 @@ def elbo_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
         What is scored.
     X : array-like of shape (n_samples, n_features)
         Rows, best ones that were not in `fit`.
-    y : None
+    y : None, default=None
         Ignored; there because searches pass it.
 
     Returns

@@ -84,10 +84,14 @@ class StackedGridSearchCV(GridSearchCV):
     param_grid : dict or list of dict
         As in `GridSearchCV`, over any parameters of `estimator` but those. Candidates that
         differ in others than the three above are in stacks of their own.
-    scoring, refit, cv, error_score, return_train_score
-        As in `GridSearchCV`.
+    scoring : str, callable, list, tuple, dict or None, default=None
+        As in `GridSearchCV`; None is the estimator's `score`.
     n_jobs : int or None, default=None
         Folds that are trained at a time.
+    refit : bool, str or callable, default=True
+        As in `GridSearchCV`.
+    cv : int, cross-validation generator, iterable or None, default=None
+        As in `GridSearchCV`.
     verbose : int or bool, default=0
         0 is silent; 1 a line on stderr that is rewritten, a step for each fold that is
         trained; 2 a line on stdout for each of them, and then those of `GridSearchCV`, whose
@@ -95,6 +99,10 @@ class StackedGridSearchCV(GridSearchCV):
         a stack.
     pre_dispatch : int or str, default="2*n_jobs"
         As in `GridSearchCV`, of folds.
+    error_score : "raise" or float, default=nan
+        As in `GridSearchCV`.
+    return_train_score : bool, default=False
+        As in `GridSearchCV`.
 
     Attributes
     ----------

@@ -187,6 +187,14 @@ def run(
     stays the best constant student it started as. Such an arm is trained once for each
     seed, and certified under each teacher with that teacher's constant student, which is
     what a fit with that teacher would have given, to the bit.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import protocol
+    >>> found = protocol.run(load_iris().data, arms=["collapse"], seeds=[0, 1], epochs=1)
+    >>> [(run["arm"], run["seed"], run["report"]["certified"]) for run in found["runs"]]
+    [('collapse', 0, False), ('collapse', 1, False)]
     """
     options = {
         "epochs": epochs,
@@ -271,6 +279,12 @@ def versions() -> dict[str, str]:
     -------
     versions : dict of str
         By the name of the package.
+
+    Examples
+    --------
+    >>> from skvae import protocol
+    >>> list(protocol.versions())
+    ['skvae', 'torch', 'scikit-learn', 'skorch', 'numpy']
     """
     return {name: version(name) for name in LIBRARIES}
 

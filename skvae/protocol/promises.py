@@ -27,6 +27,16 @@ def broken_promises(runs: Sequence[dict[str, Any]]) -> list[str]:
         One sentence for each promise that a run breaks; empty if the pattern holds. A
         baseline that is certified by its own witness, at either read, is such a finding:
         without alignment that witness is constant.
+
+    Examples
+    --------
+    An epoch is too few for prevention:
+
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import protocol
+    >>> found = protocol.run(load_iris().data, arms=["prevention"], seeds=[0], epochs=1)
+    >>> len(protocol.broken_promises(found["runs"])) > 0
+    True
     """
     broken = []
     margins = ("margin_mean", "margin_sample")

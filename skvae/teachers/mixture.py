@@ -182,7 +182,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             Training rows; at least two and at least as many as components.
             `skvae.rows.SparseRows` stay sparse: their principal components are a truncated
             singular value decomposition whose products are centred on the way.
-        y : None
+        y : None, default=None
             Ignored; there for consistency with scikit-learn.
 
         Returns

@@ -46,7 +46,7 @@ class PrecomputedTeacher(Saved, BaseEstimator):
         ----------
         T : array-like of shape (n_samples, n_components)
             Distributions, one row each on the simplex.
-        y : None
+        y : None, default=None
             Ignored; there for consistency with scikit-learn.
 
         Returns

@@ -142,14 +142,17 @@ class TemperedTeacher(Saved, BaseEstimator):
 
     @property
     def classes_(self) -> NDArray:
+        """Classes of the fitted teacher, if it has any."""
         return self.teacher_.classes_
 
     @property
     def n_features_in_(self) -> int:
+        """Number of columns that the teacher was fitted to."""
         return self.teacher_.n_features_in_
 
     @property
     def feature_names_in_(self) -> NDArray:
+        """Names of the columns that the teacher was fitted to, if they have any."""
         return self.teacher_.feature_names_in_
 
     def __sklearn_tags__(self):

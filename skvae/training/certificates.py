@@ -10,7 +10,7 @@ from skorch.callbacks import Callback
 
 from skvae.certificate import CertificateReport, ConstantCollapseCertificate
 
-__all__ = ["CertificateCallback"]
+__all__ = ["CertificateCallback", "figures"]
 
 
 class CertificateCallback(Callback):
@@ -122,13 +122,8 @@ class CertificateCallback(Callback):
         """Certify after every `every`-th epoch, and record what was found."""
         if net.history[-1, "epoch"] % self.every:
             return
-        report = self._certify(net)
-        at_sample = report.latent == "sample"
-        margin = report.margin_sample if at_sample else report.margin_mean
-        net.history.record("certified_margin", margin)
-        net.history.record("certified_lower_bound", report.lower_bound)
-        if report.rate is not None:
-            net.history.record("certified_rate", report.rate)
+        for name, value in figures(self._certify(net)).items():
+            net.history.record(name, value)
 
     def _certify(self, net: Any) -> CertificateReport:
         epoch = net.history[-1, "epoch"] if net.history else 0
@@ -141,3 +136,14 @@ class CertificateCallback(Callback):
         if self.certificate is None:
             return ConstantCollapseCertificate(latent="sample")
         return self.certificate
+
+
+def figures(report: CertificateReport) -> dict[str, float | None]:
+    """Return what a history has of a report: margin, lower bound and rate where known, in nats.
+
+    They are of the read that the certificate decides by.
+    """
+    found = {"certified_margin": report.margin, "certified_lower_bound": report.lower_bound}
+    if report.rate is not None:
+        found["certified_rate"] = report.rate
+    return found

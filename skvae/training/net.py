@@ -42,32 +42,42 @@ SMALL_STEP = 2**25
 
 
 class VAENet(TellingNet):
-    """skorch net that trains from memory and reads its losses off the device once an epoch.
+    """Net of skorch that trains from memory and reads its losses off the device once an epoch.
 
     Parameters
     ----------
-    *args, **kwargs
+    *args
         As in `skorch.NeuralNet`. Datasets are `skvae.training.batches.TrainingRows`.
-    seed : int
+    seed : int, default=0
         Drives the order of the rows and the noise of each epoch.
-    log_scale_sum : float
+    log_scale_sum : float, default=0.0
         Sum over the columns of the log of the unit that the rows were divided by: what
         takes a log density of standardised rows back to the units of the data. Where entries
         are missing, the average of that over the rows that are trained on.
-    held_out_log_scale_sum : float
+    held_out_log_scale_sum : float, default=0.0
         The same of the held-out rows.
-    kl_schedule : KLSchedule or None
+    kl_schedule : KLSchedule or None, default=None
         Share of the KL weight in each step; None leaves it as it is.
-    lr_schedule : LRSchedule or None
+    lr_schedule : LRSchedule or None, default=None
         Factor on the learning rates in each step; None leaves them as they are.
-    max_grad_norm : float or None
+    max_grad_norm : float or None, default=None
         Norm that the gradients of a step are scaled down to; None leaves them as they are.
-    aggressive_steps : int
+    aggressive_steps : int, default=0
         Encoder-only steps before each step of an aggressive phase.
-    ema_decay : float or None
+    ema_decay : float or None, default=None
         Of the moving average of the weights that is judged and kept; None keeps the weights.
-    compile_mode : str or None
+    compile_mode : str or None, default=None
         Mode of `torch.compile` for the steps of training; None leaves them as they are.
+    **kwargs
+        As in `skorch.NeuralNet`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import TeacherGuidedVAE
+    >>> vae = TeacherGuidedVAE(alignment_weight=0, max_epochs=2).fit(load_iris().data)
+    >>> vae.net_.history[:, "epoch"]
+    [1, 2]
     """
 
     is_aggressive_: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch.callbacks import Callback, EarlyStopping
@@ -20,7 +21,10 @@ from skvae.nets.networks import draw_latent
 __all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining", "read_witness"]
 
 # What `StopOnPlateau` keeps from one epoch to the next, beside the best weights.
-STATE = ("misses_", "dynamic_threshold_", "best_epoch_", "handed_back_")
+STATE = ("misses_", "dynamic_threshold_", "best_epoch_", "handed_back_", "has_margin_")
+
+# Of the teacher information, for a held-out margin that chance does not make.
+LEAST_SHARE = 0.1
 
 
 class StopTraining(KeyboardInterrupt):
@@ -34,11 +38,14 @@ class StopOnPlateau(EarlyStopping):
     best weights come back from memory, also when training is interrupted. With a guard
     an epoch counts, as best or as one too many, if its held-out margin reaches the guard,
     and not before the KL weight was handed back for the first time: until it is whole, or
-    had to be held back again. With a KL schedule no epoch counts before its last rise is over.
+    had to be held back again. With alignment an epoch whose held-out margin is over a tenth
+    of the teacher information is better than any whose margin is not. With a KL schedule no
+    epoch counts before its last rise is over.
     """
 
     best_model_weights_: dict[str, Tensor] | None
     handed_back_: bool
+    has_margin_: bool
     # Of a training that was killed, for the one that goes on with it.
     _earlier: Mapping[str, Any] | None = None
 
@@ -63,6 +70,8 @@ class StopOnPlateau(EarlyStopping):
         record["valid_judged"] = net.criterion_.judge(
             record["valid_loss"], record["valid_alignment"]
         )
+        if net.criterion_.alignment_weight > 0:
+            self._prefer_a_margin(record)
         try:
             super().on_epoch_end(net, **kwargs)
         except KeyboardInterrupt:
@@ -76,6 +85,17 @@ class StopOnPlateau(EarlyStopping):
         self.handed_back_ = self.handed_back_ or whole or betas[-1] < betas[0]
         return self.handed_back_ and net.history[-1, "valid_margin"] >= self.guard
 
+    def _prefer_a_margin(self, record) -> None:
+        # The cost of a code that the reconstruction does not pay for is much, and few rows tell
+        # little of what the alignment gains: an epoch without any code would be the best.
+        information = record["valid_margin"] + record["valid_alignment"]
+        if record["valid_margin"] > LEAST_SHARE * information:
+            if not self.has_margin_:
+                self.dynamic_threshold_ = np.inf
+            self.has_margin_ = True
+        elif self.has_margin_:
+            record["valid_judged"] = np.inf
+
     def _sink(self, text, verbose):
         say(text, verbose)
 
@@ -83,6 +103,7 @@ class StopOnPlateau(EarlyStopping):
         """Forget what came before, but for the training that this one goes on with."""
         super().on_train_begin(net, **kwargs)
         self.handed_back_ = False
+        self.has_margin_ = False
         for name, value in (self._earlier or {}).items():
             setattr(self, name, value)
         self._earlier = None

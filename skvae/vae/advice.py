@@ -1,4 +1,4 @@
-"""What a fit warns of: settings, an interruption, a margin that is not there."""
+"""What a fit warns of, and a notebook shows of it: settings, an interruption, the margin."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from skvae.training.devices import has_products_in, resolve_device
 from skvae.vae.new_rows import HeldOut
 
 __all__ = [
+    "margin_html",
     "warn_if_uncertified",
     "warn_if_unguarded",
     "warn_of_interruption",
@@ -119,6 +120,26 @@ def warn_if_uncertified(estimator: Any) -> None:
     else:
         return
     warnings.warn(message, UncertifiedWarning, stacklevel=TO_CALLER)
+
+
+def margin_html(estimator: Any) -> str:
+    """Return a line on the margin of a fitted estimator, for a notebook; else nothing.
+
+    It is no verdict: early stopping has chosen the weights by the rows that it held out.
+    """
+    fitted = getattr(estimator, "_fitted", None)
+    if fitted is None:
+        return ""
+    rows, margin, information = "training", estimator.margin_, estimator.teacher_information_
+    if fitted.held_out is not None:
+        rows, margin = "held-out", fitted.held_out.margin
+        information = fitted.held_out.teacher_information
+    return (
+        f"<p>Margin on the {rows} rows: {margin:.3g} of I_T = {information:.3g} nats "
+        f'<meter min="0" max="{information:.6g}" value="{margin:.6g}"></meter>. Whether the '
+        "code is certified say fresh rows: "
+        "<code>ConstantCollapseCertificate().certify(vae, X_test)</code>.</p>"
+    )
 
 
 def _are_too_few(estimator: Any, held_out: HeldOut) -> bool:

@@ -38,6 +38,7 @@ from skvae.teachers.fits import teacher_distributions, wants_frame
 from skvae.training.net import VAENet
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
+    margin_html,
     warn_if_uncertified,
     warn_if_unguarded,
     warn_of_interruption,
@@ -265,12 +266,12 @@ class TeacherGuidedVAE(
     early_stopping : bool or "auto", default="auto"
         Hold out rows, stop when their loss no longer falls, keep the best weights. It is judged
         with an alignment that weighs no more than three times what the rate does: a strong pull
-        would go on when the ELBO has long been falling. "auto" does
-        where at least 75 rows, and half of all, are new to the model and its teacher. With a
-        donor, or a teacher that came fitted, they are drawn among the rows that these have
-        surely not seen, where such are enough. With a
-        `guard` only epochs count whose held-out margin reaches it, once the KL weight has been
-        handed back.
+        would go on when the ELBO has long been falling. But weights whose held-out margin is
+        over a tenth of the teacher information are better than any others, where an alignment
+        is asked for. "auto" holds out where at least 75 rows, and half of all, are new to the
+        model and its teacher. With a donor, or a teacher that came fitted, they are drawn among
+        the rows that these have surely not seen, where such are enough. With a `guard` only
+        epochs count whose held-out margin reaches it, once the KL weight has been handed back.
     validation_fraction : float, default=0.1
         Share of the rows held out, drawn at random, in (0, 1).
     n_iter_no_change : int or "auto", default="auto"
@@ -899,7 +900,7 @@ class TeacherGuidedVAE(
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
-        y : None
+        y : None, default=None
             Ignored; there for consistency with scikit-learn.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows in the mean, at least 0 and not all 0; None weighs all alike.
@@ -1078,12 +1079,17 @@ class TeacherGuidedVAE(
 
     @property
     def device_(self) -> str:
+        """Device that the fitted model is on, as "cpu" or "cuda:0"."""
         return str(self.net_.device)
 
     __sklearn_clone__ = cloned
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def _html_repr(self):
+        # What a notebook shows: the diagram of scikit-learn, and the margin.
+        return f"{super()._html_repr()}{margin_html(self)}"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

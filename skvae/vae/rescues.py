@@ -33,6 +33,21 @@ class Rescue(NamedTuple):
         The rescued model.
     before, after : CertificateReport or SimultaneousReport
         Reports of the old model and of the new one, on the same rows.
+
+    See Also
+    --------
+    rescue : What returns it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import TeacherGuidedVAE, rescue
+    >>> X = load_iris().data
+    >>> setting = {"alignment_weight": 0, "decoder_variance": 10.0, "random_state": 0}
+    >>> collapsed = TeacherGuidedVAE(early_stopping=False, **setting).fit(X)
+    >>> found = rescue(collapsed, X, max_epochs=60, lr=1e-2)
+    >>> found.before.certified, found.after.certified
+    (False, True)
     """
 
     estimator: TeacherGuidedVAE

@@ -137,6 +137,35 @@ def test_an_epoch_counts_by_its_held_out_margin():
         assert stop._counts(net) == (held_out >= 0.5)
 
 
+def test_no_epoch_without_a_margin_is_better_than_one_with():
+    stop = StopOnPlateau(patience=5, tol=0.0)
+    criterion = SimpleNamespace(alignment_weight=10.0, judge=lambda loss, alignment: loss)
+    net = SimpleNamespace(
+        criterion_=criterion,
+        kl_schedule=None,
+        history=History(),
+        module_=torch.nn.Linear(1, 1),
+        verbose=0,
+    )
+    stop.on_train_begin(net)
+    # Of an information of 1: the least loss has no margin, and that of 0.1 is none yet.
+    for loss, found in (
+        (1.0, 0.0),
+        (0.5, 0.1),
+        (4.0, 0.5),
+        (3.0, 0.2),
+        (0.1, 0.05),
+        (3.5, 0.9),
+    ):
+        net.history.new_epoch()
+        of_epoch = {"valid_loss": loss, "valid_margin": found, "valid_alignment": 1.0 - found}
+        for name, value in {"epoch": len(net.history), **of_epoch}.items():
+            net.history.record(name, value)
+        stop.on_epoch_end(net)
+    assert stop.best_epoch_ == 4
+    assert stop.misses_ == 2
+
+
 # The witness sees the code alone
 
 

@@ -131,3 +131,13 @@ def test_without_held_out_rows_the_training_margin_decides(small_vae, clusters):
     )
     assert "margin on the training rows" in message
     assert messages_of(small_vae(alignment_weight=0, **HELD_OUT), clusters) == []
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_notebook_shows_the_margin_below_the_diagram(small_vae, clusters, early_stopping):
+    vae = small_vae(early_stopping=early_stopping, max_epochs=1, alignment_weight=0)
+    assert "Margin" not in vae._repr_html_()
+    shown = vae.fit(clusters)._repr_html_()
+    margin = vae._fitted.held_out.margin if early_stopping else vae.margin_
+    rows = "held-out" if early_stopping else "training"
+    assert f"<p>Margin on the {rows} rows: {margin:.3g} of I_T = " in shown
