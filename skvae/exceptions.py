@@ -11,6 +11,7 @@ __all__ = [
     "DivergenceError",
     "FileFormatError",
     "InterruptedFitWarning",
+    "LostRankError",
     "OtherVersionWarning",
     "SeenRowsWarning",
     "SlowPrecisionWarning",
@@ -44,6 +45,13 @@ class DivergenceError(RuntimeError):
 
 class DeviceMemoryError(MemoryError):
     """The device has no memory for a batch; the message names a batch size to try."""
+
+
+class LostRankError(RuntimeError):
+    """Another process that shares a fit has failed, died or does not answer.
+
+    The message says which, and why where that is known.
+    """
 
 
 class FileFormatError(ValueError):

@@ -121,8 +121,8 @@ MUTATIONS = [
     one(
         "margin of a fit: witness and teacher of different rows",
         "vae/outcome.py",
-        "self.rows[block if self.chosen is None else self.chosen[block]]",
-        "self.rows[block]",
+        "taken(self.rows, block if self.chosen is None else self.chosen[block])",
+        "taken(self.rows, block)",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
@@ -204,8 +204,8 @@ MUTATIONS = [
     one(
         "witness that moves no code",
         "training/steps/closed_form.py",
-        "of_latent.addmm_(of_logits.t(), self.head.weight)",
-        "pass",
+        "of_codes.addmm_(of_logits.t(), head.weight)",
+        "None",
         "tests/training/steps/test_closed_form.py",
     ),
     # The bound.
@@ -380,7 +380,7 @@ MUTATIONS = [
     one(
         "mean read by the bound of an epoch in place of the sample",
         "training/stopping.py",
-        "latent = draw_latent(mean, log_variance, generator)",
+        "latent = draw_latent(mean, log_variance, noise[share.rows])",
         "latent = mean",
         CLAIMS + "::test_bound_of_an_epoch_is_that_of_the_held_out_rows",
     ),
@@ -444,8 +444,8 @@ MUTATIONS = [
     one(
         "held-out rows standardised by",
         "vae/course.py",
-        "units = Standardization.of(rows, chosen, weights_of(weights, chosen))",
-        "units = Standardization.of(rows)",
+        "Standardization.of(rows, chosen, weights_of(weights, chosen))",
+        "Standardization.of(rows)",
         CLAIMS + "::test_what_is_held_out_has_no_part_in_the_fit",
     ),
     one(
@@ -465,15 +465,15 @@ MUTATIONS = [
     one(
         "fingerprint of the model ignored in a report",
         "certificate/evidence.py",
-        "self._of_model.add(X)",
-        "self._of_model.add(X + 1)",
+        "self._of_model.add(numbers)",
+        "self._of_model.add(numbers + 1)",
         SCORER + "::test_report_says_whether_the_rows_were_in_fit",
     ),
     one(
         "fingerprint of the teacher ignored in a report",
         "certificate/evidence.py",
-        "self._of_teacher.add(X_teacher)",
-        "self._of_teacher.add(X_teacher + 1)",
+        "self._of_teacher.add(numbers if X_teacher is X else X_teacher)",
+        "self._of_teacher.add(numbers + 1)",
         CLAIMS + "::test_report_says_whether_the_teacher_has_seen_the_rows",
     ),
     one(
@@ -486,7 +486,7 @@ MUTATIONS = [
     one(
         "fingerprint of a teacher ignored by early stopping",
         "vae/course.py",
-        "fresh &= _absent(teacher_fingerprint, seen_by_teacher)",
+        "fresh &= _absent(teacher_fingerprint, rows if X_teacher is None else X_teacher)",
         "fresh &= True",
         CLAIMS + "::test_rows_that_a_fitted_teacher_has_seen_are_not_held_out",
     ),
@@ -499,7 +499,7 @@ MUTATIONS = [
     ),
     one(
         "bound of an epoch on rows that were seen",
-        "training/net.py",
+        "training/building.py",
         'callbacks += [("bound", HeldOutBound())] if has_bound else []',
         'callbacks += [("bound", HeldOutBound())]',
         CLAIMS + "::test_rows_that_a_donor_was_trained_on_are_not_held_out",

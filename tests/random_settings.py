@@ -100,6 +100,7 @@ VALUES = {
     "memory": [None],
     "device": ["cpu"],
     "data_on_device": ["auto", True, False],
+    "distributed": ["auto", False],
     "precision": ["auto", "fp32", "bf16"],
     "compile": [False],
     "random_state": [0, 7, np.int32(3), "RandomState"],

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from mutants import MUTATIONS
 
 import skvae
 
@@ -185,3 +186,12 @@ def test_citation_is_of_this_version_and_names_the_paper():
         PROJECT["project"]["license"]
     ]
     assert "value: arXiv:2605.05813" in text
+
+
+def test_every_mutation_of_the_claims_finds_its_text_once():
+    moved = []
+    for mutation in MUTATIONS:
+        for path, old, _ in mutation.edits:
+            if (ROOT / "skvae" / path).read_text(encoding="utf-8").count(old) != 1:
+                moved.append((mutation.name, old))
+    assert moved == []

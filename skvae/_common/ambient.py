@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -63,7 +64,10 @@ def undisturbed() -> Iterator[None]:
             raise
         surely(*restore)
         raise interrupt from None
-    except BaseException:
+    except BaseException as interrupt:
+        # A context manager that was cut short as it ended ends when it is forgotten: now, or
+        # it would change again what is put back.
+        traceback.clear_frames(interrupt.__traceback__)
         surely(*restore)
         raise
 

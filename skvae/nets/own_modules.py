@@ -66,7 +66,7 @@ def own_module(
     return module.cpu()
 
 
-def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
+def check_own_modules(architecture: dict[str, Any], seed: int) -> list[nn.Module]:
     """Refuse modules that do not map two rows, or two codes, to what they should.
 
     Parameters
@@ -75,12 +75,19 @@ def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
         As `skvae.vae.settings.check_settings` returns it.
     seed : int
         Seed of the estimator.
+
+    Returns
+    -------
+    modules : list of nn.Module
+        Those that are a user's own, as they were tried.
     """
+    modules = []
     shape = architecture["image_shape"] or (architecture["n_features"],)
     latent_dim = architecture["latent_dim"]
     if architecture["encoder"] is not None:
         encoded = shape_encoded(shape, architecture["missing"])
         module = own_module(architecture["encoder"], "encoder", encoded, latent_dim, seed)
+        modules.append(module)
         found = _tried(module, "encoder", encoded, seed)
         wanted = (TRIAL_ROWS, 2 * latent_dim)
         halves = ((TRIAL_ROWS, latent_dim),) * 2
@@ -92,6 +99,7 @@ def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
             )
     if architecture["decoder"] not in (None, "autoregressive"):
         module = own_module(architecture["decoder"], "decoder", shape, latent_dim, seed)
+        modules.append(module)
         found = _tried(module, "decoder", (latent_dim,), seed)
         flat = (TRIAL_ROWS, architecture["n_features"])
         if found not in (flat, (TRIAL_ROWS, *shape)):
@@ -100,6 +108,7 @@ def check_own_modules(architecture: dict[str, Any], seed: int) -> None:
                 f"decoder must map {TRIAL_ROWS} codes of latent_dim={latent_dim} to a tensor "
                 f"of shape {choice}; it returned {found}."
             )
+    return modules
 
 
 def is_same_part(one: Any, other: Any) -> bool:

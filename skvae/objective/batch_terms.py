@@ -7,11 +7,20 @@ What a row adds to them depends on the rows beside it, so none has a value for e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["capacity_gap", "floored_rate", "is_aligned", "mmd", "total_correlation"]
+__all__ = [
+    "capacity_gap",
+    "floored_rate",
+    "has_margin",
+    "is_aligned",
+    "margin_means",
+    "mmd",
+    "total_correlation",
+]
 
 
 def floored_rate(kl_per_dimension: Tensor, free_bits: float) -> Tensor:
@@ -75,7 +84,12 @@ def capacity_gap(rate: Tensor, capacity: float) -> Tensor:
 
 
 def is_aligned(
-    T: Tensor, alignment: Tensor, target: float, weights: Tensor | None = None
+    T: Tensor,
+    alignment: Tensor,
+    target: float,
+    weights: Tensor | None = None,
+    over_all: Callable[[Sequence[Tensor], Tensor | None], Callable[[], list[Tensor]]]
+    | None = None,
 ) -> Tensor:
     """Whether the margin of a batch is at or above a share of its teacher information.
 
@@ -89,6 +103,9 @@ def is_aligned(
         The share, in (0, 1).
     weights : Tensor of shape (n_samples,) or None, default=None
         Positive weights of the rows in every mean; None weighs all alike.
+    over_all : callable or None, default=None
+        Where these rows are a part of the batch: from means over them, and the sum of their
+        weights, if they have any, to what waits for the means over the batch.
 
     Returns
     -------
@@ -110,16 +127,26 @@ def is_aligned(
     >>> is_aligned(torch.eye(2), cost, 0.8), is_aligned(torch.eye(2), cost, 0.9)
     (tensor(True), tensor(False))
     """
+    means: Sequence[Tensor] = margin_means(T, alignment, weights)
+    if over_all is not None:
+        means = over_all(means, None if weights is None else weights.sum())()
+    return has_margin(means, target)
+
+
+def margin_means(
+    T: Tensor, alignment: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means over rows that a margin is made of: the teacher, its negative entropy, the cost."""
     if weights is None:
-        average = T.mean(dim=0)
-        negative_entropy = torch.xlogy(T, T).sum() / len(T)
-        cost = alignment.mean()
-    else:
-        # Of the batch itself: the identity asks for one set of rows and one of weights.
-        shares = weights / weights.sum()
-        average = shares @ T
-        negative_entropy = shares @ torch.xlogy(T, T).sum(dim=1)
-        cost = shares @ alignment
+        return T.mean(dim=0), torch.xlogy(T, T).sum() / len(T), alignment.mean()
+    # Of the batch itself: the identity asks for one set of rows and one of weights.
+    shares = weights / weights.sum()
+    return shares @ T, shares @ torch.xlogy(T, T).sum(dim=1), shares @ alignment
+
+
+def has_margin(means: Sequence[Tensor], target: float) -> Tensor:
+    """Whether the margin is at or above a share of the information, given `margin_means`."""
+    average, negative_entropy, cost = means
     information = negative_entropy - torch.xlogy(average, average).sum()
     return cost <= (1 - target) * information
 

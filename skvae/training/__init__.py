@@ -8,12 +8,14 @@ encoder ahead, `stopping` ends training early, `optimizer` is AdamW on flat memo
 `own_optimizer` is of a user's, `prefit` comes before, `stacked` trains many at a time,
 `checkpoints` keeps the state of a training for who has to go on with it, `saved_net` takes a
 net apart and makes it again, `epochs` does so with its history, `progress` tells of it,
-`averages` has the average of the weights that is kept, `devices` and `denormals` are of the
-machine. `steps` has the step that is written by hand.
+`averages` has the average of the weights that is kept, `distributed` shares all of it among
+processes, `devices` and `denormals` are of the machine. `steps` has the step that is written by
+hand.
 """
 
 from skvae.training.aggressive import is_aggressive
 from skvae.training.certificates import CertificateCallback
+from skvae.training.distributed import over_ranks, rows_of_all_ranks
 from skvae.training.guard import next_fraction
 from skvae.training.monitored import MonitorCallback, lightning_callback
 from skvae.training.net import VAENet
@@ -28,4 +30,6 @@ __all__ = [
     "is_aggressive",
     "lightning_callback",
     "next_fraction",
+    "over_ranks",
+    "rows_of_all_ranks",
 ]

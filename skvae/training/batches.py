@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
@@ -16,6 +18,7 @@ from skvae.information import teacher_information
 from skvae.rows.missing import observed_moments
 from skvae.rows.scaling import Standardization
 from skvae.rows.sparse import SparseRows, taken
+from skvae.training.distributed import Ranks, Share
 
 __all__ = [
     "InMemoryBatches",
@@ -134,7 +137,33 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-class InMemoryBatches:
+class Shared:
+    """Batches of which each rank has a share, where several train a net.
+
+    Attributes
+    ----------
+    ranks : Ranks or None
+        Of the training; None gives whole batches.
+    shares : deque of Share
+        What was taken of the batches so far, for who takes each out as its batch comes:
+        batches may be made ahead.
+    """
+
+    ranks: Ranks | None = None
+
+    def __init__(self) -> None:
+        self.shares: deque[Share] = deque()
+
+    def own(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Return the share of what has a row, or an entry, for each row of a batch."""
+        if self.ranks is None:
+            return parts
+        share = self.ranks.share_of(len(parts[0]))
+        self.shares.append(share)
+        return tuple([part[share.rows] for part in parts])
+
+
+class InMemoryBatches(Shared):
     """Batches cut from tensors by index, in place of a DataLoader's rows one by one.
 
     Parameters
@@ -152,6 +181,7 @@ class InMemoryBatches:
     """
 
     def __init__(self, rows, targets, batch_size, device=None, weights=None):
+        super().__init__()
         self.rows = rows
         self.targets = targets
         self.weights = weights
@@ -173,12 +203,15 @@ class InMemoryBatches:
         order = torch.randperm(len(self.rows), generator=generator)
         batches = (
             tuple([part.index_select(0, chosen) for part in self._parts])
-            for chosen in _sent(order, self.rows.device).split(self.batch_size)
+            for (chosen,) in map(
+                self.own, _sent(order, self.rows.device).split(self.batch_size)
+            )
         )
         return copied_ahead(batches, self.device) if self._copies else batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        batches = zip(*(part.split(self.batch_size) for part in self._parts), strict=True)
+        parts = zip(*(part.split(self.batch_size) for part in self._parts), strict=True)
+        batches = itertools.starmap(self.own, parts)
         return copied_ahead(batches, self.device) if self._copies else batches
 
 
@@ -320,7 +353,7 @@ class TrainingRows(Dataset):
         return self._rows_on_device
 
 
-class StreamedBatches:
+class StreamedBatches(Shared):
     """Batches of rows that are read and standardised a block at a time.
 
     The order is random among blocks and within each, in place of one permutation of all
@@ -340,6 +373,7 @@ class StreamedBatches:
     """
 
     def __init__(self, source, targets, batch_size, device):
+        super().__init__()
         self.source = source
         self.targets = targets
         self.batch_size = batch_size
@@ -361,13 +395,14 @@ class StreamedBatches:
         for number in torch.randperm(len(starts), generator=generator).tolist():
             parts = self._read(starts[number])
             order = torch.randperm(len(parts[0]), generator=generator)
-            for chosen in _sent(order, self.device).split(self.batch_size):
+            for (chosen,) in map(self.own, _sent(order, self.device).split(self.batch_size)):
                 yield tuple([part.index_select(0, chosen) for part in parts])
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for start in range(0, len(self), self.block_rows):
             parts = self._read(start)
-            yield from zip(*(part.split(self.batch_size) for part in parts), strict=True)
+            batches = zip(*(part.split(self.batch_size) for part in parts), strict=True)
+            yield from itertools.starmap(self.own, batches)
 
     def _read(self, start: int) -> list[Tensor]:
         stop = min(start + self.block_rows, len(self))
@@ -392,7 +427,7 @@ class SparseBatches(StreamedBatches):
         """Yield all rows once, in the order of a permutation drawn from `generator`."""
         order = torch.randperm(len(self), generator=generator)
         weights = self.source.weights
-        for chosen in order.split(self.batch_size):
+        for (chosen,) in map(self.own, order.split(self.batch_size)):
             parts = [self.source.at(chosen), self.targets[chosen]]
             if weights is not None:
                 parts.append(weights[chosen])

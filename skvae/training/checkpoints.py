@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch.amp import GradScaler
 
 from skvae.files.archive import read_archive, write_archive
 from skvae.training.averages import MovingAverage
+from skvae.training.distributed import Ranks
 from skvae.training.stopping import StopOnPlateau
 
 __all__ = ["Checkpoint"]
@@ -69,6 +70,8 @@ class Checkpoint(Callback):
         self.every = every
         self.fit = dict(fit)
         self.keeps_torch_state = keeps_torch_state
+        # Of several ranks one.
+        self.writes = True
         self.seed = 0
         self.teacher = ""
         self.found: dict[str, Any] | None = None
@@ -100,6 +103,15 @@ class Checkpoint(Callback):
             f"{name} was {was.get(name)} and is {now.get(name)}. Fit as before to go on with "
             "it, or pass another path, or remove the file to begin anew."
         )
+
+    @classmethod
+    def of_first(cls, ranks: Ranks, opened: Callable[[], Checkpoint]) -> Checkpoint:
+        """Return the checkpoint that the first rank opens, and that it alone writes."""
+        checkpoint = cls.__new__(cls)
+        # Not as it is pickled, which is without what was found.
+        checkpoint.__dict__.update(ranks.from_first(lambda: vars(opened())))
+        checkpoint.writes = ranks.is_first
+        return checkpoint
 
     def restore(self, net: Any) -> None:
         """Take up what was found: weights, history, and all that a next epoch follows from."""
@@ -147,6 +159,8 @@ class Checkpoint(Callback):
 
         Of a training that is complete its weights and its history are all.
         """
+        if not self.writes:
+            return
         arrays = _arrays(net.module_.state_dict(), "weights")
         record: dict[str, Any] = {
             "fit": self.fit,

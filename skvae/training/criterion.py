@@ -16,6 +16,7 @@ from skvae.objective.batch_terms import (
     total_correlation,
 )
 from skvae.objective.row_terms import alignment, importance_bound, kl, kl_per_dimension
+from skvae.training.distributed import Ranks
 
 __all__ = ["FURTHER_TERMS", "TERMS", "Criterion"]
 
@@ -67,7 +68,12 @@ class Criterion(nn.Module):
         that; below 1 while a guard holds it back or a warm-up raises it.
     terms : tuple of str
         Names of the terms in force, in their order in the second result.
+    ranks : Ranks or None
+        While training alone: the processes that each have a share of a batch. What depends on
+        the mean of a batch then depends on that of all of it.
     """
+
+    ranks: Ranks | None = None
 
     def __init__(
         self,
@@ -149,6 +155,8 @@ class Criterion(nn.Module):
         if self.divergence == "floored_rate":
             by_dimension = weighed(kl_per_dimension(mean, log_variance))
             sums["rate"] = by_dimension.sum()
+            if self.ranks is not None:
+                by_dimension = self._over_all(by_dimension.mean(dim=0))[None]
             sums["floored_rate"] = len(x) * floored_rate(by_dimension, self.free_bits)
         else:
             sums["rate"] = weighed(kl(mean, log_variance)).sum()
@@ -177,14 +185,24 @@ class Criterion(nn.Module):
         read = module.shown(outputs.mean, first).detach()
         # The values are the same. A choice by `if` would wait for the device in every step.
         apart = alignment(T, module.witness(read))
-        return torch.where(is_aligned(T, cost, self.alignment_target, weights), apart, cost)
+        over_all = None if self.ranks is None else self.ranks.means
+        is_on_target = is_aligned(T, cost, self.alignment_target, weights, over_all)
+        return torch.where(is_on_target, apart, cost)
+
+    def _over_all(self, means: Tensor) -> Tensor:
+        """Means over all rows of a batch, whose gradient is that of this rank's own."""
+        if self.ranks is None:
+            return means
+        (of_batch,) = self.ranks.means([means])()
+        return means + (of_batch - means.detach())
 
     def total(self, sums: dict[str, Tensor], n_rows: int) -> tuple[Tensor, Tensor]:
         """Mean objective that these sums over `n_rows` rows make, and each of `terms`."""
         if self.divergence == "capacity_gap":
             # Losses that are compared between epochs are all at the same capacity.
             capacity = self.kl_capacity * (self.kl_fraction if self.training else 1.0)
-            sums["capacity_gap"] = n_rows * capacity_gap(sums["rate"] / n_rows, capacity)
+            rate = self._over_all(sums["rate"] / n_rows)
+            sums["capacity_gap"] = n_rows * capacity_gap(rate, capacity)
         objective = self.weigh(sums, self.effective_beta)
         return objective / n_rows, torch.stack([sums[name] for name in self.terms]).detach()
 

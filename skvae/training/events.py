@@ -16,19 +16,24 @@ from torch import Tensor
 
 from skvae._common.threads import one_thread_if
 from skvae.training.certificates import CertificateCallback
+from skvae.training.distributed import Ranks
 from skvae.training.records import loss_of, means_of
 from skvae.training.stopping import StopTraining
 
 __all__ = ["TellingNet", "named_callbacks"]
 
-EVENTS = (
-    "on_train_begin",
-    "on_train_end",
+# At which a callback may end training.
+ENDING_EVENTS = (
     "on_epoch_begin",
     "on_epoch_end",
     "on_batch_begin",
     "on_batch_end",
     "on_grad_computed",
+)
+EVENTS = (
+    "on_train_begin",
+    "on_train_end",
+    *ENDING_EVENTS,
 )
 # Names of the callbacks that a net has of its own.
 OWN_NAMES = frozenset(
@@ -50,6 +55,7 @@ class TellingNet(NeuralNet):
     # While training alone.
     tells_batches_ = False
     tells_gradients_ = False
+    ranks_: Ranks | None = None
     model_of_: Callable[[Any], Any] | None = None
 
     def listen(self) -> None:
@@ -62,6 +68,10 @@ class TellingNet(NeuralNet):
         }
         self.tells_batches_ = not asked.isdisjoint({"on_batch_begin", "on_batch_end"})
         self.tells_gradients_ = "on_grad_computed" in asked
+        if self.ranks_ is not None:
+            # Of a batch all are told or none, as all wait for each other then.
+            self.tells_batches_ = self.ranks_.any(self.tells_batches_)
+            self.tells_gradients_ = self.ranks_.any(self.tells_gradients_)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell all callbacks of an event; one that ends training does so after the others.
@@ -80,6 +90,8 @@ class TellingNet(NeuralNet):
                 if not isinstance(callback, EarlyStopping):
                     raise
                 ends = True
+        if self.ranks_ is not None and method_name in ENDING_EVENTS:
+            ends = self.ranks_.any(ends, in_step="epoch" not in method_name)
         if ends:
             raise StopTraining
 
@@ -90,10 +102,13 @@ class TellingNet(NeuralNet):
 
         def step(batch, **kwargs):
             self.notify("on_batch_begin", batch=batch, training=training)
-            sums = step_fn(batch, **kwargs)
-            loss = loss_of(self, means_of(self, sums, len(batch[0]), training), training)
+            sums = whole = step_fn(batch, **kwargs)
+            n_rows = len(batch[0])
+            if self.ranks_ is not None and self.ranks_.share is not None:
+                whole, n_rows = self.ranks_.total(sums), self.ranks_.share.n_rows
+            loss = loss_of(self, means_of(self, whole, n_rows, training), training)
             self.history.record_batch(prefix + "_loss", loss)
-            self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+            self.history.record_batch(prefix + "_batch_size", n_rows)
             self.notify("on_batch_end", batch=batch, training=training, loss=torch.tensor(loss))
             return sums
 
@@ -145,8 +160,10 @@ class TellingNet(NeuralNet):
             interrupted_=False,
             _compiled=None,
             _direct_step=None,
+            ranks_=None,
             model_of_=None,
         )
+        twin.criterion_.ranks = None
         with one_thread_if(True):
             twin.initialize_optimizer()
         return twin

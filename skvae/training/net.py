@@ -20,11 +20,13 @@ from skvae.training.averages import MovingAverage
 from skvae.training.batches import filled_up, without_single_row
 from skvae.training.denormals import without_denormals
 from skvae.training.devices import memory_explained, precision_of_step
+from skvae.training.distributed import Ranks
 from skvae.training.events import TellingNet
 from skvae.training.optimizer import FlatAdamW
 from skvae.training.own_optimizer import (
     PlainWeights,
     clip_gradients,
+    gradients_of,
     weights_of,
 )
 from skvae.training.progress import EpochLog, silent, told
@@ -91,6 +93,7 @@ class VAENet(TellingNet):
     _compiled: Callable[..., dict[str, Tensor]] | None = None
     _direct_step: DirectStep | None = None
     average_: MovingAverage | None = None
+    ranks_: Ranks | None = None
     _progress: Any = None
 
     def __init__(
@@ -152,7 +155,9 @@ class VAENet(TellingNet):
 
     def get_iterator(self, dataset, training=False):
         """Return batches that are cut from whole blocks of rows."""
-        return dataset.batches(self.batch_size, self.device)
+        batches = dataset.batches(self.batch_size, self.device)
+        batches.ranks = self.ranks_
+        return batches
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train as skorch does; `interrupted_` says whether a person ended it early."""
@@ -172,6 +177,7 @@ class VAENet(TellingNet):
         epochs = (self.max_epochs if epochs is None else epochs) - self.n_epochs_done_
         self.n_epochs_done_ = self.n_steps_done_ = 0
         self.listen()
+        self.criterion_.ranks = self.ranks_
         # One is there already where a training that was killed goes on.
         if self.average_ is None and self.averages():
             with one_thread_if(True):
@@ -189,6 +195,8 @@ class VAENet(TellingNet):
                     without_denormals(),
                     told(self, X, epochs),
                 ):
+                    if self.ranks_ is not None:
+                        self.ranks_.equalise(self.module_)
                     return super().fit_loop(X, y, epochs, **fit_params)
             except KeyboardInterrupt as end:
                 self.interrupted_ = not isinstance(end, StopTraining)
@@ -199,7 +207,7 @@ class VAENet(TellingNet):
                 if self.average_ is not None:
                     self.average_.show()
                 self._weights.release()
-                self.average_ = None
+                self.average_ = self.ranks_ = self.criterion_.ranks = None
                 self._compiled = self._direct_step = None
         return self
 
@@ -234,7 +242,11 @@ class VAENet(TellingNet):
         if self.tells_batches_:
             step_fn = self.announced(step_fn, training, prefix)
         for batch in batches:
+            if self.ranks_ is not None:
+                self.ranks_.share = iterator.shares.popleft()
             totals += step_fn(batch, generator=noise)
+        if self.ranks_ is not None:
+            totals = self.ranks_.total(totals)
         if training and self.average_ is not None:
             self.average_.show()
         terms = means_of(self, totals, n_rows, training)
@@ -263,6 +275,8 @@ class VAENet(TellingNet):
         else:
             x, T = batch
             terms = step.take(x, T, self._noise(x, generator), self.scaler_.scale)
+        if self.ranks_ is not None:
+            terms = self._over_ranks(self.ranks_, terms)
         if self.tells_gradients_ or self.max_grad_norm is not None:
             self._revise_gradients(batch)
         if self.scaler_.is_enabled():
@@ -281,6 +295,17 @@ class VAENet(TellingNet):
             factor = self.lr_schedule.factor(self.n_steps_)
             for group in self.optimizer_.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+
+    def _over_ranks(self, ranks: Ranks, terms: Tensor) -> Tensor:
+        """Add up the gradients of all ranks; return the terms of the rows of this one."""
+        ranks.add_up(gradients_of(self.optimizer_))
+        return self._counted(terms)
+
+    def _counted(self, terms: Tensor) -> Tensor:
+        """Return sums of terms, nothing where all rows of a batch are others' to count."""
+        ranks = self.ranks_
+        is_counted = ranks is None or ranks.share is None or ranks.share.weight > 0
+        return terms if is_counted else torch.zeros_like(terms)
 
     def _revise_gradients(self, batch: Any = None) -> None:
         """Let callbacks see the gradients of a batch, if it is given; then clip them."""
@@ -307,7 +332,7 @@ class VAENet(TellingNet):
     @torch.no_grad()
     def validation_step(self, batch, generator):
         """Return the sums of the terms, on the device."""
-        return self._evaluate(batch, generator)[1]
+        return self._counted(self._evaluate(batch, generator)[1])
 
     def _evaluate(self, batch, generator):
         x, T, *weights = batch
@@ -317,8 +342,12 @@ class VAENet(TellingNet):
 
     def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
         n_draws = self.criterion_.n_importance_samples
-        shape = (len(x), self.module_.latent_dim)
+        share = None if self.ranks_ is None else self.ranks_.share
+        shape = (len(x) if share is None else share.n_rows, self.module_.latent_dim)
         noise = standard_normal(shape if n_draws == 1 else (n_draws, *shape), generator)
+        if share is not None:
+            # Drawn for the whole batch: what a row is given does not depend on who has it.
+            noise = noise[..., share.rows, :]
         return noise.to(x.device)
 
     @property

@@ -19,6 +19,7 @@ __all__ = [
     "PlainWeights",
     "check_optimizer",
     "clip_gradients",
+    "gradients_of",
     "may_draw",
     "optimizer_settings",
     "takes_decay",
@@ -94,6 +95,11 @@ def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
     Pascanu, Mikolov and Bengio, arXiv 1211.5063; `torch.nn.utils.clip_grad_norm_`.
     """
     return nn.utils.clip_grad_norm_(_members(optimizer), max_norm)
+
+
+def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the gradients that the next step is taken by."""
+    return [weight.grad for weight in _members(optimizer) if weight.grad is not None]
 
 
 def optimizer_settings(settings: Mapping[str, Any], device: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from skvae._common.randomness import torch_generator
 from skvae._common.threads import one_thread_if
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
-from skvae.nets.networks import draw_latent
+from skvae.nets.networks import draw_latent, standard_normal
+from skvae.training.distributed import Share
 
 __all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining", "read_witness"]
 
@@ -156,8 +157,12 @@ def read_witness(net, held_out) -> NDArray:
     module.eval()
     generator = torch_generator(net.seed, "validation")
     log_q = []
-    for rows, *_ in held_out.batches(net.batch_size, net.device):
+    batches = net.get_iterator(held_out)
+    for rows, *_ in batches:
         mean, log_variance = module.encoder(rows)
-        latent = draw_latent(mean, log_variance, generator)
-        log_q.append(module.witness(module.shown(mean, latent)).cpu())
-    return torch.cat(log_q).numpy()
+        share = batches.shares.popleft() if batches.shares else Share(len(rows), 0, len(rows))
+        noise = standard_normal((share.n_rows, module.latent_dim), generator)
+        latent = draw_latent(mean, log_variance, noise[share.rows])
+        log_q.append(share.placed(module.witness(module.shown(mean, latent)).cpu()))
+    whole = torch.cat(log_q)
+    return (whole if net.ranks_ is None else net.ranks_.total(whole)).numpy()

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skvae.training.checkpoints import Checkpoint
+from skvae.training.distributed import Ranks
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows
 from skvae.vae.settings import may_draw_from_torch
 
-__all__ = ["open_checkpoint", "what_is_taught"]
+__all__ = ["FREE", "open_checkpoint", "told", "what_is_taught"]
 
 # Parameters that a training may go on under other values of: where it runs, what it says, and
 # what is told by its weights or its seed.
@@ -26,6 +27,7 @@ FREE = frozenset(
         "checkpoint_every",
         "data_on_device",
         "device",
+        "distributed",
         "memory",
         "verbose",
         "warm_start",
@@ -34,7 +36,7 @@ FREE = frozenset(
 
 
 def open_checkpoint(
-    settings: Mapping[str, Any], given: GivenRows, donor: Fitted | None
+    settings: Mapping[str, Any], given: GivenRows, donor: Fitted | None, ranks: Ranks | None
 ) -> Checkpoint:
     """Return the checkpoint of a fit, with what its file holds of it.
 
@@ -46,30 +48,36 @@ def open_checkpoint(
         What `fit` was given.
     donor : Fitted or None
         What training starts from.
+    ranks : Ranks or None
+        Who shares the fit: the first of them reads the file, and alone writes it.
 
     Raises
     ------
     ValueError
         Where the file is damaged, or of another fit that has not ended.
     """
-    fit = {name: _told(value) for name, value in settings.items() if name not in FREE}
-    fit["X"], fit["sample_weight"] = _told(given.rows), _told(given.weights)
-    fit["y"], fit["X_teacher"] = _told(given.y), _told(given.X_teacher)
-    fit["the model that it starts from"] = _told(None if donor is None else donor.net.module_)
-    return Checkpoint(
-        settings["checkpoint"],
-        settings["checkpoint_every"],
-        fit,
-        keeps_torch_state=may_draw_from_torch(settings),
-    )
+    fit = {name: told(value) for name, value in settings.items() if name not in FREE}
+    fit["X"], fit["sample_weight"] = told(given.rows), told(given.weights)
+    fit["y"], fit["X_teacher"] = told(given.y), told(given.X_teacher)
+    fit["the model that it starts from"] = told(None if donor is None else donor.net.module_)
+
+    def opened() -> Checkpoint:
+        return Checkpoint(
+            settings["checkpoint"],
+            settings["checkpoint_every"],
+            fit,
+            keeps_torch_state=may_draw_from_torch(settings),
+        )
+
+    return opened() if ranks is None else Checkpoint.of_first(ranks, opened)
 
 
 def what_is_taught(T: NDArray) -> str:
     """Return what tells the distributions of a teacher from those of another."""
-    return _told(T)
+    return told(T)
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
     """Return a text that is the same in another process, and another for another value."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)

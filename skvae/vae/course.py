@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,11 @@ from sklearn.utils import _safe_indexing, gen_batches, get_tags
 from sklearn.utils.validation import _num_samples
 
 from skvae._common.parameters import same_settings, unfrozen
-from skvae._common.progress import say
 from skvae._common.randomness import derive_seed, draw_seed, private_torch_state
 from skvae._common.threads import one_thread_if
 from skvae.information import best_constant_student, teacher_information
 from skvae.information.boundary import check_informative
-from skvae.information.design import Design, design_alpha
+from skvae.information.design import Design
 from skvae.information.simplex import analytic_code
 from skvae.nets.likelihoods import OF_COUNTS, Kinds, with_variance
 from skvae.nets.own_modules import check_own_modules
@@ -41,20 +41,22 @@ from skvae.teachers.missing import FilledRows, bears_missing
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.building import build_net
 from skvae.training.devices import resolve_device
+from skvae.training.distributed import Ranks
 from skvae.training.net import VAENet
 from skvae.training.prefit import prefit_encoder
 from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.budget import holds_out, with_budget
 from skvae.vae.checkpoints import open_checkpoint, what_is_taught
+from skvae.vae.designs import design_setting, designed
 from skvae.vae.fitted import NOT_OF_NET, Fitted
 from skvae.vae.given import GivenRows, weights_of
 from skvae.vae.held_out import split_rows
 from skvae.vae.outcome import BLOCK_ROWS, Beginning
+from skvae.vae.ranks import check_shared, settings_of_rank
 from skvae.vae.settings import (
     check_against_teacher,
     check_number_of_steps,
     check_settings,
-    is_designed_objective,
     may_draw_from_torch,
 )
 from skvae.vae.warm_start import check_donor, copy_weights
@@ -63,8 +65,6 @@ __all__ = ["Course", "course_of_fit", "finish", "train"]
 
 # Passes of `partial_fit` that a history keeps: a stream has no end.
 MOST_PASSES = 1000
-# Rows, evenly spaced, from which a margin is designed.
-DESIGN_ROWS = 100_000
 
 Course = Generator[tuple[VAENet, TrainingRows], None, Fitted]
 
@@ -96,6 +96,7 @@ def course_of_fit(
     resume: bool = False,
     one_pass: bool = False,
     as_model: Callable[[Fitted], Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Course:
     """Fit what has to be fitted, yield what is to be trained, then return what was found.
 
@@ -112,12 +113,18 @@ def course_of_fit(
         `partial_fit`.
     as_model : callable or None
         From what a fit has found to an estimator, for callbacks that ask for one on the way.
+    ranks : Ranks or None
+        Who shares the fit: all go this way together, and what takes long and does not depend
+        on the rows of a batch is done by the first.
     """
+    once = _alone if ranks is None else ranks.from_first
     streaming = resume and one_pass
     rows, image_shape = given.rows, given.image_shape
     y, X_teacher, weights = given.y, given.X_teacher, given.weights
     columns = given.columns
     settings = {**parameters, "image_shape": image_shape}
+    if ranks is not None:
+        settings = settings_of_rank(ranks, settings, donor)
     size = position_of_size(settings["size"], rows.shape[1], given.feature_names)
     if settings["missing"] == "mask" and size == "total":
         # What a row has in all is not known of one that lacks an entry.
@@ -134,13 +141,14 @@ def course_of_fit(
         history = history[1 - MOST_PASSES :]
     checkpoint = None
     if settings["checkpoint"] is not None and not one_pass:
-        checkpoint = open_checkpoint(settings, given, donor)
+        checkpoint = open_checkpoint(settings, given, donor, ranks)
     seed = draw_seed(settings["random_state"])
+    seed = once(partial(int, seed))
     if donor is not None and resume:
         seed = donor.seed
     elif checkpoint is not None and checkpoint.found is not None:
         seed = checkpoint.found["seed"]
-    check_own_modules(architecture, seed)
+    modules = check_own_modules(architecture, seed)
     teacher_sees = "X" if X_teacher is None else "X_teacher"
     keep_teacher = donor is not None and _keeps_teacher(settings, donor, resume, streaming)
     came_fitted = keep_teacher or isinstance(settings["teacher"], FrozenEstimator)
@@ -179,6 +187,8 @@ def course_of_fit(
     n_rows = len(rows) if chosen is None else len(chosen)
     settings = with_budget(settings, n_rows, is_judged=chosen is not None)
     check_number_of_steps(settings, n_rows)
+    if ranks is not None:
+        check_shared(ranks, settings, modules)
 
     has_missing = settings["missing"] == "mask"
     fill = donor.fill if donor is not None and keep_teacher else None
@@ -226,7 +236,8 @@ def course_of_fit(
         by = None if takes_weights else weights
         taught = rows_to_teach(n_most, len(rows), chosen, seed, by)
         shown = _safe_indexing(seen_by_teacher, taught)
-        teacher = fit_teacher(
+        fit_one = partial(
+            fit_teacher,
             settings["teacher"],
             shown if fill is None else with_filled(shown, fill),
             None if y is None else _safe_indexing(y, taught),
@@ -236,6 +247,7 @@ def course_of_fit(
             # Another view of the rows need be no counts.
             None if counts is None or X_teacher is not None else counts.size,
         )
+        teacher = once(fit_one)
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
             told_by = matrix_of(rows) if X_teacher is None else X_teacher
@@ -262,17 +274,17 @@ def course_of_fit(
     training = TrainingRows(rows, T, units, chosen, on_device, weights, has_missing)
     if checkpoint is not None:
         checkpoint.begin(seed, what_is_taught(T))
-    design_setting = _design_setting(settings)
+    setting_of_design = design_setting(settings)
     if donor is not None and streaming:
         information = teacher_information(T, weights)
         average_teacher = donor.average_teacher
         # A margin is designed on the rows that all is fitted to, which these are not.
-        design = donor.design if donor.design_setting == design_setting else None
+        design = donor.design if donor.design_setting == setting_of_design else None
     else:
         information = check_informative(T, weights)
         check_against_teacher(settings, (T, weights), (T_held_out, aside))
         average_teacher = best_constant_student(T, weights)
-        design = _designed(settings, T, average_teacher, weights)
+        design = designed(settings, T, average_teacher, weights)
 
     net = build_net(
         settings,
@@ -308,7 +320,7 @@ def course_of_fit(
         seed=seed,
         teacher_setting=clone(settings["teacher"], safe=False),
         design=design,
-        design_setting=design_setting,
+        design_setting=setting_of_design,
         columns=columns,
         fill=fill,
     )
@@ -319,6 +331,8 @@ def course_of_fit(
     with _torch_state(settings, seed, n_epochs):
         with one_thread_if(True):
             net.initialize()
+            net.ranks_ = ranks
+            net.take_precision(once(lambda: net.module__precision))
             if donor is not None:
                 copy_weights(donor.net, net, with_witness=keep_teacher)
             if donor is not None and resume:
@@ -328,6 +342,9 @@ def course_of_fit(
         elif settings["prefit_epochs"] and not resume:
             _prefit(settings, net, training, T, average_teacher, design)
         yield net, training
+        if ranks is not None and net.interrupted_:
+            # The others are in the middle of a step, and have another model.
+            raise KeyboardInterrupt("Interrupted: the checkpoint, if there is one, resumes.")
         if checkpoint is not None and not net.interrupted_:
             checkpoint.write(net, is_complete=True)
     net.train_split = None
@@ -336,7 +353,12 @@ def course_of_fit(
         # The moments of the optimiser are twice the size of the weights.
         with one_thread_if(True):
             net.initialize_optimizer()
-    return beginning.with_net(net)
+    with contextlib.nullcontext() if ranks is None else ranks.reading():
+        return beginning.with_net(net)
+
+
+def _alone(make: Callable[[], Any]) -> Any:
+    return make()
 
 
 def _steps(
@@ -357,51 +379,6 @@ def _torch_state(
         return contextlib.nullcontext()
     state = derive_seed(seed, "own modules", n_epochs)
     return private_torch_state(state, resolve_device(settings["device"]))
-
-
-def _design_setting(settings: Mapping[str, Any]) -> tuple[Any, ...]:
-    """All that a design follows from, but for the teacher."""
-    return (
-        settings["witness"],
-        settings["witness_scale"],
-        settings["beta"],
-        settings["alignment_weight"],
-        settings["witness_input"],
-        is_designed_objective(settings),
-    )
-
-
-def _designed(
-    settings: Mapping[str, Any],
-    T: NDArray,
-    average_teacher: NDArray,
-    weights: NDArray | None,
-) -> Design | None:
-    """Design a margin, where the witness is known before training."""
-    if (
-        settings["witness"] != "simplex"
-        or settings["alignment_weight"] == 0
-        or not is_designed_objective(settings)
-    ):
-        return None
-    some = slice(None, None, max(1, len(T) // DESIGN_ROWS))
-    design = design_alpha(
-        T[some],
-        settings["witness_scale"],
-        settings["beta"],
-        settings["alignment_weight"],
-        average_teacher,
-        settings["witness_input"],
-        None if weights is None else weights[some],
-    )
-    if settings["verbose"]:
-        say(
-            f"Designed margin at the {settings['witness_input']}: {design.margin:.4f} nats on "
-            f"the training rows (proved of what costs no more {design.proved_margin:.4f}, "
-            f"alpha {design.alpha:.3f}, I_T {teacher_information(T, weights):.4f})",
-            settings["verbose"],
-        )
-    return design
 
 
 def _prefit(

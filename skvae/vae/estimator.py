@@ -35,6 +35,7 @@ from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions, wants_frame
+from skvae.training.distributed import Ranks, shared
 from skvae.training.net import VAENet
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
@@ -54,6 +55,7 @@ from skvae.vae.given import GivenRows, Weights
 from skvae.vae.imputation import impute
 from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
+from skvae.vae.ranks import rows_of_fit
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.training_settings import cloned, needs_no_number_of_steps, with_record
@@ -309,6 +311,12 @@ class TeacherGuidedVAE(
         begins. Otherwise they stay on the host (beyond 1 GiB where they are, read block by
         block), and CUDA copies each batch from pinned memory while it works on the one before.
         No effect on the CPU.
+    distributed : bool or "auto", default="auto"
+        Whether the processes that ``torchrun`` has started, or that have called
+        ``torch.distributed.init_process_group``, share the fit: each calls `fit` with all rows,
+        or with its part of them, and all end with one model. `batch_size` is that of all
+        together, and steps are those of one process. "auto" is if there are such processes,
+        and this is the main thread of one of them; True wants them. See docs/machines.rst.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Of the matrix products in training. "bf16" is faster in large steps where the processor
         has such products, at the price of digits; "fp16" is for GPUs that lack them: its
@@ -561,6 +569,7 @@ class TeacherGuidedVAE(
         checkpoint_every: int | datetime.timedelta = 1,
         device: str = "auto",
         data_on_device: bool | str = "auto",
+        distributed: bool | str = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         callbacks: Sequence[Any] | None = None,
@@ -616,6 +625,7 @@ class TeacherGuidedVAE(
         self.checkpoint_every = checkpoint_every
         self.device = device
         self.data_on_device = data_on_device
+        self.distributed = distributed
         self.precision = precision
         self.compile = compile
         self.callbacks = callbacks
@@ -664,6 +674,8 @@ class TeacherGuidedVAE(
             If a term of the loss stops being finite; names the epoch and the term.
         DeviceMemoryError
             If the device has no memory for a batch; names a batch size to try.
+        LostRankError
+            If another process that shares the fit has failed, died or does not answer.
 
         Warns
         -----
@@ -685,10 +697,11 @@ class TeacherGuidedVAE(
         warn_of_weak_alignment(self)
         warn_of_slow_precision(self)
         n_epochs = None if isinstance(self.max_epochs, str) else self.max_epochs
-        with fitting(self, X, y, n_epochs):
+        with fitting(self, X, y, n_epochs), shared(self.distributed, self.device) as ranks:
             resume = self._resumes()
             first = len(self.history_) if resume else 0
-            self._adopt(train(self._course(X, y, X_teacher, weights, resume=resume)))
+            given, how = (X, y, X_teacher, weights), (resume, False, ranks)
+            self._adopt(train(self._course(*given, *how)))
             warn_of_interruption(self)
             warn_if_unguarded(self, first)
             warn_if_uncertified(self)
@@ -731,9 +744,9 @@ class TeacherGuidedVAE(
         if not resume:
             warn_of_weak_alignment(self)
             warn_of_slow_precision(self)
-        with fitting(self, X, y, 1):
-            course = self._course(X, y, X_teacher, weights, resume=resume, one_pass=True)
-            self._adopt(train(course))
+        with fitting(self, X, y, 1), shared(self.distributed, self.device) as ranks:
+            given, how = (X, y, X_teacher, weights), (resume, True, ranks)
+            self._adopt(train(self._course(*given, *how)))
             warn_of_interruption(self)
         return self
 
@@ -747,14 +760,16 @@ class TeacherGuidedVAE(
         y: Any,
         X_teacher: Any,
         weights: Weights,
-        *,
         resume: bool = False,
         one_pass: bool = False,
+        ranks: Ranks | None = None,
     ) -> Course:
         """Check the rows, and return the course of a fit to them, of which nothing is done.
 
         Whoever takes it to its end hands what it returns to `_adopt`.
         """
+        if ranks is not None:
+            X, y, X_teacher, weights = rows_of_fit(ranks, X, y, X_teacher, weights)
         donor = self if resume else resolve_donor(self.warm_start, TeacherGuidedVAE)
         callbacks = with_tasks(self, X, y)
         n_least = 1 if resume and one_pass else 2
@@ -766,6 +781,7 @@ class TeacherGuidedVAE(
             resume=resume,
             one_pass=one_pass,
             as_model=partial(with_record, self),
+            ranks=ranks,
         )
 
     def _adopt(self, fitted: Fitted) -> None:

@@ -31,6 +31,7 @@ NOT_OF_NET = (
     "checkpoint",
     "checkpoint_every",
     "decoder",
+    "distributed",
     "encoder",
     "memory",
     "random_state",

@@ -30,6 +30,7 @@ from skvae.rows.finite import require_finite
 from skvae.rows.numbers import to_numpy
 from skvae.rows.scaling import Standardization
 from skvae.rows.sparse import SparseRows, taken
+from skvae.training.distributed import ranks_of_reading
 from skvae.training.net import VAENet
 from skvae.vae.tensors import in_most_digits, of_tensors_too
 
@@ -122,7 +123,9 @@ class Inference:
     @property
     def is_thread_safe(self) -> bool:
         """Whether several threads may read rows at a time: through the library's own layers."""
-        return self._has_own_layers and torch.device(self.net.device).type == "cpu"
+        on_cpu = torch.device(self.net.device).type == "cpu"
+        # Ranks have to wait for each other in one order.
+        return self._has_own_layers and on_cpu and ranks_of_reading() is None
 
     @property
     def has_missing(self) -> bool:
@@ -371,12 +374,19 @@ class Inference:
             joined.write(start, function(torch.from_numpy(chunk).to(self.net.device)))
 
         starts = range(0, len(rows), n_rows)
+        ranks = ranks_of_reading()
+        if ranks is not None:
+            share = ranks.share_of(len(starts))
+            starts = starts[share.start : share.stop]
         n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
         with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
             readings = [call(read, start) for start in starts]
             for reading in readings:
                 reading()
-        return joined.arrays
+        if ranks is None:
+            return joined.arrays
+        own = slice(starts.start, starts.stop) if starts else slice(0)
+        return ranks.in_order([each[own] for each in joined.arrays], rows)
 
     @torch.inference_mode()
     def _in_turn(

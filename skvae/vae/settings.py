@@ -91,6 +91,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "checkpoint_every": [NumberInterval(Integral, 1, None, closed="left"), timedelta],
     "device": [str],
     "data_on_device": ["boolean", StrOptions({"auto"})],
+    "distributed": ["boolean", AUTO],
     "precision": [StrOptions({"auto", "fp32", "bf16", "fp16"})],
     "compile": ["boolean", StrOptions({"default", "reduce-overhead", "max-autotune"})],
     "random_state": ["random_state"],

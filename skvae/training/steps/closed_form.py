@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skvae.nets.likelihoods import GaussianLikelihood
 from skvae.nets.networks import VariationalAutoencoder
 from skvae.nets.witnesses import LinearWitness, MLPWitness
-from skvae.objective.batch_terms import is_aligned
+from skvae.objective.batch_terms import has_margin, margin_means
 from skvae.training.criterion import TERMS, Criterion
 from skvae.training.steps.dense_pass import DensePass, gradient_of, set_gradient
 from skvae.training.steps.direct_step import DirectStep
@@ -93,13 +93,14 @@ class ClosedFormStep(DirectStep):
         deviation = torch.exp(0.5 * log_variance).mul_(noise)
         latent = mean + deviation
         shown = self.module.shown(mean, latent)
+        # Before the decoder, which hides what other ranks have to say of the margin.
+        alignment, pull = self._alignment(T, shown)
 
         parameters = self.decoder.forward(latent).float()
         reconstruction, of_parameters = self._reconstruction(x, parameters)
         excess = torch.expm1(log_variance)
         # Entry by entry: the sums are far larger than what they differ by near the prior.
         rate = (excess - log_variance).addcmul_(mean, mean).sum()
-        alignment, pull = self._alignment(T, shown)
 
         of_latent = cast(Tensor, self.decoder.backward(of_parameters, needs_input=True)).float()
         weight = criterion.effective_beta / n_rows
@@ -163,6 +164,7 @@ class ClosedFormStep(DirectStep):
         alignment = torch.dot(T.view(-1), ratio.view(-1))
         if not weight > 0:
             return alignment, None
+        is_on_target = self._is_on_target(T, ratio)
         # Weighed first, in the order of autograd. On the boundary the gradient of the bias
         # is zero, and an optimiser that divides by gradients makes much of what rounding
         # leaves of it.
@@ -176,13 +178,25 @@ class ClosedFormStep(DirectStep):
             of_shown = of_logits.t() @ head.weight
         else:
             of_shown = cast(Tensor, self.hidden.backward(of_logits.t(), needs_input=True))
-        return alignment, lambda of_codes: of_codes.add_(self._off_target(T, ratio, of_shown))
 
-    def _off_target(self, T: Tensor, ratio: Tensor, of_shown: Tensor) -> Tensor:
-        """Return the gradient in the codes, zero where the batch has its share of margin."""
-        target = self.criterion.alignment_target
+        def pull(of_codes: Tensor) -> Tensor:
+            if is_on_target is None:
+                return of_codes.add_(of_shown)
+            # A choice by `if` would wait for the device.
+            return of_codes.add_(of_shown.masked_fill_(is_on_target(), 0.0))
+
+        return alignment, pull
+
+    def _is_on_target(self, T: Tensor, ratio: Tensor) -> Callable[[], Tensor] | None:
+        """Return what says whether the batch has its share of margin; None where none is asked.
+
+        Where ranks have a part of the batch each, they are asked now and waited for then.
+        """
+        target, ranks = self.criterion.alignment_target, self.criterion.ranks
         if target is None:
-            return of_shown
-        is_on_target = is_aligned(T.t(), torch.linalg.vecdot(T, ratio, dim=0), target)
-        # A choice by `if` would wait for the device.
-        return of_shown.masked_fill_(is_on_target, 0.0)
+            return None
+        means = margin_means(T.t(), torch.linalg.vecdot(T, ratio, dim=0))
+        if ranks is None:
+            return lambda: has_margin(means, target)
+        of_batch = ranks.means(means)
+        return lambda: has_margin(of_batch(), target)

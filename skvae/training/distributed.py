@@ -1,0 +1,455 @@
+"""Several processes, or ranks, at one fit or one reading, by `torch.distributed`.
+
+Every rank makes the same calls in the same order, and takes a share of the rows of each. What
+is decided is decided by figures of all of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor, nn
+
+from skvae.exceptions import LostRankError
+from skvae.rows.frames import is_frame, joined_frames
+from skvae.rows.sources import as_rows
+from skvae.rows.sparse import taken
+
+__all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_ranks", "shared"]
+
+# In a step all ranks are equally far: who does not answer in this time hangs.
+OF_STEP = timedelta(seconds=45)
+# What one of them does for all, as to fit a teacher, or by itself, as what a callback does.
+OF_WORK = timedelta(hours=1)
+# Entries of a gradient from which it is added up where it lies, and not beside others.
+LARGE = 2**16
+# Seconds in which the others say that they are still there.
+ROLL_CALL = 3.0
+
+Value = TypeVar("Value")
+
+# Forked children have the groups of their parent, and must leave them alone.
+_process_id = os.getpid()
+_reading: ContextVar[Ranks | None] = ContextVar("_reading", default=None)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rows of a batch, one after the other, that a rank takes.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the batch.
+    start, stop : int
+        Where its own begin and end.
+    """
+
+    n_rows: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> slice:
+        """Its own rows; where it has none, one that counts for nothing, for steps to take."""
+        start = min(self.start, self.n_rows - 1)
+        return slice(start, max(self.stop, start + 1))
+
+    @property
+    def weight(self) -> float:
+        """What its own rows are of the batch, in [0, 1]."""
+        return (self.stop - self.start) / self.n_rows
+
+    def placed(self, values: Tensor) -> Tensor:
+        """Return what was found of its own rows where they are in the batch, and zeros."""
+        if self.weight == 1:
+            return values
+        placed = values.new_zeros((self.n_rows, *values.shape[1:]))
+        if self.weight > 0:
+            placed[self.rows] = values
+        return placed
+
+
+class Ranks:
+    """The processes that have a fit, or a reading, in common.
+
+    Parameters
+    ----------
+    device : str, default="cpu"
+        As the parameter of the estimator: where tensors may be that are added up.
+    """
+
+    def __init__(self, device: str = "cpu"):
+        import torch.distributed as dist
+
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        # Of the batch at hand.
+        self.share: Share | None = None
+        on_gpu = device != "cpu" and torch.cuda.is_available() and dist.is_nccl_available()
+        of_step = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        self._store: Any = dist.distributed_c10d._get_default_store()
+        self._groups: tuple[Any, ...] = ()
+        # The name of the next group, which is the same on all ranks.
+        self._name = "skvae"
+        with self._telling():
+            of_work = dist.new_group(timeout=OF_WORK, backend="gloo")
+            self._groups = (of_work, dist.new_group(timeout=OF_STEP, backend=of_step))
+            self._name = f"skvae {of_work.group_name}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
+        return self
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that fits the teacher, writes files and tells of it."""
+        return self.rank == 0
+
+    def device_of(self, device: str) -> str:
+        """Return the GPU of this rank where "auto" or "cuda" means one."""
+        if device not in ("auto", "cuda") or not torch.cuda.is_available():
+            return device
+        number = int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count()
+        return f"cuda:{number}"
+
+    def share_of(self, n_rows: int) -> Share:
+        """Return what this rank takes of so many rows: as much as the others, or one more."""
+        first, last = (n_rows * place // self.size for place in (self.rank, self.rank + 1))
+        return Share(n_rows, first, last)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum over the ranks, which has the same bits on all of them."""
+        summed = tensor.detach().clone()
+        with self._telling():
+            self._summed(summed).wait()
+        return summed
+
+    def means(
+        self, parts: Sequence[Tensor], weight: Tensor | None = None
+    ) -> Callable[[], list[Tensor]]:
+        """Begin to add up means over a batch; return what waits for them.
+
+        Parameters
+        ----------
+        parts : sequence of Tensor
+            Means over its own rows.
+        weight : Tensor of shape () or None, default=None
+            What these weigh together; None weighs all rows alike.
+        """
+        share = cast(Share, self.share)
+        packed = torch.cat([part.detach().reshape(-1) for part in parts])
+        if weight is None:
+            packed.mul_(share.weight)
+        else:
+            weight = (weight * (share.weight > 0)).view(1)
+            packed = torch.cat([packed * weight, weight])
+        with self._telling():
+            work = self._summed(packed)
+
+        def wait() -> list[Tensor]:
+            with self._telling():
+                work.wait()
+            found = packed if weight is None else packed[:-1] / packed[-1]
+            places = found.split([part.numel() for part in parts])
+            return [each.view(part.shape) for each, part in zip(places, parts, strict=True)]
+
+        return wait
+
+    def add_up(self, gradients: Iterable[Tensor]) -> None:
+        """Put the gradients of the mean over the batch in place of those over its own rows."""
+        weight = cast(Share, self.share).weight
+        whole: list[Tensor] = []
+        small: list[Tensor] = []
+        for gradient in gradients:
+            is_large = gradient.numel() >= LARGE and gradient.is_contiguous()
+            (whole if is_large else small).append(gradient)
+        joined = [torch.cat([each.reshape(-1) for each in small])] if small else []
+        with self._telling():
+            for work in [self._summed(each.mul_(weight)) for each in (*whole, *joined)]:
+                work.wait()
+        for part in joined:
+            parts = part.split([each.numel() for each in small])
+            for gradient, own in zip(small, parts, strict=True):
+                gradient.copy_(own.view(gradient.shape))
+
+    def any(self, flag: bool, *, in_step: bool = False) -> bool:
+        """Whether it is so on any rank; in a step, where nobody has to be waited for."""
+        if in_step:
+            return bool(self.total(torch.tensor(float(flag))) > 0)
+        return any(self.of_all(flag))
+
+    def of_all(self, value: Value) -> list[Value]:
+        """Return what each rank has, in their order."""
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        with self._telling():
+            dist.all_gather_object(values, value, group=self._groups[0])
+        return values
+
+    def in_order(self, own: list[NDArray], rows: Any) -> list[NDArray]:
+        """Return what was found of all rows, given what was of those that were its own."""
+        ends = taken(rows, [0, len(rows) - 1]) if len(rows) else None
+        found = self.of_all((own, (len(rows), joblib.hash(ends))))
+        if len({told for _, told in found}) > 1:
+            raise ValueError(
+                "Inside of over_ranks all ranks read the same rows, and share them out: read "
+                "rows of its own outside, and put the results in order by rows_of_all_ranks."
+            )
+        parts = [part for part, _ in found if part]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    def from_first(self, make: Callable[[], Value]) -> Value:
+        """Return what the first rank makes, which is made once."""
+        import torch.distributed as dist
+
+        made: list[Any] = [make() if self.is_first else None]
+        with self._telling():
+            dist.broadcast_object_list(
+                made, src=0, group=self._groups[0], device=torch.device("cpu")
+            )
+        return cast(Value, made[0])
+
+    def equalise(self, module: nn.Module) -> None:
+        """Give the weights of the first rank to all."""
+        with torch.no_grad():
+            own = [value for value in module.state_dict().values() if value.numel()]
+            of_first = self.from_first(lambda: [value.cpu() for value in own])
+            for value, other in zip(own, of_first, strict=True):
+                value.copy_(other)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let models inside read each its share of rows, and hand all results to all ranks."""
+        before = _reading.set(self)
+        try:
+            yield
+        finally:
+            _reading.reset(before)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Close all that there is between the ranks: who waits for this one is told why."""
+        import torch.distributed as dist
+
+        if error is not None and not isinstance(error, LostRankError):
+            self._tell(f"{type(error).__name__}: {error}"[:500])
+        groups, self._groups = self._groups, ()
+        for group in groups:
+            dist.destroy_process_group(group)
+
+    def _summed(self, tensor: Tensor) -> Any:
+        """Begin to put the sum over the ranks in place of a tensor; return whom to wait for.
+
+        What `torch.distributed.all_reduce` does without its checks and its log, which cost a
+        third of the sum of a few numbers.
+        """
+        return self._groups[1].allreduce([tensor])
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say of a call that failed which rank it waited for."""
+        try:
+            yield
+        except RuntimeError as error:
+            # Without the place in its source that gloo begins with, and its good wishes.
+            said = str(error).splitlines()[0].rpartition("] ")[2].partition(". This is")[0]
+            what = self._what_is_lost(said)
+            # Its traceback would hold on to the group, and keep others waiting.
+            raise LostRankError(what) from error.with_traceback(None)
+
+    def _tell(self, what: str) -> None:
+        # Where the store was in the process that is lost, nothing can be told.
+        try:
+            self._store.set(f"{self._name} {self.rank}", what)
+        except RuntimeError:
+            return
+
+    def _what_is_lost(self, error: str) -> str:
+        self._tell("")
+        found: dict[int, str] = {}
+        end = time.monotonic() + ROLL_CALL
+        while time.monotonic() < end and not any(found.values()) and len(found) < self.size:
+            try:
+                for rank in range(self.size):
+                    key = f"{self._name} {rank}"
+                    if rank not in found and self._store.check([key]):
+                        found[rank] = self._store.get(key).decode()
+            except RuntimeError:
+                # Nobody can ask, where it was the first rank that kept the list.
+                found = {}
+                break
+            time.sleep(0.05)
+        failed = [f"rank {rank} failed with {said}" for rank, said in found.items() if said]
+        missing = [str(rank) for rank in range(self.size) if rank not in found]
+        if failed:
+            what = "; ".join(failed)
+        elif found and missing:
+            what = f"rank {', '.join(missing)} has died, or does not answer"
+        else:
+            what = "another has died, or does not answer"
+        return (
+            f"Rank {self.rank} of {self.size} waited for the others in vain: {what}. Fitted "
+            "again, on any number of ranks, a fit with a checkpoint goes on from its last one. "
+            f"({error})"
+        )
+
+
+@contextmanager
+def shared(distributed: bool | str, device: str = "cpu") -> Iterator[Ranks | None]:
+    """Yield the ranks that share what is done inside; None where this process is alone.
+
+    Parameters
+    ----------
+    distributed : bool or "auto"
+        As the parameter of the estimator.
+    device : str, default="cpu"
+        Where tensors may be that are added up.
+    """
+    if not _is_shared(distributed):
+        yield None
+        return
+    ranks = Ranks(device)
+    try:
+        yield ranks
+        # Nobody is gone before all are done.
+        ranks.of_all(None)
+    except BaseException as error:
+        ranks.leave(error)
+        raise
+    ranks.leave()
+
+
+@contextmanager
+def over_ranks(distributed: bool | str = "auto") -> Iterator[int]:
+    """Read rows over all ranks: each reads a share, and all have the results in row order.
+
+    For `transform`, `score_samples` and all else that a `TeacherGuidedVAE` reads of rows, and
+    so for `ConstantCollapseCertificate`, which gets the codes and the witness from it. Every
+    rank makes the same calls with the same rows. What they return is, to the bit, what it is
+    in one process: rows are cut where a single process cuts them.
+
+    Parameters
+    ----------
+    distributed : bool or "auto", default="auto"
+        As of `skvae.TeacherGuidedVAE`.
+
+    Yields
+    ------
+    rank : int
+        Number of this process, 0 where it is alone.
+
+    Raises
+    ------
+    LostRankError
+        Where another rank failed, died or does not answer.
+
+    See Also
+    --------
+    rows_of_all_ranks : Rows of which every rank has a part.
+
+    Examples
+    --------
+    In one process all is as it is outside:
+
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import TeacherGuidedVAE
+    >>> from skvae.training import over_ranks
+    >>> X = load_iris().data
+    >>> vae = TeacherGuidedVAE(latent_dim=2, lr=1e-2, random_state=0).fit(X)
+    >>> with over_ranks() as rank:
+    ...     codes = vae.transform(X)
+    >>> rank, codes.shape
+    (0, (150, 2))
+    """
+    with shared(distributed) as ranks:
+        if ranks is None:
+            yield 0
+            return
+        with ranks.reading():
+            yield ranks.rank
+
+
+def ranks_of_reading() -> Ranks | None:
+    """Return the ranks that rows are read over just now; None where they are not."""
+    return _reading.get()
+
+
+def rows_of_all_ranks(rows: Any) -> Any:
+    """Return the rows of all ranks, those of the first one first, inside of `over_ranks`.
+
+    Parameters
+    ----------
+    rows : ndarray, sparse matrix, data frame or list
+        The part that this rank has: rows, their codes, their scores. On all ranks of one kind.
+
+    Returns
+    -------
+    rows : of the same kind
+        All of them. In one process what it was given.
+
+    Examples
+    --------
+    >>> from skvae.training import over_ranks, rows_of_all_ranks
+    >>> with over_ranks():
+    ...     rows_of_all_ranks([1, 2])
+    [1, 2]
+    """
+    ranks = ranks_of_reading()
+    return rows if ranks is None else stacked(ranks, rows)
+
+
+def stacked(ranks: Ranks, rows: Any) -> Any:
+    """Return the rows of all ranks, one below the other."""
+    parts = ranks.of_all(as_rows(rows))
+    if is_frame(parts[0]):
+        return joined_frames(parts)
+    if sparse.issparse(parts[0]):
+        return sparse.vstack(parts, format="csr")
+    if isinstance(parts[0], list):
+        return [row for part in parts for row in part]
+    return np.concatenate(parts)
+
+
+def _is_shared(distributed: bool | str) -> bool:
+    """Whether this process is one of several that share a fit."""
+    if not distributed or os.getpid() != _process_id:
+        return False
+    is_main = threading.current_thread() is threading.main_thread()
+    if distributed == "auto" and not is_main:
+        return False
+    known: Any = sys.modules.get("torch.distributed")
+    if known is not None and known.is_available() and known.is_initialized():
+        return bool(known.get_world_size() > 1)
+    is_launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    is_worker = multiprocessing.parent_process() is not None
+    if distributed == "auto":
+        # Workers of joblib have the environment of the process that started them.
+        is_launched = "TORCHELASTIC_RUN_ID" in os.environ and not is_worker
+    if not is_launched:
+        if distributed == "auto":
+            return False
+        raise ValueError(
+            "distributed=True wants a process that torchrun has started, or one that has "
+            "called torch.distributed.init_process_group: start the script by torchrun "
+            "--nproc-per-node=N, or pass distributed=False."
+        )
+    if int(os.environ["WORLD_SIZE"]) < 2:
+        return False
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", timeout=OF_WORK)
+    return True
