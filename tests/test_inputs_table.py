@@ -38,6 +38,7 @@ KINDS = [
 METHODS = [
     "fit",
     "partial_fit",
+    'fit, likelihood="auto"',
     "transform",
     "score_samples",
     "teacher_proba",

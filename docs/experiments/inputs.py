@@ -130,6 +130,9 @@ class Kind:
         Package that it is made with.
     is_named : bool
         Whether the columns have the names that the models for named columns were fitted to.
+    has_kinds : bool
+        Whether ``likelihood="auto"`` finds categories in it: what is fitted to these has no
+        array of numbers to be compared with.
     """
 
     name: str
@@ -138,6 +141,7 @@ class Kind:
     numbers: Callable[[Table], np.ndarray | None] = operator.attrgetter("values")
     needs: str | None = None
     is_named: bool = False
+    has_kinds: bool = False
 
 
 class Holder:
@@ -493,6 +497,7 @@ KINDS = [
         PANDAS,
         lambda t: frame(t, a=pd.Categorical(t.values[:, 0])),
         is_named=True,
+        has_kinds=True,
     ),
     Kind(
         "categories that are words",
@@ -500,8 +505,16 @@ KINDS = [
         lambda t: frame(t, a=pd.Categorical(WORDS)),
         nothing,
         is_named=True,
+        has_kinds=True,
     ),
-    Kind("column of words", PANDAS, lambda t: frame(t, a=WORDS), nothing, is_named=True),
+    Kind(
+        "column of words",
+        PANDAS,
+        lambda t: frame(t, a=WORDS),
+        nothing,
+        is_named=True,
+        has_kinds=True,
+    ),
     Kind("column of times", PANDAS, lambda t: frame(t, a=DAYS), nothing, is_named=True),
     Kind(
         "column of times in a zone",
@@ -590,6 +603,7 @@ KINDS = [
         nothing,
         needs="polars",
         is_named=True,
+        has_kinds=True,
     ),
     Kind(
         "polars frame with categories that are words",
@@ -598,6 +612,7 @@ KINDS = [
         nothing,
         needs="polars",
         is_named=True,
+        has_kinds=True,
     ),
     Kind(
         "polars frame with times",
@@ -647,6 +662,7 @@ KINDS = [
         nothing,
         needs="pyarrow",
         is_named=True,
+        has_kinds=True,
     ),
     Kind(
         "pyarrow Table with times",
@@ -692,9 +708,14 @@ KINDS = [
         lambda t: np.array([DAYS[: t.values.shape[1]]] * len(t.values), dtype=object),
         nothing,
     ),
-    Kind("array of numbers as text", SPARSE, lambda t: t.values.astype(str)),
-    Kind("list of numbers as text", SPARSE, lambda t: t.values.astype(str).tolist()),
-    Kind("array of numbers as bytes", SPARSE, lambda t: t.values.astype(bytes)),
+    Kind("array of numbers as text", SPARSE, lambda t: t.values.astype(str), has_kinds=True),
+    Kind(
+        "list of numbers as text",
+        SPARSE,
+        lambda t: t.values.astype(str).tolist(),
+        has_kinds=True,
+    ),
+    Kind("array of numbers as bytes", SPARSE, lambda t: t.values.astype(bytes), has_kinds=True),
     Kind("NaN", VALUES, put(np.nan), nothing),
     Kind("NaN, and one column less", VALUES, lambda t: put(np.nan)(t)[:, :-1], nothing),
     Kind(
@@ -802,6 +823,7 @@ class Models(NamedTuple):
     """What was fitted to the rows, with or without names of their columns."""
 
     vae: TeacherGuidedVAE
+    auto: TeacherGuidedVAE
     mixture: GaussianMixtureTeacher
     tempered: TemperedTeacher
     search: TeacherSearch
@@ -818,6 +840,9 @@ def models(is_named):
     X = frame(ROWS) if is_named else ROWS.values
     return Models(
         TeacherGuidedVAE(**SETTING, teacher=mixture(), random_state=0).fit(X),
+        TeacherGuidedVAE(**SETTING, teacher=mixture(), likelihood="auto", random_state=0).fit(
+            X
+        ),
         mixture().fit(X),
         TemperedTeacher(mixture(), temperature=2.0).fit(X),
         TeacherSearch({"n_components": [2, 3]}, n_refits=2, random_state=0).fit(X),
@@ -839,6 +864,13 @@ def like(numbers):
 def of_fitted(vae, data, numbers):
     """Return what tells what a fit found."""
     return lambda: (vae.transform(like(numbers)), vae.margin_, vae.teacher_information_)
+
+
+def of_fitted_kinds(vae, data, numbers):
+    """Return what tells what a fit found that chose the likelihoods of the columns."""
+    vae.fit(data)
+    asked = data if numbers is None else numbers
+    return lambda: (vae.transform(asked), vae.margin_, vae.teacher_information_)
 
 
 def of_other_view(vae, data, numbers):
@@ -899,6 +931,11 @@ def own(is_named):
     return models(is_named).vae
 
 
+def own_auto(is_named):
+    """Return the model that chose the likelihoods of its columns, as it is."""
+    return models(is_named).auto
+
+
 def watched(is_named):
     """Return a monitor, and the model that it watches."""
     vae = models(is_named).vae
@@ -918,6 +955,8 @@ def by_teacher(teacher):
 CODES = Table(np.round(4 * ROWS.values[:, :2] / 25) / 4, 0.25)
 TRAINING = "training"
 READS = "reads"
+AUTO = "auto"
+AUTO_FIT = 'fit, likelihood="auto"'
 CODES_FAMILY = "codes"
 CERTIFICATE = "certificate"
 TEACHERS = "teachers"
@@ -943,6 +982,16 @@ METHODS = [
     Method("teacher_proba", READS, own, lambda v, X, n: v.teacher_proba(X)),
     Method("posterior", READS, own, lambda v, X, n: v.posterior(X)),
     Method("posterior_kl", READS, own, lambda v, X, n: v.posterior_kl(X)),
+    Method(AUTO_FIT, AUTO, copied("auto"), of_fitted_kinds),
+    Method("auto.transform", AUTO, own_auto, lambda v, X, n: v.transform(X)),
+    Method("auto.score_samples", AUTO, own_auto, lambda v, X, n: v.score_samples(X)),
+    Method("auto.teacher_proba", AUTO, own_auto, lambda v, X, n: v.teacher_proba(X)),
+    Method(
+        "auto.certify",
+        AUTO,
+        own_auto,
+        lambda v, X, n: of_report(ConstantCollapseCertificate().certify(v, X)),
+    ),
     Method(
         "inverse_transform", CODES_FAMILY, own, lambda v, X, n: v.inverse_transform(X), CODES
     ),
@@ -1069,7 +1118,9 @@ def is_there(kind: Kind) -> bool:
 
 def try_one(kind: Kind, method: Method) -> Cell:
     """Call a method with a kind of input."""
-    data, numbers = kind.make(method.table), kind.numbers(method.table)
+    is_of_kinds = kind.has_kinds and method.name == AUTO_FIT
+    data = kind.make(method.table)
+    numbers = None if is_of_kinds else kind.numbers(method.table)
     subject = method.subject(kind.is_named)
     before, written = state_of(subject), written_to(data)
     try:
@@ -1091,18 +1142,24 @@ def try_one(kind: Kind, method: Method) -> Cell:
     except CLEAR_TYPES as error:
         problem = f"silent wrong answer: fitted, and of no use: {first_line(error)}"
     else:
-        problem = wrong(found, numbers, method, written())
-        if method.subject is own and state_of(subject) != before:
+        problem = wrong(found, numbers, method, written(), is_of_kinds)
+        if method.subject in (own, own_auto) and state_of(subject) != before:
             problem = "half change"
     return Cell(kind.name, method.name, "works", problem)
 
 
 def wrong(
-    found: np.ndarray, numbers: np.ndarray | None, method: Method, was_written: bool
+    found: np.ndarray,
+    numbers: np.ndarray | None,
+    method: Method,
+    was_written: bool,
+    is_of_kinds: bool,
 ) -> str | None:
     """Return what is wrong with the numbers of an answer, if anything is."""
     if was_written:
         return "silent wrong answer: the array was written to"
+    if is_of_kinds:
+        return None if np.isfinite(found).all() else "silent wrong answer: not finite"
     if numbers is None:
         return "silent wrong answer: there are no such numbers"
     expected = reference(method.name, numbers.tobytes(), numbers.shape)
@@ -1188,7 +1245,7 @@ def first_line(error: BaseException) -> str:
 
 # The page
 
-FAMILIES = (TRAINING, READS, CODES_FAMILY, CERTIFICATE, TEACHERS, PROTOCOL, INFORMATION)
+FAMILIES = (TRAINING, READS, AUTO, CODES_FAMILY, CERTIFICATE, TEACHERS, PROTOCOL, INFORMATION)
 # What may differ between two answers that say the same.
 VARIABLE = re.compile(
     r"\b(X|T|log_q|codes|TeacherGuidedVAE|GaussianMixtureTeacher|TeacherSearch)\b"
@@ -1209,6 +1266,10 @@ estimator as it was, and no array is written to.{wrong}
 Where all methods of a family answer alike, the table has its name:
 
 {families}
+
+Those of *auto* are of an estimator with ``likelihood="auto"``. Where its `fit` finds
+categories, there is no array of the same numbers: it *works* where what it makes of them is
+finite.
 
 ::
 

@@ -38,7 +38,8 @@ from skvae.certificate.subjects import Subject
 from skvae.certificate.verdicts import judged
 from skvae.information import SequentialMargin
 from skvae.information.betting import check_share
-from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sources import RowsLike, as_rows, as_rows_or_stored
+from skvae.rows.stores import stored_rows
 
 __all__ = ["ConstantCollapseCertificate"]
 
@@ -183,9 +184,10 @@ class ConstantCollapseCertificate(BaseEstimator):
             A model with a teacher and a witness, as `TeacherGuidedVAE` has; with a
             `teacher` given, anything with `transform`, or an array of codes, one a row.
         X : array-like of shape (n_samples, n_features), or iterator of batches of rows
-            Rows, best ones that were not in `fit`. Memory maps and streams are read once,
-            block by block, and not held in memory; a probe holds the codes, though, and
-            several teachers need an array. A data set is read by `skvae.rows.as_rows`.
+            Rows, best ones that were not in `fit`. Memory maps, streams and stores, such as a
+            Dask array, are read once, block by block, and not held in memory; a probe holds the
+            codes, though, and several teachers need no stream. A data set is read by
+            `skvae.rows.as_rows`.
         y : None, default=None
             Ignored; there for consistency with scikit-learn.
         X_teacher : array-like of n_samples rows, or None, default=None
@@ -209,7 +211,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             If the estimator has no teacher and witness, and no teacher was given.
         """
         self._validate_params()
-        X = as_rows(X)
+        X = as_rows_or_stored(X)
         if isinstance(self.teacher, (list, tuple)):
             family = self._one_by_one(self.confidence, X, X_teacher)
             return min(each(estimator, X, y, X_teacher, sample_weight) for each in family)
@@ -260,7 +262,7 @@ class ConstantCollapseCertificate(BaseEstimator):
             their errors: a bug, here or in the model.
         """
         self._validate_params()
-        X = as_rows(X)
+        X = as_rows_or_stored(X)
         if isinstance(self.teacher, (list, tuple)):
             confidence = self._report_confidence()
             reports = [
@@ -433,6 +435,8 @@ class ConstantCollapseCertificate(BaseEstimator):
         self, estimator: Any, X: Any, X_teacher: Any, sample_weight: Any = None
     ) -> Subject:
         witness = SoftmaxProbe() if self.witness is None else self.witness
+        stored = stored_rows(X_teacher)
+        X_teacher = X_teacher if stored is None else stored
         subject = Subject.of(
             estimator,
             X,

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from skvae.rows.columns import Columns
 from skvae.rows.frames import is_frame, joined_frames
 from skvae.rows.sources import as_rows
 from skvae.rows.sparse import as_taken_by
+from skvae.rows.stores import StoredRows
 from skvae.rows.tables import check_table
 from skvae.rows.weights import check_weights, relative_weights
 
@@ -372,6 +373,11 @@ def _blocks(X: Any, kept: NDArray | None) -> Iterator[Any]:
 
     Of rows that are no stream those with the indices `kept`, where these are given.
     """
+    if isinstance(X, StoredRows):
+        if kept is None:
+            yield from X.blocks(BLOCK_ROWS)
+            return
+        X = as_rows(cast(Any, X))
     if kept is not None:
         for start in range(0, len(kept), BLOCK_ROWS):
             yield _safe_indexing(X, kept[start : start + BLOCK_ROWS])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
@@ -211,8 +211,9 @@ class StackedGridSearchCV(GridSearchCV):
                         _fit_fold,
                         self.estimator,
                         candidates,
-                        _safe_indexing(X, train),
-                        None if y is None else _safe_indexing(y, train),
+                        X,
+                        y,
+                        train,
                     )
                     for call, (train, _) in zip(calls, splits, strict=True)
                 )
@@ -233,7 +234,12 @@ class StackedGridSearchCV(GridSearchCV):
                 "verbose": self.verbose if self.verbose > 1 else 0,
             }
             search = GridSearchCV(**parameters)
-            with lent(context, self, "score-and-refit", search):
+            with (
+                lent(context, self, "score-and-refit", search),
+                # In this process, which the outcomes are in, and one at a time: whatever
+                # backend of joblib the caller has chosen.
+                joblib.parallel_config(backend="threading", n_jobs=1),
+            ):
                 search.fit(X, y)
             search.cv_results_["mean_fit_time"] = seconds.mean(axis=0)
             search.cv_results_["std_fit_time"] = seconds.std(axis=0)
@@ -366,9 +372,15 @@ def _with(estimator: TeacherGuidedVAE, candidate: dict[str, Any]) -> TeacherGuid
 
 
 def _fit_fold(
-    estimator: TeacherGuidedVAE, candidates: Sequence[dict[str, Any]], X: Any, y: Any
+    estimator: TeacherGuidedVAE,
+    candidates: Sequence[dict[str, Any]],
+    X: Any,
+    y: Any,
+    train: NDArray[np.intp],
 ) -> list[_Outcome]:
     """Fit all candidates to the rows of one fold."""
+    # Cut here: all folds are sent the same rows, which an engine sends once.
+    X, y = _safe_indexing(X, train), None if y is None else _safe_indexing(y, train)
     memory = _Memory()
     fits = [_Fit(_with(estimator, candidate)) for candidate in candidates]
     with undisturbed(), config_context(array_api_dispatch=False):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _num_samples
@@ -137,8 +138,9 @@ def run(
         time should use a folder. Functions and classes among the parameters are known by
         their names, and must be defined at the top of a module.
     n_jobs : int or None, default=1
-        Processes to train in, as in joblib. Each run has one thread, so the result is the
-        same to the bit for any number on one machine's CPU.
+        Processes to train in, as in joblib; None is those of its `parallel_config`. Each run
+        has one thread, so the result is the same to the bit for any number on one machine's
+        CPU.
     verbose : int or bool, default=0
         0 is silent; 1 a line on stderr that is rewritten as runs are finished, with the time
         left; 2 a line on stdout for each run. Both also through the logger "skvae".
@@ -250,10 +252,9 @@ def run(
             delayed(_train_named)(group, ready[group[0].seed], split, store)
             for group in _groups(missing)
         ]
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         # An error before the first run is done stands by itself.
         progress = Progress(verbose, len(planned), "Protocol", "run", at_once=False)
-        with progress, _stopping(parallel(tasks)) as finished:
+        with progress, _stopping(_done(tasks, n_jobs)) as finished:
             progress.begin_at(len(records))
             for pairs in finished:
                 records.update(pairs)
@@ -356,6 +357,13 @@ def _train_named(
     with noted(f"{group[0].arm} with seed {group[0].seed}"):
         records = train_group(group, teachers, split, store)
     return [(each.name, record) for each, record in zip(group, records, strict=True)]
+
+
+def _done(tasks: Iterable[Any], n_jobs: int | None) -> Generator[Any, None, None]:
+    """Yield what the tasks return as they are done, or where a backend cannot, at the end."""
+    backend, _ = get_active_backend()
+    return_as = "generator_unordered" if backend.supports_return_generator else "list"
+    yield from Parallel(n_jobs=n_jobs, return_as=return_as)(tasks)
 
 
 def _in_words(record: Mapping[str, Any]) -> str:

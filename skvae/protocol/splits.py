@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
 from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _num_samples
 
 from skvae._common.ambient import undisturbed
 from skvae.protocol.notes import noted
@@ -47,6 +48,10 @@ class Split:
     X_test: Any
     y_train: NDArray | None = None
     y_test: NDArray | None = None
+
+    def __sizeof__(self) -> int:
+        # At the least. Dask asks for it, and sends what is large to a worker once.
+        return 8 * (_num_samples(self.X_train) + _num_samples(self.X_test))
 
 
 @dataclass(frozen=True)

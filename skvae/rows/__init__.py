@@ -2,9 +2,9 @@
 
 `tables` is the door: `sources` reads data sets, `frames` and `numbers` tell what holds numbers,
 `columns` makes numbers of text and categories, of which `column_values` reads one at a time,
-`images` makes rows of them, `sparse` keeps sparse ones so, `scaling` finds their units and
-`counts` their sizes, `finite` looks for NaN, `missing` has moments of what is there besides and
-fills it, `fingerprint` tells rows that were seen from
+`images` makes rows of them, `sparse` keeps sparse ones so, `stores` reads large ones by blocks,
+`scaling` finds their units and `counts` their sizes, `finite` looks for NaN, `missing` has
+moments of what is there besides and fills it, `fingerprint` tells rows that were seen from
 others, and `weights` says how much each counts.
 """
 

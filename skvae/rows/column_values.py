@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import date, time, timedelta
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -18,6 +19,10 @@ __all__ = ["ColumnValues", "values_of"]
 
 # Types, as narwhals calls them, whose values are read one by one.
 ONE_BY_ONE = (nw.Boolean, nw.String, nw.Categorical, nw.Enum, nw.Object)
+
+# What is a number, and what is a time, in a column of objects.
+NUMBERS = (Real, Decimal)
+TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,12 @@ class ColumnValues:
         if self.values.dtype.kind != "O":
             return True
         is_text = self.type.kind in ("String", "Categorical", "Enum")
-        return not is_text and all(isinstance(each, (Real, Decimal)) for each in self.present)
+        return not is_text and all(isinstance(each, NUMBERS) for each in self.present)
+
+    @property
+    def are_times(self) -> bool:
+        """Whether there are times, or spans of time, among them."""
+        return any(isinstance(each, TIMES) for each in self.present)
 
     @property
     def are_binary(self) -> bool:
@@ -84,14 +94,21 @@ class ColumnValues:
         """Return the values as floats, NaN where they are missing."""
         if self.values.dtype.kind != "O":
             return self.values.astype(np.float64)
-        if not self.are_numbers:
-            found = next(each for each in self.present if not isinstance(each, Real))
-            raise ValueError(
-                f"Column {name!r} of X holds {found!r}, which is no number, and its likelihood "
-                f'is "{likelihood}": convert it, or let it be "categorical".'
-            )
+        # Categories may be numbers.
+        for found in self.present:
+            if not isinstance(found, NUMBERS):
+                raise ValueError(
+                    f"Column {name!r} of X holds {found!r}, which is no number, and its "
+                    f'likelihood is "{likelihood}": convert it, or let it be "categorical".'
+                )
         numbers = np.full(len(self.values), np.nan)
-        numbers[~self.is_missing] = [float(each) for each in self.present]
+        try:
+            numbers[~self.is_missing] = [float(each) for each in self.present]
+        except OverflowError as error:
+            raise ValueError(
+                f"Column {name!r} of X holds a number that is too large for a float: rescale "
+                "it, or leave it out."
+            ) from error
         return numbers
 
 
@@ -106,13 +123,17 @@ def values_of(X: Any) -> tuple[list[Any], list[ColumnValues]]:
 
 def _of_series(name: Any, series: nw.Series[Any]) -> ColumnValues:
     native = series.to_native()
+    if hasattr(native, "sparse"):
+        # Of a sparse column of pandas narwhals does not know the type.
+        native = native.sparse.to_dense()
+        series = nw.from_native(native, series_only=True)
     dtype = series.dtype
     is_read_one_by_one = isinstance(dtype, ONE_BY_ONE)
     if not (is_read_one_by_one or dtype.is_numeric()):
         refuse_no_numbers(native, f"Column {name!r} of X")
         raise ValueError(
-            f"Column {name!r} of X is of the type {dtype}, which is neither numbers, truth "
-            "values nor categories: convert it, or leave it out."
+            f"Column {name!r} of X is of the type {_text_of(native)}, which is neither "
+            "numbers, truth values nor categories: convert it, or leave it out."
         )
     declared, is_ordered = None, False
     categories = getattr(getattr(native, "cat", None), "categories", None)

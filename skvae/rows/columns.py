@@ -25,6 +25,8 @@ Kind = str | tuple[str, Any]
 # asked for by.
 CATEGORICAL = "categorical"
 UNSEEN = "unseen"
+# Types of whole numbers, as narwhals calls them.
+WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 # Levels of a column beyond which it says who a row is, and not what kind.
 MOST_LEVELS = 1000
 
@@ -307,22 +309,33 @@ def _positions(X: Any, names: Sequence[Any], key: Any) -> list[int]:
 
 def _learned(name: Any, values: ColumnValues, kind: Kind) -> Column:
     if kind == "auto":
-        kind = _found(values)
+        kind = _found(name, values)
     likelihood, option = kind if isinstance(kind, tuple) else (kind, None)
     levels = None
     if likelihood == CATEGORICAL:
         levels = values.levels(name)
-        if not 1 <= len(levels) <= MOST_LEVELS:
+        if not levels:
+            raise ValueError(
+                f"Column {name!r} of X has no value in {len(values.values)} rows: leave it "
+                "out, or pass rows in which it has some."
+            )
+        if len(levels) > MOST_LEVELS:
             raise ValueError(
                 f"Column {name!r} of X has {len(levels):,} different values, and a categorical "
-                f"one may have from 1 to {MOST_LEVELS:,}: leave it out, group its values, or "
-                "give it another likelihood."
+                f"one may have {MOST_LEVELS:,}: leave it out, group its values, or give it "
+                "another likelihood."
             )
     return Column(name, likelihood, option, levels, values.type)
 
 
-def _found(values: ColumnValues) -> str:
+def _found(name: Any, values: ColumnValues) -> str:
     if not values.are_numbers:
+        if values.are_times:
+            raise ValueError(
+                f"Column {name!r} of X holds times, which are no numbers: turn them into "
+                "numbers that mean something, such as days since a date, or let the column be "
+                f'"{CATEGORICAL}".'
+            )
         return CATEGORICAL
     return "bernoulli" if values.are_truths or values.are_binary else "gaussian"
 
@@ -367,12 +380,19 @@ def _decoded(column: Column, block: NDArray, means: bool) -> NDArray:
 
 def _decoded_numbers(column: Column, values: NDArray, means: bool) -> NDArray:
     is_truth = column.type.kind == "Boolean"
-    is_whole = column.type.kind.startswith(("Int", "UInt"))
+    is_whole = column.type.kind in WHOLE
     if not is_truth and (means or not is_whole):
         return values
     is_missing = np.isnan(values)
-    rounded = np.where(is_missing, 0, values > 0.5 if is_truth else np.rint(values))
-    exact = rounded.astype(bool if is_truth else np.int64)
+    if is_truth:
+        exact = values > 0.5
+    else:
+        # A draw may be below what a type without a sign has.
+        limits = np.iinfo(column.type.kind.lower())
+        rounded = np.rint(np.where(is_missing, 0, values))
+        exact = np.full(len(values), limits.max, dtype=limits.dtype)
+        is_within = rounded < float(limits.max)
+        exact[is_within] = np.maximum(rounded[is_within], limits.min)
     if not is_missing.any():
         return exact
     objects = exact.astype(object)

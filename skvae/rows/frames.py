@@ -58,6 +58,11 @@ class ColumnType:
 
         if self.kind in ("Categorical", "Enum"):
             return pd.CategoricalDtype(self.categories, self.is_ordered)
+        if is_own and self.name == "string[pyarrow]":
+            # By this name pandas makes a type of its own.
+            import pyarrow as pa
+
+            return pd.ArrowDtype(pa.string())
         if is_own and self.name:
             return self.name
         return {"Boolean": "bool", "String": "str"}.get(

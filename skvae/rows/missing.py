@@ -14,7 +14,13 @@ from sklearn.utils import gen_batches
 from skvae.rows.frames import is_frame
 from skvae.rows.numbers import as_array
 
-__all__ = ["ObservedMoments", "observed_moments", "require_observed", "with_filled"]
+__all__ = [
+    "ObservedMoments",
+    "filled_from",
+    "observed_moments",
+    "require_observed",
+    "with_filled",
+]
 
 # Numbers whose moments are taken at a time.
 BLOCK_NUMBERS = 2**20
@@ -146,19 +152,48 @@ def _frame_with_filled(frame: Any, values: NDArray) -> Any:
     values = np.broadcast_to(values, wrapped.shape)
     made = []
     for number, column in enumerate(wrapped.iter_columns()):
-        missing = np.flatnonzero(_is_missing(column))
+        missing = np.flatnonzero(_missing_in(column).to_numpy())
         if len(missing):
             column = _column_with_filled(column, missing, values[missing, number])
         made.append(column)
     return wrapped.with_columns(*made).to_native() if made else frame
 
 
-def _is_missing(column: nw.Series[Any]) -> NDArray[np.bool_]:
+def filled_from(frame: Any, other: Any) -> Any:
+    """Return a frame with its missing entries taken from another, of the same library.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skvae.rows.missing import filled_from
+    >>> frame = pd.DataFrame({"town": ["Ulm", None]}, index=["first", "second"])
+    >>> filled_from(frame, pd.DataFrame({"town": ["Bonn", "Kiel"]}))
+           town
+    first   Ulm
+    second  Kiel
+    """
+    if nw.dependencies.is_pandas_dataframe(frame):
+        other = other.set_axis(frame.index, axis=0)
+    made = []
+    for column, filling in zip(
+        *(nw.from_native(each, eager_only=True).iter_columns() for each in (frame, other)),
+        strict=True,
+    ):
+        missing = _missing_in(column)
+        if missing.any():
+            filled = column.zip_with(~missing, filling)
+            # Arrow gives up categories of two types.
+            column = filled if filled.dtype == column.dtype else filled.cast(column.dtype)
+        made.append(column)
+    return nw.from_native(frame, eager_only=True).with_columns(*made).to_native()
+
+
+def _missing_in(column: nw.Series[Any]) -> nw.Series[Any]:
     missing = column.is_null()
     if column.dtype.is_float():
         # To some libraries NaN is a number.
         missing = missing | column.is_nan().fill_null(value=True)
-    return np.asarray(missing.to_numpy(), dtype=bool)
+    return missing
 
 
 def _column_with_filled(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skvae.rows.frames import columns_of, is_frame, types_of
 
-__all__ = ["as_array", "refuse_no_numbers", "to_numpy"]
+__all__ = ["as_array", "float_type", "refuse_no_numbers", "to_numpy"]
 
 # Words in the names of types, and what these hold.
 TIMES = {
@@ -72,6 +72,13 @@ def as_array(values: Any, name: str) -> NDArray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold numbers, got an array of type {array.dtype}.")
     return array
+
+
+def float_type(dtype: np.dtype) -> np.dtype:
+    """Precision that holds these numbers: float32 for all that fits."""
+    if dtype.kind == "f" and dtype.itemsize >= 4:
+        return np.dtype(np.float32 if dtype.itemsize == 4 else np.float64)
+    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
 
 def refuse_no_numbers(values: Any, name: str) -> None:

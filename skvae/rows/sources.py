@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skvae.rows.frames import is_frame, is_series
-from skvae.rows.numbers import to_numpy
+from skvae.rows.numbers import float_type, to_numpy
 from skvae.rows.sparse import held_sparse
+from skvae.rows.stores import stored_rows
 
-__all__ = ["RowsLike", "as_rows"]
+__all__ = ["RowsLike", "as_rows", "as_rows_or_stored"]
 
 # Bytes of rows that are held in memory; beyond, they lie in a temporary file.
 MAX_BYTES = 2**30
@@ -55,12 +56,15 @@ def as_rows(data: RowsLike, column: str | int | None = None) -> Any:
         training shuffles by itself, and codes must stand beside the rows they belong to. With
         ``batch_size=None`` its items are rows, and batches of them if its data set is an
         `IterableDataset`.
+        Of a Dask, Zarr or HDF5 array, and of a `pyarrow.dataset.Dataset` as of Parquet files,
+        the rows are read block by block.
         Arrays, data frames, lists and streams are returned as they are, sparse matrices in CSR
         form, of an `anndata.AnnData` and its like the matrix ``X``, and what else holds an
         array is turned into it.
     column : str, int or None, default=None
         Where the row is in an item. None is the first of a tuple, and in a mapping the only
-        entry that is more than a single number or text.
+        entry that is more than a single number or text. In a data set of pyarrow the column
+        of lists of one length; None is all columns, a number each.
 
     Returns
     -------
@@ -112,6 +116,12 @@ def as_rows(data: RowsLike, column: str | int | None = None) -> Any:
     return _as_given(data)
 
 
+def as_rows_or_stored(data: Any) -> Any:
+    """Return `StoredRows` of what is read by blocks; of anything else what `as_rows` does."""
+    stored = stored_rows(data)
+    return as_rows(data) if stored is None else stored
+
+
 def _as_given(data: Any) -> Any:
     """Return what is an array, a frame or a stream as it is, and what holds one as that."""
     data = to_numpy(data)
@@ -138,6 +148,9 @@ def _as_given(data: Any) -> Any:
 
 def _blocks_of(data: Any, column: str | int | None) -> Iterator[Any] | None:
     """Yield what several items hold as rows; None where `data` is no data set."""
+    stored = stored_rows(data, column)
+    if stored is not None:
+        return stored.read()
     # As the `Dataset` of Hugging Face, which need not be there to be told.
     if (
         hasattr(data, "column_names")
@@ -289,7 +302,7 @@ def _tables(blocks: Iterable[Any]) -> Iterator[NDArray]:
         table = _stacked(values, n_rows, shape)
         n_rows += len(table)
         shape = table.shape[1:]
-        dtype = _float_type(table.dtype) if dtype is None else dtype
+        dtype = float_type(table.dtype) if dtype is None else dtype
         if len(table):
             yield table.reshape(len(table), -1).astype(dtype, copy=False)
     if n_rows == 0:
@@ -387,10 +400,3 @@ def _most_dims(item: Any) -> int:
 
 def _is_numeric(values: NDArray) -> bool:
     return values.dtype.kind in "fiub"
-
-
-def _float_type(dtype: np.dtype) -> np.dtype:
-    """Precision that holds these numbers: float32 for all that fits."""
-    if dtype.kind == "f" and dtype.itemsize >= 4:
-        return np.dtype(np.float32 if dtype.itemsize == 4 else np.float64)
-    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)

@@ -15,9 +15,9 @@ class SparseRows:
     """A matrix in CSR form, with the few things that are asked of an array of rows.
 
     An index makes dense rows: whoever takes one asks for few. `TeacherGuidedVAE` takes a matrix
-    as it is, and makes them of it; a `GaussianMixtureTeacher` that is fitted by itself takes
-    them in place of a matrix: scikit-learn knows nothing that has `predict_proba` and is no
-    classifier, and checks what takes sparse matrices for one.
+    as it is, and makes them of it; a `GaussianMixtureTeacher` or a `TeacherSearch` that is
+    fitted by itself takes them in place of a matrix: scikit-learn knows nothing that has
+    `predict_proba` and is no classifier, and checks what takes sparse matrices for one.
 
     Parameters
     ----------
@@ -98,8 +98,9 @@ def matrix_of(rows: Any) -> Any:
 
 def as_taken_by(teacher: Any, rows: Any) -> Any:
     """Return sparse rows as a teacher takes them: `SparseRows` where it does, else a matrix."""
+    rows = matrix_of(rows)
     takes = getattr(teacher, "_takes_sparse_rows", False)
-    return SparseRows(rows) if takes and sparse.issparse(rows) else matrix_of(rows)
+    return SparseRows(rows) if takes and sparse.issparse(rows) else rows
 
 
 def held_sparse(data: Any) -> Any:

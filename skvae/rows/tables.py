@@ -56,13 +56,15 @@ def check_table(X: Any, name: str, **options: Any) -> Any:
 
     Sparse rows, where ``accept_sparse`` allows them, are returned as `SparseRows`.
     """
+    if isinstance(X, SparseRows):
+        options["accept_sparse"] = "csr"
     X = _plain(as_rows(X), name)
     try:
         with config_context(array_api_dispatch=False):
             checked = check_array(X, input_name=name, **options)
         return SparseRows(checked) if issparse(checked) else as_array(checked, name)
     except _RAW as error:
-        raise _explained(error, X, name) from error
+        raise _explained(error, X, name, options.get("estimator")) from error
 
 
 def check_rows(estimator: Any, X: Any, **options: Any) -> Any:
@@ -77,7 +79,7 @@ def check_rows(estimator: Any, X: Any, **options: Any) -> Any:
     try:
         rows = _keeping_names(estimator, lambda: validate_data(estimator, X, **options))
     except _RAW as error:
-        raise _explained(error, X, "X") from error
+        raise _explained(error, X, "X", estimator) from error
     return SparseRows(rows) if issparse(rows) else rows
 
 
@@ -148,8 +150,14 @@ def _without_na(X: Any) -> Any:
     return np.where(is_na, np.nan, X) if is_na.any() else X
 
 
-def _explained(error: Exception, X: Any, name: str) -> Exception:
+def _explained(error: Exception, X: Any, name: str, estimator: Any = None) -> Exception:
     """Return the error of scikit-learn where there are numbers, and what is none, if not."""
+    if issparse(X) and getattr(estimator, "_takes_sparse_rows", False):
+        return TypeError(
+            f"Sparse data was passed for {name}: {type(estimator).__name__} by itself takes "
+            f"it as skvae.rows.SparseRows({name}), which stays sparse, or as {name}.toarray(), "
+            "which is dense."
+        )
     what = _no_numbers(X, name)
     if what is None:
         return error

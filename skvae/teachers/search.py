@@ -32,6 +32,7 @@ from skvae.files.saved import Saved
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.frames import is_frame, is_series
 from skvae.rows.sources import RowsLike, as_rows
+from skvae.rows.sparse import SparseRows, as_taken_by, matrix_of
 from skvae.rows.tables import check_rows, check_table
 from skvae.teachers.candidates import Candidate, check_labels, list_candidates, shared_fits
 from skvae.teachers.choice import give_scores, scorer, warn_of_failures, winner
@@ -173,6 +174,7 @@ class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
     """
 
     _file_kind: ClassVar[str] = "search"
+    _takes_sparse_rows: ClassVar[bool] = True
     # Each refit of a candidate has a seed of its own.
     _seeds_its_parts: ClassVar[bool] = True
 
@@ -222,7 +224,7 @@ class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows, at least four, of finite numbers. A data frame reaches the candidates as
-            it is.
+            it is, and `skvae.rows.SparseRows` stay sparse.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for the candidates that are classifiers.
 
@@ -245,13 +247,13 @@ class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
             If some of the candidates cannot be fitted.
         """
         with fitting(self, X, y, n_tasks=2) as context:
-            X = as_rows(X)
+            X = X if isinstance(X, SparseRows) else as_rows(X)
             floats = [np.float64, np.float32]
             rows = check_table(X, "X", dtype=floats, ensure_min_samples=4, estimator=self)
             if y is not None:
                 check_consistent_length(rows, y)
                 y = y if is_frame(y) or is_series(y) else np.asarray(y)
-            seen = X if is_frame(X) else rows
+            seen = X if is_frame(X) else matrix_of(rows)
             seed = draw_seed(self.random_state)
             plans = [
                 self._plan(len(rows), derive_seed(seed, "search", number))
@@ -279,7 +281,7 @@ class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
                     )
                     for winner, plan in zip(winners, plans, strict=True)
                 ]
-            validate_data(self, X, skip_check_array=True)
+            validate_data(self, matrix_of(X), skip_check_array=True)
             scores = [
                 search[winner]["score"] for search, winner in zip(table, winners, strict=True)
             ]
@@ -377,7 +379,8 @@ class TeacherSearch(Saved, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             rows = check_rows(self, X, dtype=[np.float64, np.float32], reset=False)
-            return self.best_teacher_.predict_proba(X if is_frame(X) else rows)
+            asked = as_taken_by(self.best_teacher_, X if is_frame(X) else rows)
+            return self.best_teacher_.predict_proba(asked)
 
 
 @dataclass(frozen=True)

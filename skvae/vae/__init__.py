@@ -9,7 +9,8 @@ keeps tensors what they are, `modules` hands out torch modules and `export` writ
 files, `files` saves and loads the whole, `warm_start` takes weights over, `rescues` goes from
 collapsed to rescued, `advice` warns, `budget` says how long to train, `held_out` draws the rows
 to stop by, `new_rows` is what was found of these, `designs` designs a margin, `checkpoints`
-tells which fit a checkpoint is of, `ranks` what processes that share a fit have to agree on.
+tells which fit a checkpoint is of, `ranks` what processes that share a fit have to agree on,
+`stored` checks rows of a store as they are read.
 """
 
 from skvae.vae.estimator import TeacherGuidedVAE

@@ -57,6 +57,7 @@ from skvae.vae.inference import CodeReadings, Inference
 from skvae.vae.modules import decoder_of, encoder_of, export, witness_of
 from skvae.vae.ranks import rows_of_fit
 from skvae.vae.settings import PARAMETER_CONSTRAINTS, check_count, check_support
+from skvae.vae.stored import check_stored
 from skvae.vae.tensors import check_codes, check_tensor, stays_tensor
 from skvae.vae.training_settings import cloned, needs_no_number_of_steps, with_record
 from skvae.vae.warm_start import resolve_donor
@@ -1038,6 +1039,8 @@ class TeacherGuidedVAE(
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
         check_is_fitted(self)
+        if (stored := check_stored(self, X)) is not None:
+            return stored
         are_numbers = self.columns_ is None or self.columns_.is_numeric
         is_tensor = stays_tensor(X) and are_numbers
         rows = check_tensor(self, X) if is_tensor else self._check_shape(X)

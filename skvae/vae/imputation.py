@@ -17,7 +17,8 @@ from skvae._common.threads import one_thread_if
 from skvae.nets.networks import standard_normal
 from skvae.objective.row_terms import importance_bound
 from skvae.rows.finite import require_finite
-from skvae.rows.missing import with_filled
+from skvae.rows.frames import is_frame, library_of
+from skvae.rows.missing import filled_from, with_filled
 from skvae.rows.numbers import to_numpy
 from skvae.rows.sources import RowsLike, as_rows
 from skvae.vae.inference import Inference
@@ -94,8 +95,11 @@ def impute(
     filled = imputed(inference, to_numpy(rows), n_importance_samples, generator)
     if stays_tensor(X):
         return torch.where(torch.isnan(rows), torch.from_numpy(filled).to(rows), rows)
-    # Whoever reads columns of several kinds writes them back, what was observed to the bit.
-    return with_filled(X, filled) if self.columns_ is None else self.columns_.decode(filled)
+    if self.columns_ is None:
+        return with_filled(X, filled)
+    if not is_frame(X):
+        return self.columns_.decode(filled)
+    return filled_from(X, self.columns_.decode(filled, library=library_of(X)))
 
 
 @undisturbed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from skvae.rows.finite import require_finite
 from skvae.rows.numbers import to_numpy
 from skvae.rows.scaling import Standardization
 from skvae.rows.sparse import SparseRows, taken
+from skvae.rows.stores import StoredRows
 from skvae.training.distributed import ranks_of_reading
 from skvae.training.net import VAENet
 from skvae.vae.tensors import in_most_digits, of_tensors_too
@@ -41,6 +42,8 @@ CHUNK_ROWS = 1024
 CHUNK_IMAGES = 256
 # Entries of sparse rows that are dense at a time, in each thread.
 SPARSE_CHUNK_ENTRIES = 2**20
+# Entries of rows of a store that are read before the next.
+BLOCK_ENTRIES = 2**22
 # Draws of the code in the ELBO, in antithetic pairs, the same for every row: so the
 # score of a row does not depend on the rows beside it.
 ELBO_DRAWS = 16
@@ -361,28 +364,37 @@ class Inference:
         if isinstance(rows, SparseRows):
             # Who has them sparse has no room for many that are dense.
             n_rows = max(1, min(n_rows, SPARSE_CHUNK_ENTRIES // rows.shape[1]))
+        n_most = min(n_rows, len(rows))
         of_thread = threading.local()
 
         @torch.inference_mode()
-        def read(start: int) -> None:
+        def read(rows: Any, first: int, start: int) -> None:
             # Of sparse rows few are ever dense.
             block = taken(rows, slice(start, start + n_rows))
             if not hasattr(of_thread, "buffer"):
-                of_thread.buffer = np.empty(block.shape, dtype=np.float32)
+                of_thread.buffer = np.empty((n_most, rows.shape[1]), dtype=np.float32)
             chunk = (units or self.units).apply(block, out=of_thread.buffer[: len(block)])
             require_finite(block, self.owner, derived=chunk, allow_nan=self.has_missing)
-            joined.write(start, function(torch.from_numpy(chunk).to(self.net.device)))
+            joined.write(first + start, function(torch.from_numpy(chunk).to(self.net.device)))
 
         starts = range(0, len(rows), n_rows)
         ranks = ranks_of_reading()
         if ranks is not None:
             share = ranks.share_of(len(starts))
             starts = starts[share.start : share.stop]
+        parts: Iterable[tuple[Any, range]] = [(rows, starts)]
+        if isinstance(rows, StoredRows):
+            # Whole chunks, so that these are the same wherever the rows are.
+            n_block = n_rows * max(1, BLOCK_ENTRIES // (n_rows * max(1, rows.shape[1])))
+            parts = ((part, range(0, len(part), n_rows)) for part in rows.blocks(n_block))
         n_workers = min(n_threads(), len(starts) // 2) if self.is_thread_safe else 1
         with one_thread_if(self.net.is_small()), side_by_side(n_workers) as call:
-            readings = [call(read, start) for start in starts]
-            for reading in readings:
-                reading()
+            first = 0
+            for part, of_part in parts:
+                readings = [call(read, part, first, start) for start in of_part]
+                for reading in readings:
+                    reading()
+                first += len(part)
         if ranks is None:
             return joined.arrays
         own = slice(starts.start, starts.stop) if starts else slice(0)

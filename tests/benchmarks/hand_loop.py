@@ -29,7 +29,7 @@ class HandWrittenVAE(nn.Module):
 
     def forward(self, x, generator=None):
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
-        noise = torch.randn(mean.shape, generator=generator)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         latent = mean + torch.exp(0.5 * log_variance) * noise
         log_witness = torch.log_softmax(self.witness(latent), dim=1)
         return mean, log_variance, self.decoder(latent), log_witness
@@ -54,7 +54,8 @@ def train_epoch(
 ):  # fmt: skip
     """Take one pass over the rows; return the mean loss over them."""
     total = 0.0
-    for chosen in torch.randperm(len(rows), generator=order).split(batch_size):
+    drawn = torch.randperm(len(rows), generator=order, device=rows.device)
+    for chosen in drawn.split(batch_size):
         x, T = rows[chosen], targets[chosen]
         optimizer.zero_grad()
         loss = objective(x, T, model(x, noise), variance, beta, alignment_weight)
@@ -78,7 +79,8 @@ def margin(model, rows, center, scale, T, n_draws=4):
     information = functional.kl_div(T.mean(dim=0).log(), T, reduction="sum") / len(rows)
     costs = []
     for _ in range(n_draws):
-        latent = mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape)
+        noise = torch.randn(mean.shape, device=mean.device)
+        latent = mean + torch.exp(0.5 * log_variance) * noise
         log_witness = torch.log_softmax(model.witness(latent), dim=1)
         costs.append(functional.kl_div(log_witness, T, reduction="batchmean"))
     return float(information - sum(costs) / n_draws)

@@ -29,13 +29,15 @@ class Products:
         Inputs and outputs of each layer; the first needs no gradient of its input.
     batch_size : int
         Rows.
+    **kind
+        Device and type of the matrices; by default float32 in memory.
     """
 
-    def __init__(self, sizes, batch_size):
+    def __init__(self, sizes, batch_size, **kind):
         self.layers = []
         for n_in, n_out in sizes:
-            x, y = torch.randn(batch_size, n_in), torch.randn(batch_size, n_out)
-            self.layers.append((x, torch.randn(n_out, n_in), y))
+            x, y = torch.randn(batch_size, n_in, **kind), torch.randn(batch_size, n_out, **kind)
+            self.layers.append((x, torch.randn(n_out, n_in, **kind), y))
         self.outputs = [torch.empty_like(y) for _, _, y in self.layers]
         self.weight_gradients = [torch.empty_like(w) for _, w, _ in self.layers]
         self.input_gradients = [torch.empty_like(x) for x, _, _ in self.layers]
@@ -53,21 +55,21 @@ class Products:
                 torch.mm(gradient, weight, out=self.input_gradients[i])
 
 
-def batches_of(n_samples, batch_size, sizes):
+def batches_of(n_samples, batch_size, sizes, **kind):
     """Return `Products` for every batch of a pass over the rows."""
     whole, rest = divmod(n_samples, batch_size)
-    full = Products(sizes, batch_size)
-    return [full] * whole + ([Products(sizes, rest)] if rest else [])
+    full = Products(sizes, batch_size, **kind)
+    return [full] * whole + ([Products(sizes, rest, **kind)] if rest else [])
 
 
-def training_pass(n_samples, n_features, n_components, batch_size):
+def training_pass(n_samples, n_features, n_components, batch_size, **kind):
     """Return a function that takes all products of so many epochs of training."""
     sizes = [
         *encoder_sizes(n_features),
         *decoder_sizes(n_features),
         (LATENT_DIM, n_components),
     ]
-    batches = batches_of(n_samples, batch_size, sizes)
+    batches = batches_of(n_samples, batch_size, sizes, **kind)
 
     def train(n_epochs):
         for _ in range(n_epochs):
@@ -78,9 +80,9 @@ def training_pass(n_samples, n_features, n_components, batch_size):
     return train
 
 
-def encoder_read(n_samples, n_features, batch_size=1024):
+def encoder_read(n_samples, n_features, batch_size=1024, **kind):
     """Return a function that takes the products of reading all rows through the encoder."""
-    return _read(batches_of(n_samples, batch_size, encoder_sizes(n_features)))
+    return _read(batches_of(n_samples, batch_size, encoder_sizes(n_features), **kind))
 
 
 def net_read(n_samples, n_features, batch_size=1024):

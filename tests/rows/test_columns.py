@@ -30,6 +30,7 @@ def in_pandas():
             "maybe": pd.array([True, True, False, True], dtype="boolean"),
             "whole": pd.array([4, 5, 6, 8], dtype="Int64"),
             "mixed": np.array(["a", 1, "a", 1], dtype=object),
+            "street": pd.array(list("abca"), dtype=pd.ArrowDtype(pa.string())),
         }
     )
 
@@ -78,6 +79,7 @@ CHOSEN = {
     "maybe": "bernoulli",
     "whole": "gaussian",
     "mixed": "categorical",
+    "street": "categorical",
 }
 
 
@@ -239,6 +241,31 @@ def test_keys_and_kinds_that_do_not_fit_are_named(likelihood, message):
         Columns.of(frame, likelihood).encode(frame)
 
 
+def test_sparse_columns_of_a_frame_are_numbers_like_others():
+    rare = pd.DataFrame({"rare": pd.arrays.SparseArray([0.0, 2.5, 0.0], fill_value=0.0)})
+    columns = Columns.of(rare, "auto")
+    assert columns.likelihoods == {"rare": "gaussian"}
+    pd.testing.assert_frame_equal(columns.decode(columns.encode(rare)), rare.sparse.to_dense())
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [(pd.Series, "uint8"), (pd.Series, "UInt8"), (pl.Series, pl.UInt8), (pa.array, pa.uint8())],
+)
+def test_whole_numbers_stay_within_their_type(made, kind):
+    values = made([3, 200, 7], **{"type" if made is pa.array else "dtype": kind})
+    named = {"a": values, "b": values}
+    frame = pa.table(named) if made is pa.array else type(values.to_frame())(named)
+    drawn = Columns.of(frame, "auto").decode(np.array([[-3.2, 7.6], [300.0, -0.4]]))
+    assert type(drawn) is type(frame)
+    assert np.transpose([np.asarray(drawn[name]) for name in "ab"]).tolist() == [
+        [0, 8],
+        [255, 0],
+    ]
+    largest = Columns.of(pd.DataFrame({"a": [2**62]}), "auto").decode(np.array([[2.0**70]]))
+    assert largest["a"].tolist() == [2**63 - 1]
+
+
 def test_columns_that_are_no_kinds_are_refused():
     with pytest.raises(ValueError, match=r"Column 'day' of X holds times"):
         Columns.of(pd.DataFrame({"day": pd.to_datetime(["2020-01-01", "2021-01-01"])}), "auto")
@@ -247,6 +274,16 @@ def test_columns_that_are_no_kinds_are_refused():
     many = pd.DataFrame({"name": [f"row {number}" for number in range(1001)]})
     with pytest.raises(ValueError, match=r"'name' of X has 1,001 different values"):
         Columns.of(many, "auto")
+    days = pd.DataFrame({"day": np.array([date(2020, 1, 1), date(2021, 1, 1)], dtype=object)})
+    with pytest.raises(ValueError, match=r"Column 'day' of X holds times"):
+        Columns.of(days, "auto")
+    assert Columns.of(days, "categorical").n_encoded == 2
+    with pytest.raises(ValueError, match=r"Column 0 of X holds a number that is too large"):
+        Columns.of([[1.5], [10**400]], "gaussian").encode([[1.5], [10**400]])
+    numbers = pd.DataFrame({"a": pd.Categorical([1.5, 2.5])})
+    assert Columns.of([[1.5]], "auto").encode(numbers).tolist() == [[1.5], [2.5]]
+    with pytest.raises(ValueError, match=r"'name' of X has no value in 2 rows"):
+        Columns.of(pd.DataFrame({"name": [None, None]}), {"name": "categorical"})
     lists = pd.DataFrame({"a": [[1], [2]]})
     with pytest.raises(ValueError, match=r"'a' of X holds no categories"):
         Columns.of(lists, "auto")

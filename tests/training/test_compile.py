@@ -1,12 +1,19 @@
 """Compiled steps: one shape of batch, the same training, nothing left behind."""
 
+import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from shared import SETTINGS, rows_for
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from skvae.exceptions import UncertifiedWarning
 from skvae.training.batches import InMemoryBatches, filled_up
+from skvae.training.net import batch_sums
 
 
 @pytest.fixture
@@ -105,3 +112,41 @@ def test_compiled_for_good_it_trains_alike_and_compiles_once(small_vae, clusters
     np.testing.assert_allclose(
         compiled.transform(clusters), plain.transform(clusters), atol=1e-3
     )
+
+
+class Devices(TorchDispatchMode):
+    """Collect the devices of all tensors that come up, and what was called with them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for each in tree_leaves((args, kwargs, result)):
+            if isinstance(each, torch.Tensor):
+                self.found.add((each.device.type, function.name()))
+        return result
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["default", "conv", "mean read", "simplex witness", "importance", "laplace", "poisson"],
+)
+def test_no_tensor_of_a_captured_step_lives_on_the_host(name, small_vae, clusters):
+    """A graph of CUDA would read it where it lay at the capture, or wait for it."""
+    setting = {**SETTINGS[name], "max_epochs": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncertifiedWarning)
+        net = copy.deepcopy(small_vae(**setting).fit(rows_for(setting, clusters)).net_)
+    module, criterion = net.module_.to("meta"), net.criterion_.to("meta")
+    x = torch.empty(16, 4, device="meta")
+    T = torch.empty(16, 3, device="meta")
+    shape = (16, module.latent_dim)
+    if criterion.n_importance_samples > 1:
+        shape = (criterion.n_importance_samples, *shape)
+    with Devices() as devices:
+        sums = batch_sums(module, criterion, x, T, torch.empty(shape, device="meta"))
+        loss, _ = criterion.total(sums, 16)
+        loss.backward()
+    assert {device for device, _ in devices.found} == {"meta"}, devices.found

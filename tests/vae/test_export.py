@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
 from shared import SETTINGS, rows_for
@@ -87,6 +88,25 @@ def test_every_program_gives_what_arrays_give(model, tmp_path, what, setting, dt
             assert one.dtype == dtype
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_columns_of_several_kinds_with_gaps_run_in_onnx(small_vae, tmp_path):
+    frame = pd.DataFrame(
+        {
+            "age": [31.0, 58.0, np.nan, 40.0] * 10,
+            "town": ["Ulm", None, "Bonn", "Ulm"] * 10,
+            "visits": pd.array([None, 2, 5, 1] * 10, dtype="Int64"),
+            "well": pd.array([True, False, None, True] * 10, dtype="boolean"),
+        }
+    )
+    vae = small_vae(likelihood={"visits": "poisson"}, missing="mask", max_epochs=2).fit(frame)
+    vae.save(tmp_path / "vae.skvae")
+    loaded = TeacherGuidedVAE.load(tmp_path / "vae.skvae")
+    pd.testing.assert_frame_equal(loaded.impute(frame), vae.impute(frame))
+    encoded = vae.columns_.encode(frame).astype(np.float32)
+    loaded.export(tmp_path / "encoder.onnx")
+    mean, _ = outputs_of(tmp_path / "encoder.onnx", encoded)
+    np.testing.assert_allclose(mean, vae.transform(frame), atol=1e-5)
 
 
 def test_float64_keeps_columns_far_from_zero(small_vae, clusters, tmp_path):

@@ -17,6 +17,7 @@ from skvae import (
     ConstantCollapseCertificate,
     GaussianMixtureTeacher,
     TeacherGuidedVAE,
+    TeacherSearch,
     TemperedTeacher,
     protocol,
 )
@@ -245,8 +246,21 @@ def test_teacher_of_sparse_rows_is_that_of_dense_ones(n_features, size):
     np.testing.assert_allclose(found.predict_proba(X), found.predict_proba(S), atol=1e-12)
     tempered = TemperedTeacher(teacher).fit(S)
     assert tempered.predict_proba(S).shape == expected.shape
-    with pytest.raises(TypeError, match="Sparse data was passed"):
+    with pytest.raises(TypeError, match=r"Sparse data .* as skvae.rows.SparseRows\(X\)"):
         teacher.fit(S.matrix)
+
+
+def test_a_search_of_sparse_rows_is_that_of_dense_ones(vae):
+    X = counts(80)
+    S = SparseRows(sparse.csr_array(X))
+    search = TeacherSearch(
+        {"n_components": [2, 3], "size": ["total"]}, n_refits=2, random_state=0
+    )
+    expected = search.fit(X).predict_proba(X)
+    np.testing.assert_allclose(search.fit(S).predict_proba(S), expected, atol=1e-9)
+    assert vae.set_params(teacher=search).fit(S.matrix).teacher_proba(X).shape[0] == 80
+    with pytest.raises(TypeError, match=r"TeacherSearch by itself takes it as skvae"):
+        search.fit(S.matrix)
 
 
 MEASURED = """
