@@ -56,7 +56,9 @@ def test_every_public_method_documents_its_parameters(method):
             assert f"{parameter} : " in documentation
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.rst"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/columns.rst", "docs/missing.rst", "docs/training.rst"]
+)
 def test_examples_of_a_page_run(page):
     import doctest
 
