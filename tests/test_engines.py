@@ -6,7 +6,6 @@ from functools import partial
 
 import joblib
 import numpy as np
-import psutil
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV, KFold
@@ -14,6 +13,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 from skvae import ConstantCollapseCertificate, TeacherSearch, protocol
 from skvae.model_selection import StackedGridSearchCV
 
+# It comes with distributed.
+psutil = pytest.importorskip("psutil")
 # Fits of an epoch or a few, which say that they are not certified.
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
 
