@@ -18,6 +18,8 @@ __all__ = ["StoredRows", "stored_rows"]
 
 # Bytes that are read at a time, or one chunk of the store where that has more.
 BLOCK_BYTES = 2**24
+# Rows and columns that are copied together: what is read and what is written stay in the cache.
+TILE = (1024, 16)
 
 
 class StoredRows:
@@ -190,9 +192,21 @@ def _of_columns(data: Any, column: str | int | None) -> StoredRows:
             else:
                 if any(each != number for each in types):
                     batch = batch.cast(wanted, safe=False)
-                yield batch.to_tensor(null_to_nan=True).to_numpy()
+                columns = batch.to_tensor(null_to_nan=True, row_major=False).to_numpy()
+                yield _row_by_row(columns)
 
     return StoredRows(data.count_rows(), n_features, read)
+
+
+def _row_by_row(columns: NDArray) -> NDArray:
+    """Return a table that lies in memory column by column as one that lies row by row."""
+    rows = np.empty(columns.shape, dtype=columns.dtype)
+    n_rows, n_columns = TILE
+    for row in range(0, columns.shape[0], n_rows):
+        for column in range(0, columns.shape[1], n_columns):
+            tile = slice(row, row + n_rows), slice(column, column + n_columns)
+            rows[tile] = columns[tile]
+    return rows
 
 
 def _entries_of_lists(lists: Any, number: Any, n_features: int, name: str) -> NDArray:
