@@ -11,11 +11,13 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import joblib
@@ -36,12 +38,15 @@ __all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_rank
 OF_STEP = timedelta(seconds=45)
 # What one of them does for all, as to fit a teacher, or by itself, as what a callback does.
 OF_WORK = timedelta(hours=1)
-# Entries of a gradient from which it is added up where it lies, and not beside others.
-LARGE = 2**16
+# Seconds that a rank which waits for a sum stays awake.
+AWAKE = 0.02
 # Seconds in which the others say that they are still there.
 ROLL_CALL = 3.0
 
 Value = TypeVar("Value")
+
+# Lets the threads of gloo, and other ranks, have the core.
+give_way: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
 # Forked children have the groups of their parent, and must leave them alone.
 _process_id = os.getpid()
@@ -104,6 +109,8 @@ class Ranks:
         of_step = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
         self._store: Any = dist.distributed_c10d._get_default_store()
         self._groups: tuple[Any, ...] = ()
+        # All gradients, one behind the other.
+        self._joined: Tensor | None = None
         # The name of the next group, which is the same on all ranks.
         self._name = "skvae"
         with self._telling():
@@ -131,11 +138,14 @@ class Ranks:
         first, last = (n_rows * place // self.size for place in (self.rank, self.rank + 1))
         return Share(n_rows, first, last)
 
-    def total(self, tensor: Tensor) -> Tensor:
-        """Return the sum over the ranks, which has the same bits on all of them."""
+    def total(self, tensor: Tensor, *, in_step: bool = True) -> Tensor:
+        """Return the sum over the ranks, which has the same bits on all of them.
+
+        Outside of a step others may have work of their own, and are waited for longer.
+        """
         summed = tensor.detach().clone()
         with self._telling():
-            self._summed(summed).wait()
+            self._summed(summed, in_step=in_step)()
         return summed
 
     def means(
@@ -158,11 +168,12 @@ class Ranks:
             weight = (weight * (share.weight > 0)).view(1)
             packed = torch.cat([packed * weight, weight])
         with self._telling():
-            work = self._summed(packed)
+            # Taken out to be waited for: a sum that failed must not be held on to.
+            begun = [self._summed(packed)]
 
         def wait() -> list[Tensor]:
             with self._telling():
-                work.wait()
+                begun.pop()()
             found = packed if weight is None else packed[:-1] / packed[-1]
             places = found.split([part.numel() for part in parts])
             return [each.view(part.shape) for each, part in zip(places, parts, strict=True)]
@@ -171,26 +182,20 @@ class Ranks:
 
     def add_up(self, gradients: Iterable[Tensor]) -> None:
         """Put the gradients of the mean over the batch in place of those over its own rows."""
-        weight = cast(Share, self.share).weight
-        whole: list[Tensor] = []
-        small: list[Tensor] = []
-        for gradient in gradients:
-            is_large = gradient.numel() >= LARGE and gradient.is_contiguous()
-            (whole if is_large else small).append(gradient)
-        joined = [torch.cat([each.reshape(-1) for each in small])] if small else []
+        own = list(gradients)
+        sizes = [gradient.numel() for gradient in own]
+        if self._joined is None or len(self._joined) != sum(sizes):
+            self._joined = own[0].new_empty(sum(sizes))
+        torch.cat([gradient.reshape(-1) for gradient in own], out=self._joined)
+        self._joined.mul_(cast(Share, self.share).weight)
         with self._telling():
-            for work in [self._summed(each.mul_(weight)) for each in (*whole, *joined)]:
-                work.wait()
-        for part in joined:
-            parts = part.split([each.numel() for each in small])
-            for gradient, own in zip(small, parts, strict=True):
-                gradient.copy_(own.view(gradient.shape))
+            self._summed(self._joined)()
+        for gradient, part in zip(own, self._joined.split(sizes), strict=True):
+            gradient.copy_(part.view(gradient.shape))
 
     def any(self, flag: bool, *, in_step: bool = False) -> bool:
         """Whether it is so on any rank; in a step, where nobody has to be waited for."""
-        if in_step:
-            return bool(self.total(torch.tensor(float(flag))) > 0)
-        return any(self.of_all(flag))
+        return bool(self.total(torch.tensor(float(flag)), in_step=in_step) > 0)
 
     def of_all(self, value: Value) -> list[Value]:
         """Return what each rank has, in their order."""
@@ -251,13 +256,15 @@ class Ranks:
         for group in groups:
             dist.destroy_process_group(group)
 
-    def _summed(self, tensor: Tensor) -> Any:
-        """Begin to put the sum over the ranks in place of a tensor; return whom to wait for.
+    def _summed(self, tensor: Tensor, *, in_step: bool = True) -> Callable[[], object]:
+        """Begin to put the sum over the ranks in place of a tensor; return what waits for it.
 
         What `torch.distributed.all_reduce` does without its checks and its log, which cost a
         third of the sum of a few numbers.
         """
-        return self._groups[1].allreduce([tensor])
+        work = self._groups[in_step].allreduce([tensor])
+        # For a GPU its own queue waits.
+        return work.wait if tensor.is_cuda else partial(_wait_awake, work)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -267,9 +274,10 @@ class Ranks:
         except RuntimeError as error:
             # Without the place in its source that gloo begins with, and its good wishes.
             said = str(error).splitlines()[0].rpartition("] ")[2].partition(". This is")[0]
-            what = self._what_is_lost(said)
-            # Its traceback would hold on to the group, and keep others waiting.
-            raise LostRankError(what) from error.with_traceback(None)
+            # What failed, and its traceback, would hold on to the groups.
+            traceback.clear_frames(error.__traceback__)
+            error = error.with_traceback(None)
+            raise LostRankError(self._what_is_lost(said)) from error
 
     def _tell(self, what: str) -> None:
         # Where the store was in the process that is lost, nothing can be told.
@@ -280,6 +288,8 @@ class Ranks:
 
     def _what_is_lost(self, error: str) -> str:
         self._tell("")
+        # A sum hears of neighbours alone: those who wait for this rank learn of it so.
+        self.leave()
         found: dict[int, str] = {}
         end = time.monotonic() + ROLL_CALL
         while time.monotonic() < end and not any(found.values()) and len(found) < self.size:
@@ -422,6 +432,18 @@ def stacked(ranks: Ranks, rows: Any) -> Any:
     if isinstance(parts[0], list):
         return [row for part in parts for row in part]
     return np.concatenate(parts)
+
+
+def _wait_awake(work: Any) -> None:
+    """Wait for a sum of gloo, a while without going to sleep.
+
+    For a sum its threads wake each other several times. A core on which all sleep is halted,
+    and a virtual one may be lent to others: to have it back takes longer than the sum.
+    """
+    end = time.monotonic() + AWAKE
+    while not work.is_completed() and time.monotonic() < end:
+        give_way()
+    work.wait()
 
 
 def _is_shared(distributed: bool | str) -> bool:

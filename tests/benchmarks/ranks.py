@@ -103,9 +103,6 @@ def work(folder, n_rounds):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with shared("auto") as ranks:
-        if hasattr(os, "sched_setaffinity") and ranks.size <= os.cpu_count():
-            # Woken on another core than before, a process finds none of its weights there.
-            os.sched_setaffinity(0, {ranks.rank})
         kept = {"cases": []}
         for n_columns, batch_size in STEPS:
             X = table(n_columns)
