@@ -95,7 +95,9 @@ class DecodedRows:
         of_own, of_other = (
             self._subject.model.log_likelihood(given, codes) for codes in (draws, others)
         )
-        gain = weighted_mean(of_own - of_other, weights[0] if weights else None)
+        # A row that is far enough from all codes has a density of zero at each.
+        with np.errstate(invalid="ignore"):
+            gain = weighted_mean(of_own - of_other, weights[0] if weights else None)
         return gain if np.isfinite(gain) else None
 
     def _as_given(self, rows: Any) -> Any:

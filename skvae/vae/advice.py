@@ -12,6 +12,7 @@ from skvae.exceptions import (
     UncertifiedWarning,
     WeakAlignmentWarning,
 )
+from skvae.information.boundary import LITTLE_INFORMATION
 from skvae.training.devices import has_products_in, resolve_device
 from skvae.vae.new_rows import HeldOut
 
@@ -157,6 +158,12 @@ def _rises(history: list[dict[str, float]]) -> bool:
 def _advice(estimator: Any, held_out: HeldOut) -> str:
     """Say what to do where the bound of the held-out rows is not above zero."""
     in_training = estimator.teacher_information_
+    if in_training <= LITTLE_INFORMATION:
+        return (
+            f"In the training rows the teacher saw {in_training:.3g} nats, and no margin can "
+            "exceed that: look for extreme values in X, beside which all other rows are alike, "
+            "or take another teacher (TeacherSearch finds one)."
+        )
     if held_out.teacher_information < in_training / 2:
         return (
             f"In the training rows the teacher saw {in_training:.3g} nats: it fits them too "

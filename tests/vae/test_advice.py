@@ -139,6 +139,16 @@ def test_a_held_out_margin_that_still_rises_is_no_fit_too_close(
         warn_if_uncertified(vae)
 
 
+def test_one_row_beside_which_all_others_are_alike_is_looked_for(small_vae, clusters):
+    X = clusters.copy()
+    X[0] = 1e6
+    vae = small_vae(**HELD_OUT, teacher=None, max_epochs=2, alignment_weight=2.0)
+    (message,) = messages_of(vae, X)
+    assert vae.teacher_information_ < 0.1
+    assert "look for extreme values in X" in message
+    assert "too closely" not in message
+
+
 def test_without_held_out_rows_the_training_margin_decides(small_vae, clusters):
     assert messages_of(small_vae(max_epochs=60), clusters) == []
     (message,) = messages_of(
