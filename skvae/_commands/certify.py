@@ -10,6 +10,7 @@ from pathlib import Path
 
 from skvae._commands.parsing import INTERRUPTED, OneLineParser, told
 from skvae._commands.tables import SUFFIXES, read_numbers, read_targets
+from skvae._common.whole_files import is_stream
 from skvae.certificate import CertificateReport, ConstantCollapseCertificate
 from skvae.certificate.given import certify_given
 
@@ -158,7 +159,7 @@ def _seed(text: str) -> int:
 
 def _check_place(path: Path | None) -> None:
     """Refuse, before any work, what cannot be written to."""
-    if path is None:
+    if path is None or is_stream(path):
         return
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it.")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import sklearn
 
 from skvae._common.threads import surely, threads_of_caller
@@ -37,11 +38,12 @@ def undisturbed() -> Iterator[None]:
     """Leave the modes that torch is in outside, and put back what an interrupt left changed.
 
     Autocasting, a default device and inference mode would change what is computed inside, or
-    break it. A Ctrl-C may hit another context manager as it ends, so that it does not: the
-    threads, the gradient mode, denormal numbers, the levels of `torch.vmap`, scikit-learn's
-    configuration and the filters of warnings are then made again what they were. Code of
-    others that cannot end what it had not yet begun answers a Ctrl-C with an error of its
-    own: it is raised as the Ctrl-C that it was.
+    break it; so would ``np.seterr(under="raise")``, as probabilities may be next to nothing.
+    A Ctrl-C may hit another context manager as it ends, so that it does not: the threads, the
+    gradient mode, denormal numbers, the levels of `torch.vmap`, scikit-learn's configuration
+    and the filters of warnings are then made again what they were. Code of others that cannot
+    end what it had not yet begun answers a Ctrl-C with an error of its own: it is raised as
+    the Ctrl-C that it was.
 
     Examples
     --------
@@ -57,6 +59,8 @@ def undisturbed() -> Iterator[None]:
         with ExitStack() as modes:
             if torch is not None:
                 _leave_modes(torch, modes)
+            if np.geterr()["under"] != "ignore":
+                modes.enter_context(np.errstate(under="ignore"))
             yield
     except Exception as error:
         interrupt = error.__context__

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["with_path", "write_text", "write_whole"]
+__all__ = ["is_stream", "with_path", "write_text", "write_whole"]
+
+ROOM = "make room, or name another place; what is written already stays"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -17,7 +20,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Parameters
     ----------
     path : Path
-        The file; one that is there is replaced.
+        The file; one that is there is replaced, and a link to it stays. A device or a pipe,
+        such as ``/dev/stdout``, is written to as it is.
     write : callable
         Writes to the open file that it is given.
 
@@ -26,20 +30,40 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     OSError
         If the disk is full, say. It has the path, and no part of the file is left.
     """
-    partial = path.with_name(path.name + ".partial")
+    # Of a link what it leads to is replaced, and what is no file must not be: whoever may write
+    # to the folder of devices would put a file in the place of one, for all programs.
+    place = Path(os.path.realpath(path))
+    if is_stream(place):
+        _write_to_stream(path, write)
+        return
+    # A name of its own: two that write the same file would else write into each other's, and
+    # one that another program has given is not overwritten.
+    partial = place.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             write(file)
             file.flush()
             # Else a power cut may keep the new name and lose what it names.
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(partial, place)
     except OSError as error:
-        remedy = "make room, or name another place; what is written already stays"
-        raise with_path(error, f"{path} could not be written", remedy) from error
+        raise with_path(error, f"{path} could not be written", ROOM) from error
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is a device, a pipe or a socket, which can be written to and not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write_to_stream(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    try:
+        with path.open("wb") as file:
+            write(file)
+    except OSError as error:
+        raise with_path(error, f"{path} could not be written", ROOM) from error
 
 
 def write_text(path: Path, text: str) -> None:

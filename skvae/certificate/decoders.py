@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skvae.certificate.subjects import Subject
 from skvae.information import BoundaryStatistics
 from skvae.information.aggregate import RowSample
+from skvae.rows.columns import EncodedRows
 from skvae.rows.frames import frame_like, is_frame
 from skvae.rows.numbers import to_numpy
 from skvae.rows.weights import weighted_mean
@@ -89,12 +90,14 @@ class DecodedRows:
         # In a ring, so that no row keeps its own.
         others = np.empty_like(draws)
         others[order] = draws[np.roll(order, 1)]
-        columns = self._subject.columns
-        given = self._as_given(rows) if columns is None else columns.decode(rows)
+        is_encoded = self._subject.columns is not None
+        given = EncodedRows(rows) if is_encoded else self._as_given(rows)
         of_own, of_other = (
             self._subject.model.log_likelihood(given, codes) for codes in (draws, others)
         )
-        gain = weighted_mean(of_own - of_other, weights[0] if weights else None)
+        # A row that is far enough from all codes has a density of zero at each.
+        with np.errstate(invalid="ignore"):
+            gain = weighted_mean(of_own - of_other, weights[0] if weights else None)
         return gain if np.isfinite(gain) else None
 
     def _as_given(self, rows: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from skvae.certificate.reports import CertificateReport
+from skvae.information.boundary import LITTLE_INFORMATION
 
 __all__ = ["SITUATIONS", "Situation", "judged"]
 
@@ -19,8 +20,7 @@ Condition = Callable[[CertificateReport], bool]
 INFORMATIVE = 0.01
 # Share of the training rows' teacher information below which the rows are others.
 SHIFTED = 0.5
-# Nats below which a teacher has next to nothing to say of the rows, and a decoder next to
-# nothing from the code.
+# Nats below which a decoder has next to nothing from the code; and a share of I_T.
 LITTLE = 0.1
 # Share of the training margin's share of its I_T that is kept on rows that were fitted well,
 # and rows below which a smaller one may be their number's fault.
@@ -76,7 +76,8 @@ def _are_too_few(r: CertificateReport) -> bool:
 
 def _is_shifted(r: CertificateReport) -> bool:
     training = r.training_information
-    if training is None or _are_too_few(r):
+    # Where it had nothing to say of those rows either it is the teacher.
+    if training is None or training <= LITTLE_INFORMATION or _are_too_few(r):
         return False
     return r.teacher_information < SHIFTED * training
 
@@ -116,7 +117,7 @@ SITUATIONS = (
     ),
     Situation(
         "poor teacher",
-        _not_certified(lambda r: r.teacher_information <= max(r.tau, LITTLE)),
+        _not_certified(lambda r: r.teacher_information <= max(r.tau, LITTLE_INFORMATION)),
         "no margin can exceed the {r.teacher_information:.2g} nats by which the teacher tells "
         "these rows apart: take another teacher (TeacherSearch finds one)",
     ),

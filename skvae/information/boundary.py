@@ -35,6 +35,8 @@ _BLOCK_ROWS = 2**16
 _REFERENCE_FLOOR = 1e-3
 # Below this a teacher tells its rows apart by less than the rounding of a float32 net.
 MINIMAL_TEACHER_INFORMATION = 1e-8
+# Nats below which a teacher has next to nothing to say of the rows.
+LITTLE_INFORMATION = 0.1
 
 
 def teacher_information(T: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -312,10 +314,14 @@ def require_information(
             "differ."
         )
         if in_training is not None and in_training >= MINIMAL_TEACHER_INFORMATION:
-            to_blame = (
-                f"In the training rows it saw {in_training:.3g} nats, so it is these rows: "
-                "certify rows that were drawn as those were."
-            )
+            to_blame = f"In the training rows it saw {in_training:.3g} nats, "
+            if in_training > LITTLE_INFORMATION:
+                to_blame += "so it is these rows: certify rows that were drawn as those were."
+            else:
+                to_blame += (
+                    "next to nothing either: look for extreme values in them, beside which all "
+                    "other rows are alike, or take another teacher."
+                )
         raise ConstantTeacherError(
             f"The teacher is constant over these {n_samples} rows: its information is "
             f"I_T = {information:.3g} nats (K = {n_components} components), less than "

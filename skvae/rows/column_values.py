@@ -19,6 +19,8 @@ __all__ = ["ColumnValues", "values_of"]
 
 # Types, as narwhals calls them, whose values are read one by one.
 ONE_BY_ONE = (nw.Boolean, nw.String, nw.Categorical, nw.Enum, nw.Object)
+# Types of numbers that NumPy does not have, and pandas does not make of their names.
+AS_FLOATS = (nw.Decimal, nw.Int128, nw.UInt128)
 
 # What is a number, and what is a time, in a column of objects.
 NUMBERS = (Real, Decimal)
@@ -127,6 +129,9 @@ def _of_series(name: Any, series: nw.Series[Any]) -> ColumnValues:
         # Of a sparse column of pandas narwhals does not know the type.
         native = native.sparse.to_dense()
         series = nw.from_native(native, series_only=True)
+    if isinstance(series.dtype, AS_FLOATS):
+        series = series.cast(nw.Float64())
+        native = series.to_native()
     dtype = series.dtype
     is_read_one_by_one = isinstance(dtype, ONE_BY_ONE)
     if not (is_read_one_by_one or dtype.is_numeric()):

@@ -16,7 +16,7 @@ from skvae.rows.column_values import ColumnValues, values_of
 from skvae.rows.frames import ColumnType, frame_of_columns, is_frame, library_of
 from skvae.rows.tables import check_table, require_columns
 
-__all__ = ["Column", "Columns", "Kind", "as_mixed_table"]
+__all__ = ["Column", "Columns", "EncodedRows", "Kind", "as_mixed_table"]
 
 # A likelihood by name, or by name and what is given of it.
 Kind = str | tuple[str, Any]
@@ -253,6 +253,22 @@ class Columns:
         row, place = np.argwhere(is_missing)[0].tolist()
         at = next(n for n, block in enumerate(self.blocks) if place < block.stop)
         return self.columns[at].name, row
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows that `Columns.encode` has made numbers of and a model has read.
+
+    The way back to a table and here again would lose what the columns of `fit` have no value
+    for: a level that was not seen, a fraction in a column of whole numbers.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_encoded)
+        The numbers.
+    """
+
+    rows: NDArray
 
 
 def as_mixed_table(X: Any) -> Any:

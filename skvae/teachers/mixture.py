@@ -32,6 +32,8 @@ __all__ = ["GaussianMixtureTeacher"]
 FEW_FEATURES = 500
 # Rows that are projected at a time: few enough to stay in a processor's cache.
 PROJECTED_ROWS = 128
+# Rows among which those that differ are counted first.
+FEW_ROWS = 1000
 # Rows for each component, and the least and the greatest number of these.
 ROWS_A_COMPONENT = 10
 AUTO_COMPONENTS = (2, 10)
@@ -53,8 +55,8 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
     n_components : int or "auto", default="auto"
         Number of mixture components, K. At least 1, though a teacher with one
         component is constant and certifies nothing. "auto" is one for each ten rows, at least
-        2 and at most 10: with a component for each row a teacher knows its rows by heart, and
-        says nothing of others.
+        2 and at most 10, and no more than there are rows that differ: with a component for
+        each row a teacher knows its rows by heart, and says nothing of others.
     pca_components : int, default=16
         Number of principal components; no more are used than there are rows or
         columns.
@@ -210,8 +212,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             if size is not None:
                 _check_counts(rows, size)
                 shown = log_counts(rows, size, typical_size)
-            n_samples, n_features = rows.shape
-            pipeline = self._pipeline(n_samples, n_features, isinstance(rows, SparseRows))
+            pipeline = self._pipeline(rows)
             scaler, pca, mixture = (step for _, step in pipeline.steps)
             with np.errstate(over="ignore", invalid="ignore"):
                 fit_scaler(scaler, shown)
@@ -219,20 +220,27 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             if self.scaling == "pooled" or (self.scaling == "auto" and shares_unit(scaler)):
                 pool(scaler)
             scaled = scaler.transform(matrix_of(shown))
-            mixture.fit(pca.fit_transform(scaled))
+            # Where no column varies the share of a component in the variance is no number.
+            with np.errstate(invalid="ignore"):
+                projected = pca.fit_transform(scaled)
+            mixture.fit(projected)
             self.pipeline_ = pipeline
             self.size_, self.typical_size_ = size, typical_size
             self.fingerprint_ = RowFingerprint.of(rows)
         return self
 
-    def _pipeline(self, n_samples: int, n_features: int, is_sparse: bool) -> Pipeline:
+    def _pipeline(self, rows: Any) -> Pipeline:
         # Together they take longer to import than all of skvae.
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
 
+        n_samples, n_features = rows.shape
+        is_sparse = isinstance(rows, SparseRows)
         if isinstance(self.n_components, str):
             least, greatest = AUTO_COMPONENTS
             n_components = min(max(least, n_samples // ROWS_A_COMPONENT), greatest)
+            if not is_sparse:
+                n_components = _n_distinct(rows, n_components)
         else:
             n_components = self.n_components
         if n_samples < n_components:
@@ -335,6 +343,19 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
             np.matmul(centred, weights, out=projected[block])
         projected -= (left @ pca.components_.T).astype(weights.dtype)
         return projected
+
+
+def _n_distinct(rows: NDArray, most: int) -> int:
+    """Return the number of rows that differ, or `most` where there are more."""
+    # A few from all over the table tell mostly.
+    for some in (rows[:: len(rows) // FEW_ROWS + 1], rows):
+        found, others = 0, some
+        while len(others) and found < most:
+            others = others[(others != others[0]).any(axis=1)]
+            found += 1
+        if found == most:
+            break
+    return found
 
 
 def _check_counts(rows: Any, size: Size) -> None:

@@ -171,6 +171,8 @@ class TemperedTeacher(Saved, BaseEstimator):
 def temper(scores: NDArray, temperature: float, floor: float) -> NDArray[np.float64]:
     """Softmax of unnormalised log probabilities at a temperature, over a floor."""
     scores = (scores - scores.max(axis=1, keepdims=True)).astype(np.float64)
-    tempered = np.exp(scores / temperature)
-    tempered /= tempered.sum(axis=1, keepdims=True)
-    return (1 - floor) * tempered + floor / scores.shape[1]
+    # Far components have a probability of zero, whatever NumPy is set to raise outside.
+    with np.errstate(under="ignore"):
+        tempered = np.exp(scores / temperature)
+        tempered /= tempered.sum(axis=1, keepdims=True)
+        return (1 - floor) * tempered + floor / scores.shape[1]

@@ -12,6 +12,7 @@ from skvae.exceptions import (
     UncertifiedWarning,
     WeakAlignmentWarning,
 )
+from skvae.information.boundary import LITTLE_INFORMATION
 from skvae.training.devices import has_products_in, resolve_device
 from skvae.vae.new_rows import HeldOut
 
@@ -148,9 +149,21 @@ def _are_too_few(estimator: Any, held_out: HeldOut) -> bool:
     return held_out.rows_needed is not None and held_out.margin > enough
 
 
+def _rises(history: list[dict[str, float]]) -> bool:
+    """Whether no epoch had a greater margin of the held-out rows than the last one."""
+    margins = [record["valid_margin"] for record in history if "valid_margin" in record]
+    return bool(margins) and margins[-1] == max(margins)
+
+
 def _advice(estimator: Any, held_out: HeldOut) -> str:
     """Say what to do where the bound of the held-out rows is not above zero."""
     in_training = estimator.teacher_information_
+    if in_training <= LITTLE_INFORMATION:
+        return (
+            f"In the training rows the teacher saw {in_training:.3g} nats, and no margin can "
+            "exceed that: look for extreme values in X, beside which all other rows are alike, "
+            "or take another teacher (TeacherSearch finds one)."
+        )
     if held_out.teacher_information < in_training / 2:
         return (
             f"In the training rows the teacher saw {in_training:.3g} nats: it fits them too "
@@ -175,7 +188,9 @@ def _advice(estimator: Any, held_out: HeldOut) -> str:
     )
     if most_held_out > LITTLE * in_training:
         return f"Another epoch had {most_held_out:.3g}, and a higher loss. {longer}"
-    if most > LITTLE * in_training:
+    # Held-out rows lag behind the others from the first epoch on, and the more so as they are
+    # judged by an average of the weights: while their margin rises it is no fit too close.
+    if most > LITTLE * in_training and not _rises(estimator.history_):
         return (
             f"On the training rows it came to {most:.3g}: model or teacher fit them too "
             "closely. Take a teacher of fewer components, or more rows."

@@ -24,7 +24,7 @@ from skvae._common.parameters import available_if, fit_context
 from skvae._common.randomness import draw_seed, torch_generator
 from skvae.information.design import Design
 from skvae.nets.likelihoods import OF_COUNTS, WITH_VARIANCE
-from skvae.rows.columns import Columns
+from skvae.rows.columns import Columns, EncodedRows
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.finite import require_finite
 from skvae.rows.frames import is_frame
@@ -1039,6 +1039,8 @@ class TeacherGuidedVAE(
     def _check_rows(self, X: Any) -> Any:
         """Return rows to be read; that all are finite is seen to as they are read."""
         check_is_fitted(self)
+        if isinstance(X, EncodedRows):
+            return X.rows
         if (stored := check_stored(self, X)) is not None:
             return stored
         are_numbers = self.columns_ is None or self.columns_.is_numeric

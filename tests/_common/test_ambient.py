@@ -1,10 +1,11 @@
-"""What torch is set to outside changes nothing inside."""
+"""What torch and NumPy are set to outside changes nothing inside."""
 
 import numpy as np
 import pytest
 import torch
 from shared import READS
 
+from skvae import ConstantCollapseCertificate
 from skvae._common.ambient import undisturbed
 
 MODES = {
@@ -12,6 +13,7 @@ MODES = {
     "default device": lambda: torch.device("meta"),
     "inference mode": torch.inference_mode,
     "no gradients": torch.no_grad,
+    "errors of floats": lambda: np.errstate(all="raise"),
 }
 
 
@@ -51,3 +53,17 @@ def test_an_interrupt_gives_back_the_gradients(clusters):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert torch.is_grad_enabled()
+
+
+def test_probabilities_of_next_to_nothing_are_no_error_where_numpy_is_to_raise(
+    fitted, clusters
+):
+    """Of rows that far apart most components and most posteriors have none that is a float."""
+    far = 1e3 * clusters
+    certificate = ConstantCollapseCertificate(probe=True)
+    expected = fitted.teacher_proba(far), certificate.certify(fitted, clusters)
+    before = np.geterr()
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(fitted.teacher_proba(far), expected[0])
+        assert certificate.certify(fitted, clusters) == expected[1]
+    assert np.geterr() == before

@@ -509,6 +509,14 @@ def test_gain_of_the_decoder_is_that_of_the_formula():
     assert certified(CASES["a blind decoder"]).decoder_gain == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_row_without_density_leaves_the_gain_of_the_decoder_out(small_vae, clusters):
+    vae = small_vae(max_epochs=30).fit(clusters)
+    rows = clusters + 0.1
+    rows[0, 0] = 1e30
+    assert ConstantCollapseCertificate().certify(vae, rows).decoder_gain is None
+
+
 def test_information_bound_is_that_of_a_gaussian_channel():
     """Normal means of variance 4 under noise of variance 1: log(5) / 2, which is attained."""
     rows = rows_of(4000)
@@ -584,6 +592,16 @@ def test_rows_of_one_kind_are_to_blame_and_not_the_teacher():
     with pytest.raises(ConstantTeacherError, match=r"saw 0\.595 nats, so it is these rows"):
         ConstantCollapseCertificate().certify(Guided(HEALTHY), rows_of(share=1.0))
     assert teacher_information(taught(rows_of())) == pytest.approx(0.595, abs=1e-3)
+
+
+def test_a_teacher_that_said_next_to_nothing_in_training_is_to_blame_and_not_the_rows():
+    """So it is where one row is so far out that to the teacher all others are alike."""
+    model = with_marks(Guided(HEALTHY), teacher_information_=0.03)
+    with pytest.raises(ConstantTeacherError, match=r"saw 0\.03 nats, next to nothing either"):
+        ConstantCollapseCertificate().certify(model, rows_of(share=1.0))
+    report = ConstantCollapseCertificate().certify(model, rows_of(share=1 / 400))
+    assert report.teacher_information < 0.03 / 2
+    assert report.situation == "poor teacher"
 
 
 def test_what_no_codes_are_known_of_is_not_called_collapsed():

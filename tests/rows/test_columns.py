@@ -341,3 +341,29 @@ def test_any_table_comes_back(rows):
         columns = Columns.of(frame, likelihood)
         pd.testing.assert_frame_equal(columns.decode(columns.encode(frame)), frame)
         assert columns == Columns.of(frame, columns.mapping)
+
+
+@pytest.mark.parametrize("has_missing", [False, True])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda values: pl.DataFrame({"x": pl.Series(values, dtype=pl.Decimal(5, 1))}),
+        lambda values: pl.DataFrame({"x": pl.Series(values, dtype=pl.Int128)}),
+        lambda values: pa.table({"x": pa.array(values).cast(pa.decimal128(21, 1))}),
+        lambda values: pd.DataFrame(
+            {"x": pd.array(values, dtype=pd.ArrowDtype(pa.decimal128(21, 1)))}
+        ),
+    ],
+    ids=["decimals of polars", "128 bits", "decimals of pyarrow", "decimals of pandas"],
+)
+def test_numbers_of_types_that_numpy_has_not_come_back_as_floats(made, has_missing):
+    values = [3, None if has_missing else 7, 12, -5]
+    frame = made(values)
+    columns = Columns.of(frame, "auto")
+    assert columns.likelihoods == {"x": "gaussian"}
+    encoded = columns.encode(frame)
+    expected = [[np.nan if each is None else each] for each in values]
+    np.testing.assert_array_equal(encoded, np.array(expected, dtype=float))
+    decoded = columns.decode(encoded)
+    assert type(decoded) is type(frame)
+    np.testing.assert_array_equal(columns.encode(decoded), encoded)

@@ -124,6 +124,31 @@ def test_a_fit_too_close_to_its_rows_is_told_so(small_vae):
     assert "fewer components, or more rows" in message
 
 
+@pytest.mark.parametrize(("last", "advice"), [(0.005, "Train longer"), (-0.2, "too closely")])
+def test_a_held_out_margin_that_still_rises_is_no_fit_too_close(
+    small_vae, many_clusters, last, advice
+):
+    vae = small_vae(**HELD_OUT, max_epochs=3, lr=1e-4)
+    messages_of(vae, many_clusters)
+    margins = zip((0.1, 0.2, 0.32), (-0.3, -0.1, last), strict=True)
+    vae.history_ = [{"margin": one, "valid_margin": other} for one, other in margins]
+    vae._fitted = replace(
+        vae._fitted, held_out=HeldOut(180, vae.teacher_information_, last, -2.0, 30)
+    )
+    with pytest.warns(UncertifiedWarning, match=advice):
+        warn_if_uncertified(vae)
+
+
+def test_one_row_beside_which_all_others_are_alike_is_looked_for(small_vae, clusters):
+    X = clusters.copy()
+    X[0] = 1e6
+    vae = small_vae(**HELD_OUT, teacher=None, max_epochs=2, alignment_weight=2.0)
+    (message,) = messages_of(vae, X)
+    assert vae.teacher_information_ < 0.1
+    assert "look for extreme values in X" in message
+    assert "too closely" not in message
+
+
 def test_without_held_out_rows_the_training_margin_decides(small_vae, clusters):
     assert messages_of(small_vae(max_epochs=60), clusters) == []
     (message,) = messages_of(

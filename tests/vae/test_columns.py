@@ -237,6 +237,27 @@ def test_what_was_not_seen_has_a_level_where_that_is_asked_for(small_vae, people
     later = people.assign(town="Jena")
     assert (vae.score_samples(later) < vae.score_samples(people)).all()
     assert np.isfinite(vae.transform(later)).all()
+    report = ConstantCollapseCertificate().certify(vae, later)
+    assert np.isfinite(report.decoder_gain)
+
+
+def test_a_report_compares_rows_as_the_model_reads_them(small_vae, people, monkeypatch):
+    """Not as a table of the types of fit would have them: it has no halves of a visit."""
+    vae = small_vae(likelihood="auto", max_epochs=20).fit(people)
+    assert vae.likelihood_["visits"] == "gaussian"
+    log_likelihood, compared = TeacherGuidedVAE.log_likelihood, []
+
+    def remember(self, X, codes):
+        compared.append(log_likelihood(self, X, codes))
+        return compared[-1]
+
+    monkeypatch.setattr(TeacherGuidedVAE, "log_likelihood", remember)
+    halves = people.assign(visits=people["visits"] + 0.5)
+    ConstantCollapseCertificate(random_state=3).certify(vae, halves)
+    mean, log_variance = vae.posterior(halves)
+    noise = np.random.default_rng([3, *b"shuffle"]).standard_normal(mean.shape)
+    draws = mean + np.exp(0.5 * log_variance) * noise
+    np.testing.assert_allclose(compared[0], log_likelihood(vae, halves, draws), rtol=1e-6)
 
 
 def test_set_output_chooses_the_library(vae, people):
