@@ -294,8 +294,9 @@ class CertificateReport(Saved):
         'certified (not constant in x): 0.95 lower bound 0.6... > tau 0 nats at the mean, ...'
         """
         is_above = "> tau" if self.certified else "<= tau"
+        word = self._verdict_word()
         parts = [
-            f"{self._verdict_word()}: {self.confidence:.4g} lower bound {self.lower_bound or 0.0:.4f} "
+            f"{word}: {self.confidence:.4g} lower bound {self.lower_bound or 0.0:.4f} "
             f"{is_above} {self.tau:g} nats at the {self.latent}",
             f"margin {self.margin or 0.0:.4f}",
             f"I_T {self.teacher_information:.4f}",
@@ -361,10 +362,11 @@ class CertificateReport(Saved):
         return f"{self.verdict}: {reason} (bound at the {self.latent} <= tau = {self.tau:g})"
 
     def __str__(self) -> str:
+        sample = "" if self.margin_sample is None else "sample"
         lines = [
             self._title(),
             f"  {'teacher information (nats)':30}{_number(self.teacher_information)}",
-            f"  {'':30}{'mean':>12}{'' if self.margin_sample is None else 'sample':>12}".rstrip(),
+            f"  {'':30}{'mean':>12}{sample:>12}".rstrip(),
         ]
         lines += [
             f"  {label:30}{_number(mean)}{_number(sample)}".rstrip()
