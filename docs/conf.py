@@ -60,6 +60,8 @@ autosummary_generate = True
 # The docstrings have the types, in words.
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
+# The list beside a page is narrow: methods by their names.
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 default_role = "code"
@@ -68,7 +70,8 @@ templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "skvae"
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
-html_sidebars = {"index": []}
+# These stand alone in their part of the site: the list would be empty.
+html_sidebars = {"index": [], "faq": []}
 html_static_path = ["_static"]
 html_css_files = ["skvae.css"]
 

@@ -7,6 +7,7 @@ for a report when the epoch ends. The module here is a plain VAE; yours stays as
 """
 
 import logging
+import warnings
 
 import lightning
 import torch
@@ -19,6 +20,7 @@ from skvae.displays import CertificateDisplay
 from skvae.training import lightning_callback
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="lightning")  # of what it uses of torch
 
 
 class VAE(lightning.LightningModule):

@@ -294,7 +294,7 @@ class CertificateReport(Saved):
         'certified (not constant in x): 0.95 lower bound 0.6... > tau 0 nats at the mean, ...'
         """
         is_above = "> tau" if self.certified else "<= tau"
-        word = "certified (not constant in x)" if self.certified else self.verdict
+        word = self._verdict_word()
         parts = [
             f"{word}: {self.confidence:.4g} lower bound {self.lower_bound or 0.0:.4f} "
             f"{is_above} {self.tau:g} nats at the {self.latent}",
@@ -343,6 +343,10 @@ class CertificateReport(Saved):
         ]
         return [line for line in both + one if line[1] is not None]
 
+    def _verdict_word(self) -> str:
+        """Return the verdict, and of a certified code what it is certified not to be."""
+        return "certified (not constant in x)" if self.certified else self.verdict
+
     def _verdict_sentence(self) -> str:
         if self.certified:
             return (
@@ -358,10 +362,11 @@ class CertificateReport(Saved):
         return f"{self.verdict}: {reason} (bound at the {self.latent} <= tau = {self.tau:g})"
 
     def __str__(self) -> str:
+        sample = "" if self.margin_sample is None else "sample"
         lines = [
             self._title(),
             f"  {'teacher information (nats)':30}{_number(self.teacher_information)}",
-            f"  {'':30}{'mean':>12}{'sample':>12}",
+            f"  {'':30}{'mean':>12}{sample:>12}".rstrip(),
         ]
         lines += [
             f"  {label:30}{_number(mean)}{_number(sample)}".rstrip()
@@ -407,7 +412,7 @@ class CertificateReport(Saved):
             bounds = f"bound at the mean {self.probe.lower_bound_mean:.4f}"
             if self.probe.lower_bound_sample is not None:
                 bounds += f", at the sample {self.probe.lower_bound_sample:.4f}"
-            remarks.append(f"By probe, {self.probe.verdict}: {bounds}")
+            remarks.append(f"By probe, {self.probe._verdict_word()}: {bounds}")
             said = self.notes
             remarks += [f"By probe: {note}" for note in self.probe.notes if note not in said]
         if self.next_step is not None:

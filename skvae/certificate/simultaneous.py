@@ -103,8 +103,8 @@ class SimultaneousReport(Saved):
     def _head(self) -> str:
         number = sum(report.certified for report in self.reports)
         return (
-            f"Certified by {number} of {len(self.reports)} teachers; at each read all bounds "
-            f"hold with confidence {self.confidence:.4g}."
+            f"Certified (not constant in x) by {number} of {len(self.reports)} teachers; at "
+            f"each read all bounds hold with confidence {self.confidence:.4g}."
         )
 
     def __str__(self) -> str:

@@ -134,7 +134,9 @@ class CertificateDisplay:
         (self.bounds_,) = ax.plot(bounds, places, color=COLOURS[1], label="lower bound", **mark)
         # A witness that is sure and wrong may have a margin of minus hundreds, and would leave
         # no room for all else: what is lower is cut off, and written.
-        left = max(min(0.0, *margins, *bounds) * 1.05, -BELOW * information.max())
+        least = min(0.0, *margins, *bounds)
+        room = 0.03 * information.max() if least < 0 else 0.0
+        left = max(least - room, -BELOW * information.max())
         ax.set_xlim(left, 1.03 * max(information.max(), self.tau))
         for place in np.flatnonzero(np.minimum(margins, bounds) < left):
             text = f"margin {margins[place]:.3g}, bound {bounds[place]:.3g}"
@@ -192,7 +194,7 @@ class ReportDisplay:
     >>> report = CollapseMonitor().update(labels, np.eye(3)[labels]).report()
     >>> display = report.plot()
     >>> [ax.get_title(loc="left") for ax in display.axes_]
-    ['certified, by 48 rows']
+    ['certified (not constant in x), by 48 rows']
     """
 
     def __init__(self, report: Any) -> None:
@@ -274,7 +276,8 @@ def _bars_of(report: Any, label: str, decides: bool = True) -> list[dict[str, An
 
 def _draw_certificate(ax: Any, report: Any) -> None:
     CertificateDisplay.from_report(report, ax=ax)
-    title = f"{report.verdict}, by {report.n_samples:,} rows"
+    word = "certified (not constant in x)" if report.certified else report.verdict
+    title = f"{word}, by {report.n_samples:,} rows"
     ax.set_title(title, loc="left", fontsize="medium", pad=ABOVE_LEGEND)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from skorch.callbacks import Callback
 from skorch.utils import to_device
 
+from skvae.rows.numbers import to_numpy
 from skvae.training.certificates import figures
 
 __all__ = ["MonitorCallback", "lightning_callback"]
@@ -106,8 +108,10 @@ def lightning_callback(monitor: Any, encode: Encode) -> Any:
 
     Notes
     -----
-    A sampler that deals rows out to processes repeats a few where they do not come out even.
-    A repeated row counts twice; with ``use_distributed_sampler=False`` none is.
+    The sampler by which Lightning deals rows out to processes repeats a few where they do not
+    come out even, and a repeated row counts twice. With ``use_distributed_sampler=False`` and
+    a sampler, or a part of the rows, for each process none is; processes may then have
+    different numbers of batches. Without either every process has all rows, which count once.
 
     Examples
     --------
@@ -128,11 +132,20 @@ def lightning_callback(monitor: Any, encode: Encode) -> Any:
             self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *args: Any
         ) -> None:
             if not trainer.sanity_checking:
-                for shown in _of_all_processes(trainer, encode(pl_module, batch)):
-                    monitor.update(*shown)
+                self._show(trainer, encode(pl_module, batch))
+
+        def _show(self, trainer: Any, shown: tuple[Any, ...] | None) -> bool:
+            """Give a batch of each process to the monitor; return whether there was one."""
+            batches = _of_all_processes(trainer, shown)
+            for each in batches:
+                monitor.update(*each)
+            return len(batches) > 0
 
         def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             if not trainer.sanity_checking:
+                # Others may have batches left, for which they wait for this process.
+                while trainer.world_size > 1 and self._show(trainer, None):
+                    pass
                 pl_module.log_dict(figures(monitor.report()), rank_zero_only=True)
 
     return Monitored()
@@ -150,10 +163,18 @@ def _lightning() -> Any:
     )
 
 
-def _of_all_processes(trainer: Any, shown: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def _of_all_processes(trainer: Any, shown: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
+    """Return what each process shows, None being nothing, and the same of all but once."""
     if trainer.world_size == 1:
-        return [shown]
+        return [] if shown is None else [shown]
     # Batches of several sizes, and targets of any kind: what gathers tensors takes neither.
     gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, to_device(shown, "cpu"))
-    return gathered
+    own = None if shown is None else to_device(shown, "cpu")
+    torch.distributed.all_gather_object(gathered, own)
+    # Rows that were not dealt out would count as many times as there are processes, and the
+    # bound would be that of so many more rows. A pickled tensor has more than its numbers.
+    different: dict[bytes, tuple[Any, ...]] = {}
+    for each in gathered:
+        if each is not None:
+            different.setdefault(pickle.dumps([to_numpy(values) for values in each]), each)
+    return list(different.values())

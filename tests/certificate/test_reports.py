@@ -50,7 +50,7 @@ def test_prints_as_a_short_table(report):
     assert f"{report.margin_sample:12.4f}" in lines[4]
     assert lines[4].strip().startswith("margin")
     assert "  certified: not constant in x (bound at the sample > tau = 0)" in lines
-    assert lines[-2].startswith("  By probe, certified: bound at the mean")
+    assert lines[-3].startswith("  By probe, certified (not constant in x): bound at the mean")
     assert lines[-1] == f"  next: {report.next_step}"
 
 
@@ -155,9 +155,11 @@ def test_bars_are_drawn_to_scale(hand_made):
     assert text.count("(dashed: tau, 0.25)") == 2
 
 
-def test_page_of_bare_codes_has_no_column_of_draws():
+def test_report_of_bare_codes_has_no_column_of_draws():
     labels = np.arange(60) % 3
-    shown = certify_given(np.eye(3)[labels], labels).to_html()
+    report = certify_given(np.eye(3)[labels], labels)
+    assert "sample" not in str(report)
+    shown = report.to_html()
     assert '<th scope="col">mean</th>' in shown
     assert '<th scope="col">sample</th>' not in shown
     assert "<code>posterior</code>" in shown
@@ -251,7 +253,7 @@ def test_line_for_a_log(hand_made):
 def test_family_of_reports_shows_each(report):
     family = SimultaneousReport((report, report), 0.9)
     assert family._repr_html_().count("<table>") == 2
-    assert "Certified by 2 of 2 teachers" in family._repr_html_()
+    assert "Certified (not constant in x) by 2 of 2 teachers" in family._repr_html_()
     assert str(family).count("Constant-collapse certificate") == 2
     assert pickle.loads(pickle.dumps(family)) == family
 

@@ -367,10 +367,21 @@ def test_margins_far_below_zero_are_cut_off_and_written():
     assert legend_of(display.ax_)[-1] == "margin"
 
 
+def test_mark_of_a_bound_below_zero_is_clear_of_the_axis():
+    bar = {"label": "a", "teacher_information": 2.0, "decides": True}
+    below = {**bar, "margin": -0.02, "lower_bound": -0.06}
+    display = shown.CertificateDisplay([below]).plot()
+    (mark, _), (edge, _) = display.ax_.transData.transform(
+        [(-0.06, 0), (display.ax_.get_xlim()[0], 0)]
+    )
+    points = (mark - edge) * 72 / display.figure_.dpi
+    assert points > display.bounds_.get_markeredgewidth()
+
+
 def test_report_draws_the_panels_of_what_it_knows(report):
     display = report.plot()
     titles = [ax.get_title(loc="left") for ax in display.axes_]
-    assert titles[0] == f"certified, by {report.n_samples} rows"
+    assert titles[0] == f"certified (not constant in x), by {report.n_samples} rows"
     assert titles[1] == "a draw of the code"
     assert titles[3] == "what the decoder makes of the code"
     written = [text.get_text() for text in display.axes_[1].texts]

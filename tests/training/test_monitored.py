@@ -1,7 +1,11 @@
 """Certificates on the way in trainings of others: those of skorch and of Lightning."""
 
+import os
+import socket
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from skorch.dataset import ValidSplit
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import skvae
 from skvae import CollapseMonitor
 from skvae.certificate.given import certify_given
 from skvae.training import MonitorCallback, lightning_callback
@@ -129,6 +134,45 @@ def test_lightning_is_certified_after_each_epoch_and_not_before_training(
     assert monitor.reports_[-1] == certify_given(codes, rows[1].numpy(), held_out=True)
     for found, report in zip(logged, monitor.reports_, strict=True):
         assert found == pytest.approx(as_recorded(report), rel=1e-5)
+
+
+def test_lightning_shows_each_process_the_rows_of_all_once(tmp_path):
+    pytest.importorskip("lightning.pytorch")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(skvae.__file__).parents[1]),
+    }
+    script = Path(__file__).parent / "lightning_ranks.py"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path)],
+            env={**os.environ, **common, "LOCAL_RANK": str(rank), "NODE_RANK": "0"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [each.communicate(timeout=150)[0] for each in ranks]
+    finally:
+        for each in ranks:
+            each.kill()
+            each.wait()
+    assert [each.returncode for each in ranks] == [0, 0], said
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first == second
+    # A probe scores four fifths of a hundred rows; and none of them is another process's copy.
+    assert {n_samples for n_samples, _, _ in first.values()} == {80}
+    for _, margin, logged in first.values():
+        assert logged == pytest.approx(margin, rel=1e-5)
 
 
 def test_without_lightning_it_is_said_what_to_install(monkeypatch):
