@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,9 @@ __all__ = ["with_path", "write_text", "write_whole"]
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a whole file or none: beside its place, then renamed.
+
+    Several processes may write to one path, as ranks that run one script do: each file is
+    whole, and one of them stays.
 
     Parameters
     ----------
@@ -26,14 +31,24 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     OSError
         If the disk is full, say. It has the path, and no part of the file is left.
     """
-    partial = path.with_name(path.name + ".partial")
+    # A name of its own, so that no other writes between.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as file:
             write(file)
             file.flush()
             # Else a power cut may keep the new name and lose what it names.
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except FileNotFoundError:
+            # Whoever took it away has written the same path since.
+            if not path.exists():
+                raise
+        # Of those that were killed while they wrote.
+        for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
+            with suppress(OSError):
+                left.unlink()
     except OSError as error:
         remedy = "make room, or name another place; what is written already stays"
         raise with_path(error, f"{path} could not be written", remedy) from error

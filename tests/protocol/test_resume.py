@@ -154,7 +154,7 @@ def test_second_start_does_only_what_is_missing(tmp_path, monkeypatch, uninterru
     # Rescue starts from collapse, which is trained again for it.
     (path,) = tmp_path.glob("rescue-seed1-teacher1-*.json")
     path.unlink()
-    (tmp_path / (path.name + ".partial")).write_text("killed while writing")
+    (tmp_path / (path.name + ".0a1b2c3d.partial")).write_text("killed while writing")
     assert written(run(tmp_path)) == written(uninterrupted)
     assert fits == [0.0, 10.0]
     assert not list(tmp_path.glob("*.partial"))
