@@ -22,7 +22,7 @@ from skvae.training.distributed import Share, shared
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "ranks_at_work.py"
-# What all ranks take together here is some ten seconds.
+# What all ranks take together here is some twenty seconds.
 SECONDS = 150
 
 sys.path.insert(0, str(HERE))
