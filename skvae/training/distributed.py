@@ -361,8 +361,8 @@ class Ranks:
             what = "another has died, or does not answer"
         return (
             f"Rank {self.rank} of {self.size} waited for the others in vain: "
-            f"{what.rstrip('.')}. Fitted again, on any number of ranks, a fit with a checkpoint goes on from its last one. "
-            f"({error})"
+            f"{what.rstrip('.')}. Fitted again, on any number of ranks, a fit with a "
+            f"checkpoint goes on from its last one. ({error})"
         )
 
 
