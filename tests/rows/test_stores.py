@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.model_selection import KFold
 
 from skvae import ConstantCollapseCertificate
+from skvae.model_selection import StackedGridSearchCV
 from skvae.rows import as_rows, sources, stores
 
 dask = pytest.importorskip("dask.array")
@@ -171,6 +173,21 @@ def test_a_store_without_rows_is_refused_as_it_is_in_fit(fitted, rows):
 def test_a_group_of_arrays_is_no_array(tmp_path):
     with pytest.raises(TypeError, match="Rows must be an array"):
         as_rows(zarr.open_group(tmp_path / "group", mode="w"))
+
+
+def test_a_stacked_search_takes_a_store(small_vae, rows):
+    table = dataset.dataset(pa.table(dict(zip("abcd", rows.T, strict=True))))
+    certificate, grid = ConstantCollapseCertificate(), {"alignment_weight": [10.0]}
+    folds = KFold(2, shuffle=True, random_state=0)
+    found = [
+        StackedGridSearchCV(
+            small_vae(max_epochs=1), grid, scoring=certificate, cv=folds, refit=False
+        )
+        .fit(X)
+        .cv_results_["mean_test_score"]
+        for X in (table, rows)
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def test_images_are_rows(rows):
