@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 __all__ = ["is_stream", "with_path", "write_text", "write_whole"]
 
+# Seconds in which whoever writes to a file has written some more.
+LEFT = 3600.0
 ROOM = "make room, or name another place; what is written already stays"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a whole file or none: beside its place, then renamed.
+
+    Several processes may write to one path, as ranks that run one script do: each file is
+    whole, and one of them stays.
 
     Parameters
     ----------
@@ -38,7 +45,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         return
     # A name of its own: two that write the same file would else write into each other's, and
     # one that another program has given is not overwritten.
-    partial = place.with_name(f".{secrets.token_hex(8)}.part")
+    stem = f".{hashlib.sha256(os.fsencode(place.name)).hexdigest()[:16]}"
+    partial = place.with_name(f"{stem}.{secrets.token_hex(8)}.part")
     try:
         with partial.open("xb") as file:
             write(file)
@@ -46,11 +54,20 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             # Else a power cut may keep the new name and lose what it names.
             os.fsync(file.fileno())
         os.replace(partial, place)
+        _sweep(place.parent.glob(f"{stem}.*.part"))
     except OSError as error:
         raise with_path(error, f"{path} could not be written", ROOM) from error
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _sweep(partial: Iterable[Path]) -> None:
+    """Remove what was left by those that were killed while they wrote, and not by the living."""
+    for path in partial:
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFT:
+                path.unlink()
 
 
 def is_stream(path: Path) -> bool:

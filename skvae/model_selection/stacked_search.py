@@ -21,6 +21,7 @@ from skvae._common.ambient import undisturbed
 from skvae._common.fit_callbacks import fitting, lent, numbered_tasks, task
 from skvae._common.parameters import fit_context
 from skvae._common.progress import CountedParallel, Progress
+from skvae.rows.sources import as_rows
 from skvae.training.batches import TrainingRows
 from skvae.training.net import VAENet
 from skvae.training.stacked import stackable, train_together
@@ -196,7 +197,8 @@ class StackedGridSearchCV(GridSearchCV):
         """
         candidates = list(ParameterGrid(self.param_grid))
         _check_stackable(self.estimator, candidates)
-        X, y = indexable(X, y)
+        # Rows of a store are cut into folds as well as those of an array.
+        X, y = indexable(as_rows(X), y)
         splits = list(check_cv(self.cv, y).split(X, y, groups))
         with fitting(self, X, y, 2) as context:
             with (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ColumnType",
+    "check_same_types",
     "columns_of",
     "frame_like",
     "frame_of_columns",
@@ -191,6 +192,30 @@ def frame_without_na(frame: Any) -> Any:
         return frame
     missing = frame.isna()
     return frame.mask(missing) if missing.any(axis=None) else frame
+
+
+def check_same_types(frame: Any, other: Any, whose: tuple[str, str]) -> None:
+    """Refuse two frames, with the same columns, whose rows cannot be those of one frame.
+
+    pandas makes one type of two of numbers, or of text; others know one alone. A column without
+    any value goes with all.
+    """
+    is_pandas = library_of(frame) == "pandas"
+    others = series_of(other)
+    for name, column in series_of(frame).items():
+        both = [each for each in (column, others[name]) if each.null_count() < len(each)]
+        types = [_family(each.dtype) if is_pandas else each.dtype for each in both]
+        if len(types) == 2 and types[0] != types[1] and nw.Object not in types:
+            raise ValueError(
+                f"Column {name!r} is {both[0].dtype} on {whose[0]}, and {both[1].dtype} on "
+                f"{whose[1]}: cast it to one type on both."
+            )
+
+
+def _family(dtype: Any) -> Any:
+    if dtype.is_numeric() or dtype == nw.Boolean:
+        return nw.Float64
+    return nw.String if dtype in (nw.Categorical, nw.Enum) else dtype
 
 
 def joined_frames(frames: Sequence[Any]) -> Any:

@@ -137,7 +137,9 @@ def _as_given(data: Any) -> Any:
     if isinstance(data, (deque, range)):
         return list(data)
     rows = hasattr(data, "__len__") and hasattr(data, "__getitem__")
-    if is_class or not rows or isinstance(data, (str, bytes, Mapping)):
+    # A group of arrays has their names, as a mapping does.
+    is_mapping = isinstance(data, Mapping) or hasattr(data, "keys")
+    if is_class or not rows or is_mapping or isinstance(data, (str, bytes)):
         raise TypeError(
             f"Rows must be an array, a data frame, a tensor, a data set or a list of rows, got "
             f"{data!r}"[:300]
@@ -150,7 +152,7 @@ def _blocks_of(data: Any, column: str | int | None) -> Iterator[Any] | None:
     """Yield what several items hold as rows; None where `data` is no data set."""
     stored = stored_rows(data, column)
     if stored is not None:
-        return stored.read()
+        return stored.tables()
     # As the `Dataset` of Hugging Face, which need not be there to be told.
     if (
         hasattr(data, "column_names")

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -67,11 +67,34 @@ class StoredRows:
         """Return the same rows, of which each block is checked as it is read."""
         return StoredRows(*self.shape, self.read, check)
 
+    def tables(self) -> Iterator[NDArray]:
+        """Yield all rows as they come.
+
+        Raises
+        ------
+        ValueError
+            Where these are not as many as the store said that it has, or have other columns.
+        """
+        n_rows = 0
+        for table in self.read():
+            n_rows += len(table)
+            if table.shape[1] != self.shape[1] or n_rows > self.shape[0]:
+                break
+            yield table
+        else:
+            if n_rows == self.shape[0]:
+                return
+        raise ValueError(
+            f"X says that it has the shape {self.shape}, and a block that ends at row {n_rows} "
+            f"has {table.shape[1] if n_rows else 0} columns: it was written to meanwhile, or "
+            "what makes its blocks makes others than it says. Open or make it anew."
+        )
+
     def blocks(self, n_rows: int) -> Iterator[NDArray]:
         """Yield all rows, so many at a time; at the end the rest."""
         waiting: list[NDArray] = []
         n_waiting = 0
-        for table in self.read():
+        for table in self.tables():
             if self.check is not None:
                 self.check(table)
             # Only what begins in one table and ends in another is copied.
@@ -141,7 +164,7 @@ def _chunks(data: Any) -> Iterator[NDArray]:
     else:
         stops = list(accumulate(length))
     start = 0
-    for stop, following in zip(stops, [*stops[1:], math.inf], strict=True):
+    for stop, following in pairwise([*stops, math.inf]):
         if following - start > n_most and stop > start:
             yield _array(data[start:stop])
             start = stop
@@ -150,6 +173,9 @@ def _chunks(data: Any) -> Iterator[NDArray]:
 def _array(block: Any) -> NDArray:
     if hasattr(block, "compute"):
         block = block.compute()
+    if hasattr(block, "toarray"):
+        # Of sparse chunks one is dense at a time.
+        block = block.toarray()
     rows = as_array(block, "X").reshape(len(block), -1)
     return rows.astype(float_type(rows.dtype), copy=False)
 

@@ -6,6 +6,8 @@ is decided is decided by figures of all of them.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import multiprocessing
 import os
 import sys
@@ -13,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,7 +30,13 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from skvae.exceptions import LostRankError
-from skvae.rows.frames import is_frame, joined_frames
+from skvae.rows.frames import (
+    check_same_types,
+    columns_of,
+    is_frame,
+    joined_frames,
+    library_of,
+)
 from skvae.rows.sources import as_rows
 from skvae.rows.sparse import taken
 
@@ -38,6 +46,10 @@ __all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_rank
 OF_STEP = timedelta(seconds=45)
 # What one of them does for all, as to fit a teacher, or by itself, as what a callback does.
 OF_WORK = timedelta(hours=1)
+# Keys of how often ranks have come to begin something, and of those whose process has ended.
+CAME, GONE = "skvae came", "skvae gone"
+# Seconds after which a rank that waits for others to begin says so.
+QUIET = 30.0
 # Seconds that a rank which waits for a sum stays awake.
 AWAKE = 0.02
 # Seconds in which the others say that they are still there.
@@ -51,6 +63,7 @@ give_way: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 
 # Forked children have the groups of their parent, and must leave them alone.
 _process_id = os.getpid()
 _reading: ContextVar[Ranks | None] = ContextVar("_reading", default=None)
+_logger = logging.getLogger("skvae")
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,10 @@ class Ranks:
         self._joined: Tensor | None = None
         # The name of the next group, which is the same on all ranks.
         self._name = "skvae"
+        # At the end of the process.
+        atexit.unregister(_tell_end)
+        atexit.register(_tell_end, self._store, self.rank)
+        _meet(self._store, self.rank, self.size)
         with self._telling():
             of_work = dist.new_group(timeout=OF_WORK, backend="gloo")
             self._groups = (of_work, dist.new_group(timeout=OF_STEP, backend=of_step))
@@ -197,19 +214,52 @@ class Ranks:
         """Whether it is so on any rank; in a step, where nobody has to be waited for."""
         return bool(self.total(torch.tensor(float(flag)), in_step=in_step) > 0)
 
-    def of_all(self, value: Value) -> list[Value]:
-        """Return what each rank has, in their order."""
+    def of_all(self, value: Value, call: str) -> list[Value]:
+        """Return what each rank has, in their order.
+
+        Parameters
+        ----------
+        value : object
+            What this one has.
+        call : str
+            In the middle of which call this is, which has to be the same on all ranks.
+        """
         import torch.distributed as dist
 
-        values: list[Any] = [None] * self.size
+        found: list[Any] = [None] * self.size
         with self._telling():
-            dist.all_gather_object(values, value, group=self._groups[0])
-        return values
+            dist.all_gather_object(found, (call, value), group=self._groups[0])
+        for rank, (other, _) in enumerate(found):
+            if other != found[0][0]:
+                raise ValueError(
+                    f"Rank 0 is at {found[0][0]}, and rank {rank} at {other}: between them "
+                    "all ranks make the same calls, in the same order. What one of them does "
+                    "alone belongs outside of over_ranks, or wants distributed=False."
+                )
+        return [each for _, each in found]
 
-    def in_order(self, own: list[NDArray], rows: Any) -> list[NDArray]:
-        """Return what was found of all rows, given what was of those that were its own."""
+    def in_order(self, own: list[NDArray], rows: Any, call: str, model: int) -> list[NDArray]:
+        """Return what was found of all rows, given what was of those that were its own.
+
+        Parameters
+        ----------
+        own : list of ndarray
+            What was found.
+        rows : array-like
+            All rows.
+        call : str
+            What was looked for.
+        model : int
+            Tells the model that was asked from others.
+        """
         ends = taken(rows, [0, len(rows) - 1]) if len(rows) else None
-        found = self.of_all((own, (len(rows), joblib.hash(ends))))
+        read = self.of_all((own, (len(rows), joblib.hash(ends)), model), call)
+        if len({of_rank for *_, of_rank in read}) > 1:
+            raise ValueError(
+                "Inside of over_ranks all ranks read by one model, and these have different "
+                "ones: fit it by all together, or load the same file on each."
+            )
+        found = [part for *part, _ in read]
         if len({told for _, told in found}) > 1:
             raise ValueError(
                 "Inside of over_ranks all ranks read the same rows, and share them out: read "
@@ -281,10 +331,8 @@ class Ranks:
 
     def _tell(self, what: str) -> None:
         # Where the store was in the process that is lost, nothing can be told.
-        try:
+        with suppress(RuntimeError):
             self._store.set(f"{self._name} {self.rank}", what)
-        except RuntimeError:
-            return
 
     def _what_is_lost(self, error: str) -> str:
         self._tell("")
@@ -312,9 +360,9 @@ class Ranks:
         else:
             what = "another has died, or does not answer"
         return (
-            f"Rank {self.rank} of {self.size} waited for the others in vain: {what}. Fitted "
-            "again, on any number of ranks, a fit with a checkpoint goes on from its last one. "
-            f"({error})"
+            f"Rank {self.rank} of {self.size} waited for the others in vain: "
+            f"{what.rstrip('.')}. Fitted again, on any number of ranks, a fit with a "
+            f"checkpoint goes on from its last one. ({error})"
         )
 
 
@@ -336,7 +384,7 @@ def shared(distributed: bool | str, device: str = "cpu") -> Iterator[Ranks | Non
     try:
         yield ranks
         # Nobody is gone before all are done.
-        ranks.of_all(None)
+        ranks.of_all(None, "the end")
     except BaseException as error:
         ranks.leave(error)
         raise
@@ -422,16 +470,58 @@ def rows_of_all_ranks(rows: Any) -> Any:
     return rows if ranks is None else stacked(ranks, rows)
 
 
-def stacked(ranks: Ranks, rows: Any) -> Any:
-    """Return the rows of all ranks, one below the other."""
-    parts = ranks.of_all(as_rows(rows))
+def stacked(ranks: Ranks, rows: Any, name: str = "the rows") -> Any:
+    """Return the rows of all ranks, one below the other.
+
+    Raises
+    ------
+    ValueError
+        Where parts are of several kinds, or have other columns.
+    """
+    parts = ranks.of_all(as_rows(rows), name)
+    # One without rows need not know what the others have.
+    there = [(rank, part) for rank, part in enumerate(parts) if _n_rows(part)]
+    if not there:
+        return parts[0]
+    (first, part), *others = there
+    for rank, other in others:
+        for what, own, its in zip(
+            ("kind", "columns"), _form_of(part), _form_of(other), strict=True
+        ):
+            if own != its:
+                raise ValueError(
+                    f"{name} of rank {first} and of rank {rank} have to fit below each other, "
+                    f"and differ in {what}: {own} and {its}. Give all ranks parts of one table."
+                )
+    parts = [part for _, part in there]
     if is_frame(parts[0]):
+        for rank, other in others:
+            check_same_types(part, other, (f"rank {first}", f"rank {rank}"))
         return joined_frames(parts)
     if sparse.issparse(parts[0]):
         return sparse.vstack(parts, format="csr")
     if isinstance(parts[0], list):
         return [row for part in parts for row in part]
     return np.concatenate(parts)
+
+
+def _n_rows(part: Any) -> int:
+    return int(part.shape[0]) if hasattr(part, "shape") else len(part)
+
+
+def _form_of(part: Any) -> tuple[Any, ...]:
+    """Return what has to be the same of parts: their kind, and their columns."""
+    if is_frame(part):
+        return f"a frame of {library_of(part)}", columns_of(part)
+    if isinstance(part, list):
+        return "a list", None
+    kind = "a sparse matrix" if sparse.issparse(part) else "an array"
+    return kind, part.shape[1:]
+
+
+def _tell_end(store: Any, rank: int) -> None:
+    with suppress(RuntimeError):
+        store.set(f"{GONE} {rank}", "")
 
 
 def _wait_awake(work: Any) -> None:
@@ -471,7 +561,50 @@ def _is_shared(distributed: bool | str) -> bool:
         )
     if int(os.environ["WORLD_SIZE"]) < 2:
         return False
+    _begin()
+    return True
+
+
+def _begin() -> None:
+    """Make the default group of the processes that a launcher has started."""
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", timeout=OF_WORK)
-    return True
+    store, rank, size = next(dist.rendezvous("env://", timeout=OF_WORK))
+    # Torch waits where no signal is heard, and so comes when all are there. A store that
+    # outlives a group has its addresses: one that is made after it takes other names.
+    number = _meet(store, rank, size)
+    store = dist.PrefixStore(f"skvae {number}", store)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=OF_WORK)
+
+
+def _meet(store: Any, rank: int, size: int) -> int:
+    """Wait until all ranks have come here as often as this one; return how often they had.
+
+    Whoever is interrupted has not come, and all stay equally far.
+    """
+    number = (store.add(CAME, 1) - 1) // size
+    start = time.monotonic()
+    is_told = False
+    try:
+        store.set(f"{CAME} {number} {rank}", "")
+        while store.add(CAME, 0) < (number + 1) * size:
+            waited = time.monotonic() - start
+            gone = [each for each in range(size) if store.check([f"{GONE} {each}"])]
+            came = [store.check([f"{CAME} {number} {each}"]) for each in range(size)]
+            awaited = ", ".join(str(each) for each in range(size) if not came[each])
+            what = (
+                f"Rank {rank} of {size} waits for rank {awaited} to call the same: all "
+                "ranks make the same calls of fit, partial_fit and over_ranks. For a fit of "
+                "its own pass distributed=False."
+            )
+            if gone or waited > OF_WORK.total_seconds():
+                ended = f" Rank {gone[0]} has ended." if gone else ""
+                raise LostRankError(f"{what}{ended}")
+            if waited > QUIET and not is_told:
+                _logger.warning("%s", what)
+                is_told = True
+            time.sleep(min(0.05, 0.001 + waited / 10))
+    except BaseException:
+        store.add(CAME, -1)
+        raise
+    return number

@@ -247,7 +247,8 @@ def course_of_fit(
             # Another view of the rows need be no counts.
             None if counts is None or X_teacher is not None else counts.size,
         )
-        teacher = once(fit_one)
+        # One that came fitted each rank has already, and it is known again by what it is.
+        teacher = fit_one() if came_fitted else once(fit_one)
         if not came_fitted:
             is_all = isinstance(taught, slice) or taught is chosen
             told_by = matrix_of(rows) if X_teacher is None else X_teacher

@@ -6,8 +6,9 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -342,7 +343,12 @@ class Inference:
         units: Standardization | None = None,
     ) -> Any:
         """Apply `function` to standardised chunks on the device; join what it returns."""
-        (joined,) = self._map_all(lambda x: (function(x),), rows, units)
+
+        @wraps(function)
+        def as_tuple(x: Tensor) -> tuple[Tensor, ...]:
+            return (function(x),)
+
+        (joined,) = self._map_all(as_tuple, rows, units)
         return joined
 
     def _map_all(
@@ -398,7 +404,16 @@ class Inference:
         if ranks is None:
             return joined.arrays
         own = slice(starts.start, starts.stop) if starts else slice(0)
-        return ranks.in_order([each[own] for each in joined.arrays], rows)
+        found = [each[own] for each in joined.arrays]
+        name = function.__qualname__.partition(".<")[0]
+        return ranks.in_order(found, rows, name, self._checksum())
+
+    def _checksum(self) -> int:
+        """Tell the weights from others."""
+        checksum = 0
+        for weights in self.module.state_dict().values():
+            checksum = crc32(np.ascontiguousarray(weights.numpy(force=True)).data, checksum)
+        return checksum
 
     @torch.inference_mode()
     def _in_turn(

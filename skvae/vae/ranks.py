@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from skvae.nets.own_modules import normalises_batches
+from skvae.rows.fingerprint import DistinctRows
 from skvae.rows.frames import is_frame
 from skvae.rows.sources import as_rows
 from skvae.training.distributed import Ranks, stacked
@@ -18,6 +19,8 @@ from skvae.vae.given import Weights
 
 __all__ = ["check_shared", "rows_of_fit", "settings_of_rank"]
 
+# Share of the rows of a part that others may have too, as where parts are filled up.
+MOST_SHARED = 0.1
 # Parameters whose work is of a whole batch, or of one process, and the values without it.
 ALONE = {"aggressive_steps": 0, "compile": False, "mmd_weight": 0, "tc_weight": 0}
 
@@ -38,21 +41,23 @@ def rows_of_fit(
         name: value if value is None or is_frame(value) else _as_array(name, value)
         for name, value in given.items()
     }
-    found = ranks.of_all({name: told(value) for name, value in given.items()})
-    is_there = ranks.of_all({name: value is None for name, value in given.items()})
+    what = {name: (value is None, told(value)) for name, value in given.items()}
+    found = ranks.of_all(what, "the rows of a fit")
     names = sorted({name for each in found for name in each})
     for name in names:
-        if len({each.get(name, True) for each in is_there}) > 1:
+        if len({each.get(name, (True, ""))[0] for each in found}) > 1:
             raise ValueError(
                 f"{name} was given to some of the {ranks.size} ranks, and to others not: pass "
                 "it to all or to none."
             )
     differ = [name for name in names if len({each.get(name) for each in found}) > 1]
     if "X" in differ:
+        own = given["X"]
         given = {
-            name: value if value is None else stacked(ranks, value)
+            name: value if value is None else stacked(ranks, value, name)
             for name, value in given.items()
         }
+        _check_apart(ranks, own)
     elif differ:
         raise ValueError(
             f"All {ranks.size} ranks were given the same X, and {differ[0]} that differs: pass "
@@ -75,7 +80,7 @@ def settings_of_rank(
     asked = {name: told(value) for name, value in settings.items() if name not in FREE}
     asked["checkpoint"] = told(settings["checkpoint"] is None)
     asked["the model that it starts from"] = told(None if donor is None else donor.net.module_)
-    of_ranks = ranks.of_all(asked)
+    of_ranks = ranks.of_all(asked, "the parameters of a fit")
     for name, value in of_ranks[0].items():
         for rank, each in enumerate(of_ranks):
             if each[name] != value:
@@ -127,6 +132,32 @@ def check_shared(
                 f"{ranks.size} ranks would by its own: use torch.nn.LayerNorm or weight_decay "
                 "in its place, or pass distributed=False."
             )
+
+
+def _check_apart(ranks: Ranks, X: Any) -> None:
+    """Refuse parts of a table that have rows in common: they are no parts, but splits of it.
+
+    As where each rank has drawn what it holds out by itself, whose rows others then train on.
+    Rows of few values are alike by chance, and of text it is not told.
+    """
+    rows = DistinctRows()
+    try:
+        own = rows.update(X)
+    except (TypeError, ValueError):
+        own = np.empty(0, dtype=np.uint64)
+    of_ranks = ranks.of_all((own, rows.have_many_values), "the rows of each rank")
+    earlier = of_ranks[0][0]
+    for rank, (hashes, are_measured) in enumerate(of_ranks[1:], start=1):
+        n_shared = int(np.isin(hashes, earlier).sum())
+        if are_measured and n_shared > MOST_SHARED * len(hashes):
+            raise ValueError(
+                f"Rank {rank} was given another X than ranks before it, and {n_shared} of its "
+                f"{len(hashes)} rows are theirs too. Give all ranks the same rows, or each a "
+                "part that no other has. Where each splits one table, as by a search or "
+                "train_test_split, the splitter wants an integer random_state, so that all "
+                "have one split."
+            )
+        earlier = np.concatenate([earlier, hashes])
 
 
 def _as_array(name: str, value: Any) -> Any:

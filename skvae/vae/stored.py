@@ -24,7 +24,8 @@ def check_stored(estimator: Any, X: Any) -> StoredRows | None:
     """
     wants_all = estimator.columns_ is not None or ranks_of_reading() is not None
     rows = None if wants_all else stored_rows(X)
-    if rows is None:
+    if rows is None or not len(rows):
+        # Without rows the errors are those of an array.
         return None
     validate_data(estimator, rows, skip_check_array=True, reset=False)
     net = estimator.net_

@@ -2,6 +2,10 @@
 
 import errno
 import os
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -76,3 +80,38 @@ def test_a_name_may_be_as_long_as_a_name_may_be(tmp_path):
     path = tmp_path / ("n" * 255)
     write_whole(path, lambda file: file.write(b"all"))
     assert path.read_bytes() == b"all"
+def test_each_of_many_that_write_to_one_path_writes_a_whole_file(tmp_path):
+    path = tmp_path / "model.skvae"
+    all_write = threading.Barrier(4)
+
+    def write(number):
+        def half_and_half(file):
+            file.write(bytes([number]) * 50)
+            # All have written a half when the first one goes on.
+            all_write.wait(timeout=60)
+            file.write(bytes([number]) * 50)
+
+        write_whole(path, half_and_half)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    assert path.read_bytes() in [bytes([number]) * 100 for number in range(4)]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_one_left_is_removed_in_time(tmp_path):
+    path, other = tmp_path / "model.skvae", tmp_path / "other.skvae"
+
+    def killed(file):
+        (partial,) = tmp_path.glob(".*.part")
+        for name in ("1", "2"):
+            shutil.copy(partial, partial.with_name(f"{partial.name[:18]}{name}.part"))
+
+    write_whole(path, killed)
+    first, second = sorted(tmp_path.glob(".*.part"))
+    hour_ago = time.time() - 3700
+    os.utime(first, (hour_ago, hour_ago))
+    write_whole(other, lambda file: None)
+    assert first.exists()
+    write_whole(path, lambda file: None)
+    assert set(tmp_path.iterdir()) == {path, other, second}

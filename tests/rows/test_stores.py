@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.model_selection import KFold
 
 from skvae import ConstantCollapseCertificate
+from skvae.model_selection import StackedGridSearchCV
 from skvae.rows import as_rows, sources, stores
 
 dask = pytest.importorskip("dask.array")
@@ -142,6 +145,49 @@ def test_blocks_are_checked_as_they_are_read(small_vae, rows):
             vae.transform(dask.from_array(counts, chunks=chunks))
     with pytest.raises(ValueError, match="3 features"):
         vae.transform(dask.from_array(counts[:, :3], chunks=chunks))
+
+
+@pytest.mark.parametrize("n_made", [3, 5])
+def test_what_holds_other_rows_than_it_says_is_refused(fitted, rows, n_made):
+    blocks = dask.from_array(rows, chunks=(4, 4))
+    lying = blocks.map_blocks(
+        lambda block: np.resize(block, (n_made, 4)), dtype=rows.dtype, meta=np.empty((0, 0))
+    )
+    for read in (as_rows, fitted.transform):
+        with pytest.raises(ValueError, match=r"says that it has the shape \(180, 4\)"):
+            read(lying)
+
+
+def test_chunks_may_be_sparse(fitted, rows):
+    chunks = dask.from_array(rows, chunks=(50, 4)).map_blocks(sparse.csr_matrix)
+    np.testing.assert_array_equal(as_rows(chunks), rows)
+    np.testing.assert_array_equal(fitted.transform(chunks), fitted.transform(rows))
+
+
+def test_a_store_without_rows_is_refused_as_it_is_in_fit(fitted, rows):
+    for empty in (dask.from_array(rows[:0]), zarr.zeros((0, 4), chunks=(10, 4))):
+        with pytest.raises(ValueError, match="The data set is empty"):
+            fitted.transform(empty)
+
+
+def test_a_group_of_arrays_is_no_array(tmp_path):
+    with pytest.raises(TypeError, match="Rows must be an array"):
+        as_rows(zarr.open_group(tmp_path / "group", mode="w"))
+
+
+def test_a_stacked_search_takes_a_store(small_vae, rows):
+    table = dataset.dataset(pa.table(dict(zip("abcd", rows.T, strict=True))))
+    certificate, grid = ConstantCollapseCertificate(), {"alignment_weight": [10.0]}
+    folds = KFold(2, shuffle=True, random_state=0)
+    found = [
+        StackedGridSearchCV(
+            small_vae(max_epochs=1), grid, scoring=certificate, cv=folds, refit=False
+        )
+        .fit(X)
+        .cv_results_["mean_test_score"]
+        for X in (table, rows)
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def test_images_are_rows(rows):

@@ -14,9 +14,11 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback, EarlyStopping
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
@@ -36,6 +38,9 @@ SETTINGS = {
     "weights": {"missing": "mask"},
     "sparse": {},
     "read by blocks": {},
+    "columns": {"likelihood": "auto", "missing": "mask"},
+    "counts": {"likelihood": "negative_binomial", "decoder": "autoregressive"},
+    "own teacher": {"ema_decay": 0.9, "lr_schedule": "one-cycle", "weight_decay": 0.1},
 }
 
 
@@ -44,6 +49,13 @@ def table():
     rng = np.random.default_rng(0)
     centers = np.array([[4.0, 0, 0, 1], [0, 4.0, 0, 1], [0, 0, 4.0, 1]])
     return np.repeat(centers, 60, axis=0)[rng.permutation(180)] + rng.normal(0, 0.5, (180, 4))
+
+
+def frame(X):
+    """Make a frame of them, with a column of text and holes."""
+    made = pd.DataFrame(X, columns=list("abcd"))
+    made.loc[::7, "a"] = np.nan
+    return made.assign(kind=np.where(X[:, 0] > X[:, 1], "x", "y"))
 
 
 def estimator(**parameters):
@@ -68,6 +80,15 @@ def fitted(name, X, **parameters):
         X = X.copy()
         X[::7, 1] = np.nan
         return vae.fit(X, sample_weight=np.linspace(0.5, 2, len(X)))
+    if name == "columns":
+        return vae.fit(frame(X))
+    if name == "counts":
+        return vae.fit(np.random.default_rng(0).poisson(np.exp(X / 2)))
+    if name == "own teacher":
+        # It is known again by what it is, in a model that goes on from another.
+        teacher = FrozenEstimator(GaussianMixtureTeacher(n_components=3, random_state=0).fit(X))
+        first = clone(vae).set_params(teacher=teacher, **parameters).fit(X)
+        return vae.set_params(teacher=teacher, warm_start=FrozenEstimator(first)).fit(X)
     if name == "sparse":
         return vae.fit(sparse.csr_array(X))
     if name == "read by blocks":
@@ -127,12 +148,37 @@ def forgetful(shape, latent_dim):
     return torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(*shape, 2 * latent_dim))
 
 
-def refusal(**parameters):
+def refusal(X=None, **parameters):
+    vae = estimator(**parameters)
     try:
-        estimator(**parameters).fit(table())
+        vae.fit(table() if X is None else X)
     except ValueError as error:
+        assert not hasattr(vae, "net_")
         return str(error)
     return "fitted"
+
+
+def refused_reading(read):
+    try:
+        with over_ranks():
+            read()
+    except ValueError as error:
+        return str(error)
+    return "read"
+
+
+def parts_that_do_not_fit(X, rank):
+    """Give each rank what is no part of the table that the others have a part of."""
+    half = slice(0, 90) if rank == 0 else slice(90, None)
+    rows, named = X[half], frame(X)[half]
+    drawn = np.random.default_rng(rank).permutation(180)[:120]
+    return {
+        "columns": rows[:, : 4 - rank],
+        "kind": rows if rank else named,
+        "names": named.rename(columns={"a": "e"}) if rank else named,
+        "types": named.assign(kind=1) if rank else named,
+        "split": X[drawn],
+    }
 
 
 def lost(folder, how, rank):
@@ -170,6 +216,22 @@ def first_session(folder, rank):
             vae.transform(rows[part])
     except ValueError as error:
         kept["parts"] = str(error)
+    other = fitted("default", X, distributed=False, random_state=rank)
+    kept["unlike"] = [
+        refused_reading(lambda: rank == 0 and vae.transform(rows)),
+        refused_reading(lambda: (vae.posterior_kl if rank else vae.transform)(rows)),
+        refused_reading(lambda: other.transform(rows)),
+    ]
+    kept["misfits"] = {
+        name: refusal(part) for name, part in parts_that_do_not_fit(X, rank).items()
+    }
+    kept["without rows"] = found(
+        fitted("columns", X)
+        if rank == 0
+        else estimator(**SETTINGS["columns"]).fit(frame(X)[:0])
+    )
+    vae.save(folder / "saved.skvae")
+    kept["saved"] = found(TeacherGuidedVAE.load(folder / "saved.skvae"))
     kept["merged alone"] = statistics_of(vae, rows).margin
     kept["alone"] = repr(certificate.certify(vae, rows))
     kept["codes alone"], kept["scores alone"] = vae.transform(rows), vae.score_samples(rows)
@@ -180,6 +242,8 @@ def first_session(folder, rank):
         refusal(lr=1e-3 * (1 + rank)),
     ]
     kept["failure"] = lost(folder, "raise", 1)
+    # The launcher outlives a group that its processes leave.
+    torch.distributed.destroy_process_group()
     kept["after it"] = found(fitted("default", X))
     kept["stopped"] = estimator(callbacks=[Stopping()], early_stopping=False).fit(X).n_iter_
     try:

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ import torch
 
 import skvae
 from skvae import TeacherGuidedVAE
-from skvae.training import over_ranks, rows_of_all_ranks
+from skvae.exceptions import LostRankError
+from skvae.training import distributed, over_ranks, rows_of_all_ranks
 from skvae.training.distributed import Share, shared
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "ranks_at_work.py"
-# What all ranks take together here is some ten seconds.
+# What all ranks take together here is some twenty seconds.
 SECONDS = 150
 
 sys.path.insert(0, str(HERE))
@@ -148,6 +151,56 @@ def test_what_cannot_be_shared_is_refused_by_name(two):
     assert too_small.startswith("batch_size=1 is the rows of a step of all ranks together")
     assert drawing.startswith("Sequential has a layer that drops out")
     assert differing.startswith("lr is 0.001 on rank 0 and 0.002 on rank 1")
+
+
+def test_calls_that_differ_are_refused_on_all_ranks(two):
+    alone, differing, models = two[0]["unlike"]
+    assert two[1]["unlike"] == two[0]["unlike"]
+    assert alone.startswith("Rank 0 is at Inference.encode, and rank 1 at the end: between")
+    assert "Rank 0 is at Inference.encode, and rank 1 at Inference.posterior_kl" in differing
+    assert models.startswith("Inside of over_ranks all ranks read by one model, and these")
+
+
+def test_what_is_no_part_of_the_table_of_others_is_refused(two):
+    told = two[0]["misfits"]
+    assert two[1]["misfits"] == told
+    differ = "X of rank 0 and of rank 1 have to fit below each other, and differ in "
+    assert told["columns"].startswith(differ + "columns: (4,) and (3,)")
+    assert told["kind"].startswith(differ + "kind: a frame of pandas and an array")
+    assert "['a', 'b', 'c', 'd', 'kind'] and ['e', 'b', 'c', 'd', 'kind']" in told["names"]
+    assert told["types"].startswith("Column 'kind' is String on rank 0, and Int64 on rank 1")
+    assert "rows are theirs too" in told["split"]
+
+
+def test_a_rank_may_have_no_rows_at_all(two):
+    assert two[1]["without rows"].tobytes() == two[0]["columns"].tobytes()
+
+
+def test_all_ranks_may_save_to_one_path(two, folder):
+    assert two[1]["saved"].tobytes() == two[0]["default"].tobytes()
+    assert not list(folder.glob("*.partial"))
+
+
+def test_a_rank_that_waits_for_another_says_so_and_hears_of_its_end(monkeypatch, caplog):
+    store = torch.distributed.HashStore()
+
+    def waiting():
+        monkeypatch.setattr(distributed, "OF_WORK", timedelta(seconds=0.2))
+        with pytest.raises(LostRankError, match="Rank 0 of 2 waits for rank 1 to call the"):
+            distributed._meet(store, 0, 2)
+
+    monkeypatch.setattr(distributed, "QUIET", 0.0)
+    with caplog.at_level("WARNING", logger="skvae"):
+        waiting()
+    assert caplog.text.count("For a fit of its own pass distributed=False") == 1
+    # Whoever gave up has not come: both meet at their next call, however many that was.
+    waiting()
+    with ThreadPoolExecutor() as threads:
+        both = [threads.submit(distributed._meet, store, rank, 2) for rank in (0, 1)]
+        assert [each.result(timeout=60) for each in both] == [0, 0]
+    distributed._tell_end(store, 1)
+    with pytest.raises(LostRankError, match="Rank 1 has ended"):
+        distributed._meet(store, 0, 2)
 
 
 def test_others_are_told_why_a_rank_failed_and_can_go_on(two):
