@@ -63,7 +63,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def _sweep(partial: Iterable[Path]) -> None:
-    """Remove what was left by those that were killed while they wrote, and not by the living."""
+    """Remove what those left that were killed while they wrote, and not what others write."""
     for path in partial:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > LEFT:

@@ -80,6 +80,8 @@ def test_a_name_may_be_as_long_as_a_name_may_be(tmp_path):
     path = tmp_path / ("n" * 255)
     write_whole(path, lambda file: file.write(b"all"))
     assert path.read_bytes() == b"all"
+
+
 def test_each_of_many_that_write_to_one_path_writes_a_whole_file(tmp_path):
     path = tmp_path / "model.skvae"
     all_write = threading.Barrier(4)
