@@ -117,15 +117,15 @@ def work(folder, n_rounds):
             n_weights = sum(weight.numel() for weight in vae.net_.module_.parameters())
             found = {"alone": [], "shared": [], "apart": []}
             for _ in range(n_rounds):
-                ranks.of_all(None)
+                ranks.of_all(None, "a round")
                 if ranks.is_first:
                     found["alone"].append(seconds_of_a_step(X, teacher, batch_size, False))
-                ranks.of_all(None)
+                ranks.of_all(None, "a round")
                 found["shared"].append(seconds_of_a_step(X, teacher, batch_size, True))
-                ranks.of_all(None)
+                ranks.of_all(None, "a round")
                 apart = seconds_of_a_step(X[part], teacher, n_rows, False)
                 # The last one is whom the others would wait for.
-                found["apart"].append(max(ranks.of_all(apart)))
+                found["apart"].append(max(ranks.of_all(apart, "the floor")))
             size = {"n_columns": n_columns, "batch_size": batch_size, "n_weights": n_weights}
             kept["cases"].append({**size, **found})
             if n_columns == STEPS[0][0]:
@@ -135,10 +135,10 @@ def work(folder, n_rounds):
         certificates = {"alone": [], "shared": []}
         certificate = ConstantCollapseCertificate(latent="sample")
         for _ in range(n_rounds):
-            ranks.of_all(None)
+            ranks.of_all(None, "a round")
             if ranks.is_first:
                 certificates["alone"].append(seconds_of(lambda: certificate.certify(vae, rows)))
-            ranks.of_all(None)
+            ranks.of_all(None, "a round")
             with over_ranks():
                 certificates["shared"].append(
                     seconds_of(lambda: certificate.certify(vae, rows))
