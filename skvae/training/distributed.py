@@ -6,12 +6,7 @@ is decided is decided by figures of all of them.
 
 from __future__ import annotations
 
-import atexit
-import logging
-import multiprocessing
 import os
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,17 +34,12 @@ from skvae.rows.frames import (
 )
 from skvae.rows.sources import as_rows
 from skvae.rows.sparse import taken
+from skvae.training.launched import OF_WORK, is_shared, meet
 
 __all__ = ["Ranks", "Share", "over_ranks", "ranks_of_reading", "rows_of_all_ranks", "shared"]
 
 # In a step all ranks are equally far: who does not answer in this time hangs.
 OF_STEP = timedelta(seconds=45)
-# What one of them does for all, as to fit a teacher, or by itself, as what a callback does.
-OF_WORK = timedelta(hours=1)
-# Keys of how often ranks have come to begin something, and of those whose process has ended.
-CAME, GONE = "skvae came", "skvae gone"
-# Seconds after which a rank that waits for others to begin says so.
-QUIET = 30.0
 # Seconds that a rank which waits for a sum stays awake.
 AWAKE = 0.02
 # Seconds in which the others say that they are still there.
@@ -60,10 +50,7 @@ Value = TypeVar("Value")
 # Lets the threads of gloo, and other ranks, have the core.
 give_way: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
-# Forked children have the groups of their parent, and must leave them alone.
-_process_id = os.getpid()
 _reading: ContextVar[Ranks | None] = ContextVar("_reading", default=None)
-_logger = logging.getLogger("skvae")
 
 
 @dataclass(frozen=True)
@@ -126,10 +113,7 @@ class Ranks:
         self._joined: Tensor | None = None
         # The name of the next group, which is the same on all ranks.
         self._name = "skvae"
-        # At the end of the process.
-        atexit.unregister(_tell_end)
-        atexit.register(_tell_end, self._store, self.rank)
-        _meet(self._store, self.rank, self.size)
+        meet(self._store, self.rank, self.size)
         with self._telling():
             of_work = dist.new_group(timeout=OF_WORK, backend="gloo")
             self._groups = (of_work, dist.new_group(timeout=OF_STEP, backend=of_step))
@@ -377,7 +361,7 @@ def shared(distributed: bool | str, device: str = "cpu") -> Iterator[Ranks | Non
     device : str, default="cpu"
         Where tensors may be that are added up.
     """
-    if not _is_shared(distributed):
+    if not is_shared(distributed):
         yield None
         return
     ranks = Ranks(device)
@@ -519,11 +503,6 @@ def _form_of(part: Any) -> tuple[Any, ...]:
     return kind, part.shape[1:]
 
 
-def _tell_end(store: Any, rank: int) -> None:
-    with suppress(RuntimeError):
-        store.set(f"{GONE} {rank}", "")
-
-
 def _wait_awake(work: Any) -> None:
     """Wait for a sum of gloo, a while without going to sleep.
 
@@ -534,77 +513,3 @@ def _wait_awake(work: Any) -> None:
     while not work.is_completed() and time.monotonic() < end:
         give_way()
     work.wait()
-
-
-def _is_shared(distributed: bool | str) -> bool:
-    """Whether this process is one of several that share a fit."""
-    if not distributed or os.getpid() != _process_id:
-        return False
-    is_main = threading.current_thread() is threading.main_thread()
-    if distributed == "auto" and not is_main:
-        return False
-    known: Any = sys.modules.get("torch.distributed")
-    if known is not None and known.is_available() and known.is_initialized():
-        return bool(known.get_world_size() > 1)
-    is_launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    is_worker = multiprocessing.parent_process() is not None
-    if distributed == "auto":
-        # Workers of joblib have the environment of the process that started them.
-        is_launched = "TORCHELASTIC_RUN_ID" in os.environ and not is_worker
-    if not is_launched:
-        if distributed == "auto":
-            return False
-        raise ValueError(
-            "distributed=True wants a process that torchrun has started, or one that has "
-            "called torch.distributed.init_process_group: start the script by torchrun "
-            "--nproc-per-node=N, or pass distributed=False."
-        )
-    if int(os.environ["WORLD_SIZE"]) < 2:
-        return False
-    _begin()
-    return True
-
-
-def _begin() -> None:
-    """Make the default group of the processes that a launcher has started."""
-    import torch.distributed as dist
-
-    store, rank, size = next(dist.rendezvous("env://", timeout=OF_WORK))
-    # Torch waits where no signal is heard, and so comes when all are there. A store that
-    # outlives a group has its addresses: one that is made after it takes other names.
-    number = _meet(store, rank, size)
-    store = dist.PrefixStore(f"skvae {number}", store)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=OF_WORK)
-
-
-def _meet(store: Any, rank: int, size: int) -> int:
-    """Wait until all ranks have come here as often as this one; return how often they had.
-
-    Whoever is interrupted has not come, and all stay equally far.
-    """
-    number = (store.add(CAME, 1) - 1) // size
-    start = time.monotonic()
-    is_told = False
-    try:
-        store.set(f"{CAME} {number} {rank}", "")
-        while store.add(CAME, 0) < (number + 1) * size:
-            waited = time.monotonic() - start
-            gone = [each for each in range(size) if store.check([f"{GONE} {each}"])]
-            came = [store.check([f"{CAME} {number} {each}"]) for each in range(size)]
-            awaited = ", ".join(str(each) for each in range(size) if not came[each])
-            what = (
-                f"Rank {rank} of {size} waits for rank {awaited} to call the same: all "
-                "ranks make the same calls of fit, partial_fit and over_ranks. For a fit of "
-                "its own pass distributed=False."
-            )
-            if gone or waited > OF_WORK.total_seconds():
-                ended = f" Rank {gone[0]} has ended." if gone else ""
-                raise LostRankError(f"{what}{ended}")
-            if waited > QUIET and not is_told:
-                _logger.warning("%s", what)
-                is_told = True
-            time.sleep(min(0.05, 0.001 + waited / 10))
-    except BaseException:
-        store.add(CAME, -1)
-        raise
-    return number

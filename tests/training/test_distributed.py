@@ -17,7 +17,7 @@ import torch
 import skvae
 from skvae import TeacherGuidedVAE
 from skvae.exceptions import LostRankError
-from skvae.training import distributed, over_ranks, rows_of_all_ranks
+from skvae.training import launched, over_ranks, rows_of_all_ranks
 from skvae.training.distributed import Share, shared
 
 HERE = Path(__file__).parent
@@ -178,29 +178,38 @@ def test_a_rank_may_have_no_rows_at_all(two):
 
 def test_all_ranks_may_save_to_one_path(two, folder):
     assert two[1]["saved"].tobytes() == two[0]["default"].tobytes()
-    assert not list(folder.glob("*.partial"))
+    assert not list(folder.glob(".*.part"))
 
 
 def test_a_rank_that_waits_for_another_says_so_and_hears_of_its_end(monkeypatch, caplog):
     store = torch.distributed.HashStore()
 
     def waiting():
-        monkeypatch.setattr(distributed, "OF_WORK", timedelta(seconds=0.2))
+        monkeypatch.setattr(launched, "OF_WORK", timedelta(seconds=0.2))
         with pytest.raises(LostRankError, match="Rank 0 of 2 waits for rank 1 to call the"):
-            distributed._meet(store, 0, 2)
+            launched.meet(store, 0, 2)
 
-    monkeypatch.setattr(distributed, "QUIET", 0.0)
+    monkeypatch.setattr(launched, "QUIET", 0.0)
     with caplog.at_level("WARNING", logger="skvae"):
         waiting()
     assert caplog.text.count("For a fit of its own pass distributed=False") == 1
     # Whoever gave up has not come: both meet at their next call, however many that was.
     waiting()
     with ThreadPoolExecutor() as threads:
-        both = [threads.submit(distributed._meet, store, rank, 2) for rank in (0, 1)]
+        both = [threads.submit(launched.meet, store, rank, 2) for rank in (0, 1)]
         assert [each.result(timeout=60) for each in both] == [0, 0]
-    distributed._tell_end(store, 1)
+    launched.tell_end(store, 1)
     with pytest.raises(LostRankError, match="Rank 1 has ended"):
-        distributed._meet(store, 0, 2)
+        launched.meet(store, 0, 2)
+
+
+def test_a_rank_hears_that_nobody_keeps_the_list_of_those_who_come():
+    class Gone:
+        def add(self, key, number):
+            raise RuntimeError("Broken pipe\nsomewhere in C++")
+
+    with pytest.raises(LostRankError, match=r"Rank 1 of 2 .* has ended. \(Broken pipe\)"):
+        launched.meet(Gone(), 1, 2)
 
 
 def test_others_are_told_why_a_rank_failed_and_can_go_on(two):
