@@ -45,6 +45,6 @@ def log_likelihood(inference: Inference, rows: Any, codes: ArrayLike) -> NDArray
             x = torch.from_numpy(standardised).to(device)
             z = torch.from_numpy(latent[chunk].astype(np.float32, copy=False)).to(device)
             cost = module.decoder.reconstruction(x, module.decoder(z, x))
-            found[chunk] = -cost.cpu()
+            found[chunk] = to_numpy(-cost)
             found[chunk] -= to_numpy(inference.log_scales(x))
     return found
