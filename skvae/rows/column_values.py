@@ -148,8 +148,9 @@ def _of_series(name: Any, series: nw.Series[Any]) -> ColumnValues:
         elif isinstance(dtype, nw.Enum):
             declared = tuple(dtype.categories)
     is_missing = series.is_null().to_numpy()
-    values = series.to_numpy()
-    if is_read_one_by_one or values.dtype.kind not in "fiub":
+    # Not every array can hold what is read one by one.
+    values = None if is_read_one_by_one else series.to_numpy()
+    if values is None or values.dtype.kind not in "fiub":
         entries = series.to_list()
         if dtype == nw.Boolean and not is_missing.any():
             values = np.asarray(entries, dtype=bool)

@@ -80,7 +80,8 @@ def rows_to_teach(
     """
     n_there = n_samples if chosen is None else len(chosen)
     if weights is None and n_there <= n_most:
-        return slice(None) if chosen is None else chosen
+        # An end that is named: scikit-learn 1.8 takes none of a table of Arrow without it.
+        return slice(0, n_samples) if chosen is None else chosen
     generator = np.random.default_rng(derive_seed(seed, "teacher rows"))
     if weights is None:
         among = n_samples if chosen is None else chosen

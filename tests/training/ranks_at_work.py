@@ -53,7 +53,7 @@ def table():
 
 def frame(X):
     """Make a frame of them, with a column of text and holes."""
-    made = pd.DataFrame(X, columns=list("abcd"))
+    made = pd.DataFrame(X.copy(), columns=list("abcd"))
     made.loc[::7, "a"] = np.nan
     return made.assign(kind=np.where(X[:, 0] > X[:, 1], "x", "y"))
 

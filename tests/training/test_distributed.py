@@ -1,5 +1,6 @@
 """Fits and readings that ranks share are those of one process, and end together."""
 
+import atexit
 import os
 import signal
 import socket
@@ -208,8 +209,11 @@ def test_a_rank_hears_that_nobody_keeps_the_list_of_those_who_come():
         def add(self, key, number):
             raise RuntimeError("Broken pipe\nsomewhere in C++")
 
-    with pytest.raises(LostRankError, match=r"Rank 1 of 2 .* has ended. \(Broken pipe\)"):
-        launched.meet(Gone(), 1, 2)
+    try:
+        with pytest.raises(LostRankError, match=r"Rank 1 of 2 .* has ended. \(Broken pipe\)"):
+            launched.meet(Gone(), 1, 2)
+    finally:
+        atexit.unregister(launched.tell_end)
 
 
 def test_others_are_told_why_a_rank_failed_and_can_go_on(two):

@@ -225,16 +225,18 @@ class Named(TeacherGuidedVAE):
 @pytest.mark.parametrize(
     "check",
     [
-        estimator_checks.check_sample_weights_pandas_series,
-        estimator_checks.check_sample_weights_not_an_array,
-        estimator_checks.check_sample_weights_list,
-        estimator_checks.check_all_zero_sample_weights_error,
-        estimator_checks.check_sample_weights_shape,
-        estimator_checks.check_sample_weights_not_overwritten,
+        "check_sample_weights_pandas_series",
+        "check_sample_weights_not_an_array",
+        "check_sample_weights_list",
+        "check_all_zero_sample_weights_error",
+        "check_sample_weights_shape",
+        "check_sample_weights_not_overwritten",
     ],
 )
 def test_scikit_learns_checks_of_weights_but_for_equal_digits(check):
-    check("Named", Named(max_epochs=2))
+    if not hasattr(estimator_checks, check):
+        pytest.skip(f"this scikit-learn has no {check}")
+    getattr(estimator_checks, check)("Named", Named(max_epochs=2))
 
 
 def test_the_signature_of_fit_makes_no_promise_of_equal_digits():
