@@ -9,8 +9,8 @@ encoder ahead, `stopping` ends training early, `optimizer` is AdamW on flat memo
 `checkpoints` keeps the state of a training for who has to go on with it, `saved_net` takes a
 net apart and makes it again, `epochs` does so with its history, `progress` tells of it,
 `averages` has the average of the weights that is kept, `distributed` shares all of it among
-processes, which `launched` finds out and lets meet, `devices` and `denormals` are of the
-machine. `steps` has the step that is written by hand.
+processes, the `ranks`, which `launched` finds out and lets meet, `devices` and `denormals`
+are of the machine. `steps` has the step that is written by hand.
 """
 
 from skvae.training.aggressive import is_aggressive

@@ -18,7 +18,7 @@ from skvae.information import teacher_information
 from skvae.rows.missing import observed_moments
 from skvae.rows.scaling import Standardization
 from skvae.rows.sparse import SparseRows, taken
-from skvae.training.distributed import Ranks, Share
+from skvae.training.ranks import Ranks, Share
 
 __all__ = [
     "InMemoryBatches",

@@ -20,7 +20,7 @@ from torch.amp import GradScaler
 
 from skvae.files.archive import read_archive, write_archive
 from skvae.training.averages import MovingAverage
-from skvae.training.distributed import Ranks
+from skvae.training.ranks import Ranks
 from skvae.training.stopping import StopOnPlateau
 
 __all__ = ["Checkpoint"]

@@ -16,7 +16,7 @@ from skvae.objective.batch_terms import (
     total_correlation,
 )
 from skvae.objective.row_terms import alignment, importance_bound, kl, kl_per_dimension
-from skvae.training.distributed import Ranks
+from skvae.training.ranks import Ranks
 
 __all__ = ["FURTHER_TERMS", "TERMS", "Criterion"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skvae._common.threads import one_thread_if
 from skvae.training.certificates import CertificateCallback
-from skvae.training.distributed import Ranks
+from skvae.training.ranks import Ranks
 from skvae.training.records import loss_of, means_of
 from skvae.training.stopping import StopTraining
 

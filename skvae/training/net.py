@@ -20,7 +20,6 @@ from skvae.training.averages import MovingAverage
 from skvae.training.batches import filled_up, without_single_row
 from skvae.training.denormals import without_denormals
 from skvae.training.devices import memory_explained, precision_of_step
-from skvae.training.distributed import Ranks
 from skvae.training.events import TellingNet
 from skvae.training.optimizer import FlatAdamW
 from skvae.training.own_optimizer import (
@@ -30,6 +29,7 @@ from skvae.training.own_optimizer import (
     weights_of,
 )
 from skvae.training.progress import EpochLog, silent, told
+from skvae.training.ranks import Ranks
 from skvae.training.records import OF_SOME_EPOCHS, means_of, plain_records, record_epoch
 from skvae.training.steps import DirectStep, step_for
 from skvae.training.stopping import StopTraining

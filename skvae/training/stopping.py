@@ -17,7 +17,7 @@ from skvae._common.threads import one_thread_if
 from skvae.information import margin_lower_bound
 from skvae.information.boundary import without_zeros
 from skvae.nets.networks import draw_latent, standard_normal
-from skvae.training.distributed import Share
+from skvae.training.ranks import Share
 
 __all__ = ["HeldOutBound", "StopOnPlateau", "StopTraining", "read_witness"]
 

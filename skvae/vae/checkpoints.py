@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skvae.training.checkpoints import Checkpoint
-from skvae.training.distributed import Ranks
+from skvae.training.ranks import Ranks
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import GivenRows
 from skvae.vae.settings import may_draw_from_torch

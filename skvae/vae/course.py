@@ -41,9 +41,10 @@ from skvae.teachers.missing import FilledRows, bears_missing
 from skvae.training.batches import TrainingRows, is_large
 from skvae.training.building import build_net
 from skvae.training.devices import resolve_device
-from skvae.training.distributed import Ranks
+from skvae.training.distributed import reading_over
 from skvae.training.net import VAENet
 from skvae.training.prefit import prefit_encoder
+from skvae.training.ranks import Ranks
 from skvae.vae.advice import warn_of_seen_rows
 from skvae.vae.budget import holds_out, with_budget
 from skvae.vae.checkpoints import open_checkpoint, what_is_taught
@@ -354,7 +355,7 @@ def course_of_fit(
         # The moments of the optimiser are twice the size of the weights.
         with one_thread_if(True):
             net.initialize_optimizer()
-    with contextlib.nullcontext() if ranks is None else ranks.reading():
+    with contextlib.nullcontext() if ranks is None else reading_over(ranks):
         return beginning.with_net(net)
 
 

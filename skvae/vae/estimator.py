@@ -35,8 +35,9 @@ from skvae.rows.sparse import matrix_of
 from skvae.rows.tables import check_rows
 from skvae.rows.weights import weighted_mean
 from skvae.teachers.fits import teacher_distributions, wants_frame
-from skvae.training.distributed import Ranks, shared
+from skvae.training.distributed import shared
 from skvae.training.net import VAENet
+from skvae.training.ranks import Ranks
 from skvae.training.tasks import with_tasks
 from skvae.vae.advice import (
     margin_html,

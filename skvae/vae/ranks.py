@@ -12,7 +12,8 @@ from skvae.nets.own_modules import normalises_batches
 from skvae.rows.fingerprint import DistinctRows
 from skvae.rows.frames import is_frame
 from skvae.rows.sources import as_rows
-from skvae.training.distributed import Ranks, stacked
+from skvae.training.distributed import stacked
+from skvae.training.ranks import Ranks
 from skvae.vae.checkpoints import FREE, told
 from skvae.vae.fitted import Fitted
 from skvae.vae.given import Weights

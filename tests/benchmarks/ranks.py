@@ -32,7 +32,8 @@ from timing import Session, parser
 
 from skvae import ConstantCollapseCertificate, GaussianMixtureTeacher, TeacherGuidedVAE
 from skvae.training import over_ranks
-from skvae.training.distributed import Share, shared
+from skvae.training.distributed import shared
+from skvae.training.ranks import Share
 
 N_ROWS = 16_384
 # Rows and columns that what comes before training is measured on; the last is predicted.

@@ -19,7 +19,8 @@ import skvae
 from skvae import TeacherGuidedVAE
 from skvae.exceptions import LostRankError
 from skvae.training import launched, over_ranks, rows_of_all_ranks
-from skvae.training.distributed import Share, shared
+from skvae.training.distributed import shared
+from skvae.training.ranks import Share
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "ranks_at_work.py"
