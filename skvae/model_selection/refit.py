@@ -148,7 +148,7 @@ def best_certified(
     >>> from skvae.model_selection import best_certified, elbo_scorer
     >>> teacher = GaussianMixtureTeacher(n_components=3)
     >>> search = GridSearchCV(
-    ...     TeacherGuidedVAE(latent_dim=2, teacher=teacher, lr=1e-2, random_state=0),
+    ...     TeacherGuidedVAE(latent_dim=2, teacher=teacher, max_epochs=100, random_state=0),
     ...     {"alignment_weight": [0, 10, 30]},
     ...     scoring={
     ...         "elbo": elbo_scorer,

@@ -146,6 +146,7 @@ class StackedGridSearchCV(GridSearchCV):
     ...     latent_dim=2,
     ...     hidden_layer_sizes=(16,),
     ...     teacher=GaussianMixtureTeacher(n_components=3),
+    ...     max_epochs=100,
     ...     device="cpu",
     ...     random_state=0,
     ... )
