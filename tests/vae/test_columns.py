@@ -239,6 +239,10 @@ def test_what_was_not_seen_has_a_level_where_that_is_asked_for(small_vae, people
     assert np.isfinite(vae.transform(later)).all()
     report = ConstantCollapseCertificate().certify(vae, later)
     assert np.isfinite(report.decoder_gain)
+    vae.partial_fit(later)
+    codes = vae.transform(later)
+    for made in (vae.sample(300), vae.inverse_transform(codes)):
+        assert set(made["town"]) <= set(people["town"])
 
 
 def test_a_report_compares_rows_as_the_model_reads_them(small_vae, people, monkeypatch):
