@@ -34,6 +34,8 @@ OF_SPREAD = (
 # Variance of the posterior mean above which a dimension counts as active
 # (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
+# Natural logarithm above which a variance, and what is drawn with it, may overflow.
+LARGEST_LOG_VARIANCE = 700.0
 
 
 class Evidence:
@@ -246,6 +248,12 @@ class Evidence:
         weights = self._weights_of(mean)
         if self.subject.has_posterior:
             log_variance = check_codes(codes.log_variance, n_rows, "Log variances of codes")
+            if log_variance.max() > LARGEST_LOG_VARIANCE:
+                raise ValueError(
+                    f"Log variances of codes reach {log_variance.max():.3g}, and exp of that "
+                    "overflows: pass natural logarithms of the variances, and not these or "
+                    "their inverses."
+                )
             self.posterior.update(mean, log_variance, weights)
         self.spread = self.spread or CodeSpread(mean[0])
         self.spread.update(mean, log_variance if self.subject.has_posterior else None, weights)
