@@ -183,7 +183,10 @@ class Evidence:
         self.n_samples += len(T)
         codes = read()
         # Columns of several kinds are told apart by the numbers that the model makes of them.
-        numbers = X if subject.columns is None else subject.columns.encode(X)
+        numbers = X
+        if subject.columns is not None:
+            has_numbers = subject.is_read_at_once
+            numbers = codes.rows if has_numbers else subject.columns.encode(X)
         if whole or subject.keep_codes:
             # Distributions that are given in place of rows do not tell rows apart.
             told = shown if subject.is_bare else numbers
