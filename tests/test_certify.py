@@ -40,6 +40,11 @@ def folder(tmp_path, monkeypatch):
     np.savetxt("labels.csv", labels, fmt="%d")
     np.savetxt("titled.csv", labels, fmt="%d", header="class", comments="")
     np.savetxt("names.csv", NAMES[labels], fmt="%s")
+    np.savetxt(
+        "blank_names.csv",
+        NAMES[labels] + np.array(["", " ", "  "])[rng.integers(0, 3, 150)],
+        fmt=" %s",
+    )
     np.savetxt("named.csv", NAMES[labels], fmt="%s", header="colour", comments="")
     (tmp_path / "bom.csv").write_text("\ufeff" + "\r\n".join(map(str, labels)) + "\r\n\r\n")
     return codes, labels, T
@@ -66,7 +71,15 @@ def test_codes_of_every_form_are_certified_alike(folder, codes, tmp_path, capsys
 
 @pytest.mark.parametrize(
     "targets",
-    ["labels.csv", "titled.csv", "names.csv", "named.csv", "names.npy", "bom.csv"],
+    [
+        "labels.csv",
+        "titled.csv",
+        "names.csv",
+        "named.csv",
+        "names.npy",
+        "blank_names.csv",
+        "bom.csv",
+    ],
 )
 def test_classes_of_every_form_are_alike(folder, targets, capsys):
     codes, labels, _ = folder
@@ -154,6 +167,11 @@ def bad_files(folder):
     (folder / "words.csv").write_text("\n".join([*lines[:-1], "1,two,3"]))
     (folder / "ragged.csv").write_text("\n".join([*lines[:-1], "1,2"]))
     (folder / "hole.csv").write_text("\n".join(["1,,3", *lines[1:]]))
+    np.save("variances.npy", np.full((150, 3), 1000.0))
+    (folder / "na.csv").write_text(
+        "\n".join(["class", "red", "red", *["NA"] * 2, *["blue"] * 146])
+    )
+    (folder / "nan.csv").write_text("\n".join(["1", "nan", *["0"] * 148]))
     (folder / "missing.csv").write_text("\n".join(["red", "", *["green"] * 148]))
     with (folder / "pandas.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["", "0", "1"], *([i, 0.5, i % 3] for i in range(150))])
@@ -190,15 +208,18 @@ def bad_files(folder):
         ({"targets": "ids.npy"}, "those are names or measurements, and no classes"),
         ({"targets": "one.npy"}, "of one class, '0'"),
         ({"targets": "times.npy"}, "a class is a whole number or text"),
-        ({"targets": "scores.npy"}, "entries must"),
-        ({"targets": "missing.csv"}, "Row 1 of targets: the class is missing"),
+        ({"targets": "scores.npy"}, "of targets: entries must not be negative"),
+        ({"targets": "missing.csv"}, "missing.csv, line 2: the class is missing, got ''"),
         ({"codes": "few.npy", "targets": "few_labels.npy"}, "pass at least 10 rows"),
         ({"posterior": "short.npy"}, "codes and log variances must have as many rows"),
         ({"posterior": "flat.npy"}, "must hold a matrix of numbers"),
+        ({"posterior": "variances.npy"}, "Log variances of codes reach 1e+03"),
+        ({"targets": "na.csv"}, "na.csv, line 4: the class is missing, got 'NA' (2 of 150"),
+        ({"targets": "nan.csv"}, "nan.csv, line 2: the class is missing, got 'nan'"),
         ({"rows": "short.npy"}, "codes and rows must have as many rows"),
-        ({"tau": -1}, "The 'tau' parameter"),
-        ({"confidence": 1.5}, "The 'confidence' parameter"),
-        ({"confidence": "high"}, "--confidence: invalid float value: 'high'"),
+        ({"tau": -1}, "--tau: expected a number of at least 0, got '-1'"),
+        ({"confidence": 1.5}, "--confidence: expected a number between 0 and 1, got '1.5'"),
+        ({"confidence": "high"}, "--confidence: expected a number between 0 and 1"),
         ({"seed": "-3"}, "--seed: expected a whole number of at least 0, got '-3'"),
         ({"print": "poem"}, "--print: invalid choice: 'poem'"),
         ({"html": "taken"}, "taken is a folder: name a file in it"),

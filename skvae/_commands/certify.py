@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from skvae._commands.parsing import INTERRUPTED, OneLineParser, told
+from skvae._commands.parsing import INTERRUPTED, OneLineParser, number, told
 from skvae._commands.tables import SUFFIXES, read_numbers, read_targets
 from skvae._common.whole_files import is_stream
 from skvae.certificate import CertificateReport, ConstantCollapseCertificate
@@ -98,10 +98,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="say that the encoder was: the bound then speaks of no others",
     )
-    add("--confidence", type=float, default=0.95, help="of the bound (default: 0.95)")
+    add(
+        "--confidence",
+        type=number("between 0 and 1", lambda value: 0 < value < 1),
+        default=0.95,
+        help="of the bound (default: 0.95)",
+    )
     add(
         "--tau",
-        type=float,
+        type=number("of at least 0", lambda value: value >= 0),
         default=0.0,
         help="nats that the bound has to exceed (default: 0)",
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from skvae import datasets, protocol
-from skvae._commands.parsing import INTERRUPTED, OneLineParser, told
+from skvae._commands.parsing import INTERRUPTED, OneLineParser, number, told
 from skvae._common.progress import write_line
 from skvae._common.whole_files import write_text, write_whole
 from skvae.datasets.files import MAX_BYTES
@@ -182,6 +182,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--baselines",
+        type=_baselines,
         nargs="?",
         const=",".join(protocol.BASELINES),
         metavar="NAME,NAME",
@@ -197,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=_positive, default=100, help="epochs of each arm")
     parser.add_argument(
         "--alignment-weight",
-        type=float,
+        type=number("above 0", lambda value: value > 0),
         default=10.0,
         help="weight of the alignment in the arms that have one",
     )
@@ -243,6 +244,16 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _baselines(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in protocol.BASELINES]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"there is no baseline {unknown[0]!r}; there are {', '.join(protocol.BASELINES)}"
+        )
+    return names
+
+
 def _positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
@@ -274,7 +285,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         setting = {"architecture": "conv", "image_shape": data.image_shape, **setting}
     arms = list(protocol.ARMS)
     if options.baselines:
-        arms += [*protocol.TEACHER_GUIDED, *options.baselines.split(",")]
+        arms += [*protocol.TEACHER_GUIDED, *options.baselines]
     with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedResultWarning)
         warnings.showwarning = _show_warning

@@ -19,6 +19,8 @@ __all__ = ["SUFFIXES", "read_numbers", "read_targets"]
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".txt", ".parquet")
 DELIMITERS = ",;\t"
+# What programs write in place of a class that is missing, as pandas reads them.
+MISSING = ("", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
 # What NumPy raises of an array in a file that is none, or is damaged.
 DAMAGES = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError)
 
@@ -62,12 +64,19 @@ def read_numbers(path: Path, name: str, n_rows: int | None = None) -> NDArray:
 def read_targets(path: Path, n_rows: int) -> NDArray:
     """Return distributions, of two columns or more, or one column of classes.
 
+    Blanks around a class in a text are no part of it, as they are none of a number.
+
     Parameters
     ----------
     path : Path
         As in `read_numbers`.
     n_rows : int
         How many rows there should be. In a file with one line more the first is a name.
+
+    Raises
+    ------
+    ValueError
+        If a class is missing in a text, with its line; and as in `read_numbers`.
     """
     values = _read(path)
     if not isinstance(values, list):
@@ -76,10 +85,18 @@ def read_targets(path: Path, n_rows: int) -> NDArray:
         return read_numbers(path, "targets")
     if len(values[0]) > 1:
         return _numbers_of(values, path, n_rows)
-    classes = [cells[0] if cells else "" for cells in values]
-    is_named = classes[0] and not _are_numbers(classes[:1]) and _are_numbers(classes[1:])
-    if is_named or len(classes) == n_rows + 1:
-        del classes[0]
+    cells = [line[0].strip() if line else "" for line in values]
+    is_named = cells[0] and not _are_numbers(cells[:1]) and _are_numbers(cells[1:])
+    n_names = int(is_named or len(cells) == n_rows + 1)
+    classes = cells[n_names:]
+    missing = [row for row, label in enumerate(classes) if label in MISSING]
+    if missing:
+        row = missing[0]
+        raise ValueError(
+            f"{path}, line {row + n_names + 1}: the class is missing, got {classes[row]!r} "
+            f"({len(missing)} of {len(classes)} rows are affected). Leave such rows out of all "
+            "files, or give a class of that name another."
+        )
     return np.array(classes, dtype=np.float64 if _are_numbers(classes) else None)
 
 

@@ -34,6 +34,8 @@ OF_SPREAD = (
 # Variance of the posterior mean above which a dimension counts as active
 # (Burda, Grosse and Salakhutdinov, arXiv 1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
+# Natural logarithm above which a variance, and what is drawn with it, may overflow.
+LARGEST_LOG_VARIANCE = 700.0
 
 
 class Evidence:
@@ -181,7 +183,10 @@ class Evidence:
         self.n_samples += len(T)
         codes = read()
         # Columns of several kinds are told apart by the numbers that the model makes of them.
-        numbers = X if subject.columns is None else subject.columns.encode(X)
+        numbers = X
+        if subject.columns is not None:
+            has_numbers = subject.is_read_at_once
+            numbers = codes.rows if has_numbers else subject.columns.encode(X)
         if whole or subject.keep_codes:
             # Distributions that are given in place of rows do not tell rows apart.
             told = shown if subject.is_bare else numbers
@@ -246,6 +251,12 @@ class Evidence:
         weights = self._weights_of(mean)
         if self.subject.has_posterior:
             log_variance = check_codes(codes.log_variance, n_rows, "Log variances of codes")
+            if log_variance.max() > LARGEST_LOG_VARIANCE:
+                raise ValueError(
+                    f"Log variances of codes reach {log_variance.max():.3g}, and exp of that "
+                    "overflows: pass natural logarithms of the variances, and not these or "
+                    "their inverses."
+                )
             self.posterior.update(mean, log_variance, weights)
         self.spread = self.spread or CodeSpread(mean[0])
         self.spread.update(mean, log_variance if self.subject.has_posterior else None, weights)

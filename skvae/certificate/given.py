@@ -13,7 +13,7 @@ from skvae.certificate.scorer import ConstantCollapseCertificate
 from skvae.certificate.subjects import check_codes
 from skvae.information.boundary import check_teacher
 from skvae.rows.fingerprint import DistinctRows
-from skvae.rows.numbers import as_array, to_numpy
+from skvae.rows.numbers import to_numpy
 
 __all__ = ["as_distributions", "certify_given", "check_targets"]
 
@@ -72,7 +72,7 @@ def check_targets(targets: Any) -> NDArray:
     targets = to_numpy(targets)
     values = np.asarray(targets)
     if values.ndim == 2 and values.shape[1] > 1:
-        return check_teacher(as_array(targets, "targets"))
+        return check_teacher(targets, "targets")
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(
             "targets must be a class or a distribution for each row, got an array of shape "

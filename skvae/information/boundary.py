@@ -224,14 +224,17 @@ def margin(T: ArrayLike, log_q: ArrayLike, sample_weight: ArrayLike | None = Non
     return float(_mean(_expectation(T, log_q - _log(_mean(T, weights))), weights))
 
 
-def check_teacher(T: ArrayLike) -> NDArray[np.float64]:
-    """Return T in float64 with rows that sum to one, or say which row is no distribution."""
-    T = _as_matrix(T, "T")
-    _refuse_entries(~np.isfinite(T), "T", T, "entries must be finite")
-    _refuse_entries(T < 0, "T", T, "entries must not be negative")
+def check_teacher(T: ArrayLike, name: str = "T") -> NDArray[np.float64]:
+    """Return T in float64 with rows that sum to one, or say which row is no distribution.
+
+    `name` is what its user knows it by.
+    """
+    T = _as_matrix(T, name)
+    _refuse_entries(~np.isfinite(T), name, T, "entries must be finite")
+    _refuse_entries(T < 0, name, T, "entries must not be negative")
     total = T.sum(axis=1, keepdims=True)
     _refuse_rows(
-        np.abs(total[:, 0] - 1.0) > _ROW_SUM_TOLERANCE, "T", T, "entries must sum to one"
+        np.abs(total[:, 0] - 1.0) > _ROW_SUM_TOLERANCE, name, T, "entries must sum to one"
     )
     return T / total
 

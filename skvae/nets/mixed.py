@@ -20,6 +20,7 @@ from skvae.nets.likelihoods import (
     with_variance,
 )
 from skvae.objective.reconstructions import categorical_reconstruction
+from skvae.rows.columns import UNSEEN
 from skvae.rows.counts import CountUnits
 
 __all__ = ["KINDS", "CategoricalLikelihood", "MixedLikelihood", "likelihood_of"]
@@ -39,13 +40,22 @@ class CategoricalLikelihood(WithoutVariance):
         There is no variance.
     widths : sequence of int or None, default=None
         Numbers of levels, in the order of the blocks; None is one block of all.
+    has_unseen : sequence of bool or None, default=None
+        Whether the last level of a block is for values that were not seen: it has a probability
+        where rows are scored, and none in what is made of a code. None is of no block.
     """
 
     places: Tensor
     kept: Tensor
+    is_unseen: Tensor
 
     def __init__(
-        self, log_variance=None, log_variance_floor=None, is_shared=False, widths=None
+        self,
+        log_variance=None,
+        log_variance_floor=None,
+        is_shared=False,
+        widths=None,
+        has_unseen=None,
     ):
         super().__init__()
         if widths is not None:
@@ -58,6 +68,10 @@ class CategoricalLikelihood(WithoutVariance):
             self.register_buffer("places", places, persistent=False)
             self.register_buffer("kept", is_level.flatten().nonzero()[:, 0], persistent=False)
         self.has_blocks = widths is not None
+        self.has_unseen = has_unseen is not None and any(has_unseen)
+        if self.has_unseen:
+            is_unseen = torch.tensor(has_unseen)[:, None] & (levels == widths[:, None] - 1)
+            self.register_buffer("is_unseen", is_unseen, persistent=False)
 
     def _in_blocks(self, columns: Tensor, filling: float) -> Tensor:
         """Return columns as an array of shape (n_samples, n_blocks, n_levels)."""
@@ -71,6 +85,11 @@ class CategoricalLikelihood(WithoutVariance):
         flat = blocks.flatten(1)
         return flat.index_select(1, self.kept.to(flat.device)) if self.has_blocks else flat
 
+    def _of_seen(self, parameters: Tensor) -> Tensor:
+        """Return logits in blocks, of levels that there is a value for."""
+        logits = self._in_blocks(parameters, -math.inf)
+        return logits.masked_fill(self.is_unseen, -math.inf) if self.has_unseen else logits
+
     def reconstruction(
         self, x: Tensor, parameters: Tensor, observed: Tensor | None = None
     ) -> Tensor:
@@ -83,13 +102,12 @@ class CategoricalLikelihood(WithoutVariance):
         )
 
     def expectation(self, parameters: Tensor) -> Tensor:
-        """Probabilities of the levels."""
-        blocks = self._in_blocks(parameters, -math.inf)
-        return self._in_columns(torch.softmax(blocks, dim=2))
+        """Probabilities of the levels, given that it is one of those that were seen."""
+        return self._in_columns(torch.softmax(self._of_seen(parameters), dim=2))
 
     def draw(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a one among zeros for each block, on the CPU."""
-        logits = self._in_blocks(parameters, -math.inf).cpu()
+        """Draw a one among zeros for each block, on the CPU, at a level that was seen."""
+        logits = self._of_seen(parameters).cpu()
         waits = torch.empty(logits.shape, dtype=torch.float32).exponential_(generator=generator)
         # The level that is first where each comes at a rate of its own.
         first = (logits - torch.log(waits)).argmax(dim=2)
@@ -121,12 +139,14 @@ class MixedLikelihood(nn.Module):
         super().__init__()
         places: dict[tuple[str, Any], list[int]] = {}
         widths: dict[tuple[str, Any], list[int]] = {}
+        has_unseen: dict[tuple[str, Any], list[bool]] = {}
         start = 0
         for name, width, option in kinds:
-            # A level for unseen values makes a block wider, and no other likelihood.
+            # A level for unseen values is one more of its block, and no other likelihood.
             family = name, option if name in OPTIONS else None
             places.setdefault(family, []).extend(range(start, start + width))
             widths.setdefault(family, []).append(width)
+            has_unseen.setdefault(family, []).append(option == UNSEEN)
             start += width
         self.n_features = start
         self.likelihoods = nn.ModuleList()
@@ -134,7 +154,7 @@ class MixedLikelihood(nn.Module):
             name, option = family
             settings = {OPTIONS[name]: option} if option is not None else {}
             if name == "categorical":
-                settings["widths"] = widths[family]
+                settings = {"widths": widths[family], "has_unseen": has_unseen[family]}
             has_variance = with_variance(name, 1).all()
             variances = [
                 np.asarray(each)[columns] if has_variance and each is not None else None

@@ -22,7 +22,8 @@ class SparseRows:
     Parameters
     ----------
     matrix : sparse matrix or array of shape (n_samples, n_features)
-        In CSR form, of floats. Entries that are stored twice are added up, in a copy.
+        In any form, of numbers; CSR is taken as it is, and others become that. Entries that are
+        stored twice are added up, in a copy.
 
     Examples
     --------
@@ -40,6 +41,7 @@ class SparseRows:
     ndim = 2
 
     def __init__(self, matrix: Any) -> None:
+        matrix = matrix.tocsr()
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()

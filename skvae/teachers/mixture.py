@@ -22,7 +22,7 @@ from skvae.rows.counts import Size, log_counts, position_of_size, typical_size_o
 from skvae.rows.fingerprint import RowFingerprint
 from skvae.rows.scaling import check_spread, fit_scaler, pool, shares_unit
 from skvae.rows.sources import RowsLike
-from skvae.rows.sparse import SparseRows, matrix_of
+from skvae.rows.sparse import SparseRows, matrix_of, taken
 from skvae.rows.tables import check_rows
 from skvae.teachers.tempered import temper
 
@@ -30,7 +30,7 @@ __all__ = ["GaussianMixtureTeacher"]
 
 # Columns up to which the covariance of sparse ones is a small matrix.
 FEW_FEATURES = 500
-# Rows that are projected at a time: few enough to stay in a processor's cache.
+# Rows that are projected, and told apart, at a time: few enough to stay in a processor's cache.
 PROJECTED_ROWS = 128
 # Rows among which those that differ are counted first.
 FEW_ROWS = 1000
@@ -239,8 +239,7 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         if isinstance(self.n_components, str):
             least, greatest = AUTO_COMPONENTS
             n_components = min(max(least, n_samples // ROWS_A_COMPONENT), greatest)
-            if not is_sparse:
-                n_components = _n_distinct(rows, n_components)
+            n_components = _n_distinct(rows, n_components)
         else:
             n_components = self.n_components
         if n_samples < n_components:
@@ -345,17 +344,22 @@ class GaussianMixtureTeacher(Saved, BaseEstimator):
         return projected
 
 
-def _n_distinct(rows: NDArray, most: int) -> int:
+def _n_distinct(rows: Any, most: int) -> int:
     """Return the number of rows that differ, or `most` where there are more."""
+    found = np.empty((0, rows.shape[1]), dtype=rows.dtype)
     # A few from all over the table tell mostly.
-    for some in (rows[:: len(rows) // FEW_ROWS + 1], rows):
-        found, others = 0, some
-        while len(others) and found < most:
-            others = others[(others != others[0]).any(axis=1)]
-            found += 1
-        if found == most:
-            break
-    return found
+    for some in (taken(rows, slice(None, None, len(rows) // FEW_ROWS + 1)), rows):
+        for block in gen_batches(len(some), PROJECTED_ROWS):
+            # Of sparse rows few are ever dense.
+            others = some[block]
+            for known in found:
+                others = others[(others != known).any(axis=1)]
+            while len(others):
+                found = np.concatenate([found, others[:1]])
+                if len(found) == most:
+                    return most
+                others = others[(others != others[0]).any(axis=1)]
+    return len(found)
 
 
 def _check_counts(rows: Any, size: Size) -> None:

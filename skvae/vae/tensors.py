@@ -48,11 +48,11 @@ def check_tensor(estimator: Any, X: Tensor) -> Tensor:
 def check_codes(X: Any, latent_dim: int) -> Any:
     """Return codes to be decoded, as an array or, where it shall stay one, as a tensor."""
     if stays_tensor(X):
-        codes: Any = _dense(X)
-        check_table(_of_shape(codes), "X")
-        _check_finite(codes, "TeacherGuidedVAE")
+        codes: Any = _dense(X, "codes")
+        is_finite = bool(torch.isfinite(codes).all())
+        check_table(_of_shape(codes) if is_finite else to_numpy(codes), "codes")
     else:
-        codes = check_table(X, "X", dtype=[np.float64, np.float32])
+        codes = check_table(X, "codes", dtype=[np.float64, np.float32])
     if codes.shape[1] != latent_dim:
         raise ValueError(
             f"Codes have latent_dim={latent_dim} columns, got an array of shape "
@@ -84,8 +84,8 @@ def in_most_digits(tensor: Tensor) -> Tensor:
     return tensor if tensor.device.type == "mps" else tensor.double()
 
 
-def _dense(X: Tensor) -> Tensor:
-    refuse_no_numbers(X, "X")
+def _dense(X: Tensor, name: str = "X") -> Tensor:
+    refuse_no_numbers(X, name)
     X = X if X.layout == torch.strided else X.to_dense()
     return X.float() if X.is_floating_point() and X.element_size() < 4 else X
 

@@ -129,7 +129,7 @@ def test_constant_codes_are_never_certified(soft):
         ),
         ({"targets": [*("ab" * 149), "a", ""]}, "Row 299 of targets: the class is missing"),
         ({"targets": ["a", None] * 150}, "the class is missing"),
-        ({"targets": np.ones((300, 2))}, "Row 0 of T: entries must sum to one"),
+        ({"targets": np.ones((300, 2))}, "Row 0 of targets: entries must sum to one"),
         ({"targets": np.ones((300, 2, 2))}, "a class or a distribution for each row"),
         ({"targets": np.full(300, 1j)}, "a class is a whole number or text"),
     ],

@@ -21,7 +21,7 @@ KINDS_OF_ROW = (
     ("categorical", 3, None),
     ("gaussian", 1, None),
     ("bernoulli", 1, None),
-    ("categorical", 2, "unseen"),
+    ("categorical", 3, "unseen"),
     ("student_t", 1, 5.0),
     ("poisson", 1, None),
     ("laplace", 1, None),
@@ -44,7 +44,7 @@ def by_itself(kind, log_variance):
     """Likelihood of one column alone."""
     name, width, option = kind
     if name == "categorical":
-        return CategoricalLikelihood(widths=[width])
+        return CategoricalLikelihood(widths=[width], has_unseen=[option == "unseen"])
     given = (log_variance, None) if name in WITH_VARIANCE else (None, None)
     settings = {"degrees": option} if option is not None else {}
     return LIKELIHOODS[name](*given, **settings)
@@ -105,17 +105,30 @@ def test_what_is_not_observed_leaves_the_sum(hidden):
 
 
 def test_draws_are_of_the_kinds_and_have_the_means():
-    parameters = torch.tensor([[0.5, -0.5, 1.0, 0.3, 0.8, -0.2, 0.6, 0.1, 0.9, -0.4]])
+    parameters = torch.tensor([[0.5, -0.5, 1.0, 0.3, 0.8, -0.2, 0.6, 2.0, 0.1, 0.9, -0.4]])
     many = parameters.expand(60_000, -1)
     drawn = mixed().draw(many, torch.Generator().manual_seed(2))
-    first, second = drawn[:, :3], drawn[:, 5:7]
+    first, second = drawn[:, :3], drawn[:, 5:8]
     for block in (first, second):
         assert torch.equal(block.sum(dim=1), torch.ones(len(block)))
-    assert set(drawn[:, [0, 1, 2, 4, 5, 6]].unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(drawn[:, 8], drawn[:, 8].round())
+    assert set(drawn[:, [0, 1, 2, 4, 5, 6, 7]].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(drawn[:, 9], drawn[:, 9].round())
     expected = mixed().expectation(parameters)[0]
     deviation = drawn.std(dim=0) / len(drawn) ** 0.5
-    assert ((drawn.mean(dim=0) - expected).abs() < 4.5 * deviation).all()
+    assert ((drawn.mean(dim=0) - expected).abs() <= 4.5 * deviation).all()
+
+
+def test_the_level_of_what_was_not_seen_is_scored_and_never_made():
+    parameters = torch.zeros(1000, 5)
+    # However likely the net has it, as a few rows of `partial_fit` may teach it to.
+    parameters[:, 2] = parameters[:, 4] = 50.0
+    likelihood = mixed((("categorical", 3, "unseen"), ("categorical", 2, None)))
+    expected = torch.tensor([0.5, 0.5, 0.0, 0.0, 1.0])
+    torch.testing.assert_close(likelihood.expectation(parameters)[0], expected)
+    drawn = likelihood.draw(parameters, torch.Generator().manual_seed(0))
+    assert drawn.sum(dim=0)[2:].tolist() == [0.0, 0.0, 1000.0]
+    x = torch.tensor([[0.0, 0.0, 1.0, 0.0, 1.0]])
+    assert likelihood.reconstruction(x, parameters[:1]).item() == pytest.approx(0.0)
 
 
 def test_student_draws_are_distributed_as_they_are_scored():
@@ -158,7 +171,7 @@ def test_encoder_sees_logarithms_of_counts_alone():
     assert isinstance(logs_for("poisson", None), RowSizes)
     assert logs_for("gaussian", None) is None
     assert logs_for((("gaussian", 1, None),), None) is None
-    assert logs_for(KINDS_OF_ROW, None).are_counts.tolist() == [False] * 8 + [True, False]
+    assert logs_for(KINDS_OF_ROW, None).are_counts.tolist() == [False] * 9 + [True, False]
 
 
 def test_rows_below_zero_beside_counts_have_gradients(small_vae, clusters):

@@ -35,6 +35,13 @@ def test_an_index_makes_dense_rows_and_taken_sparse_ones(table, rows):
     np.testing.assert_array_equal(rows.without_column(3)[:], np.delete(table, 3, axis=1))
 
 
+@pytest.mark.parametrize("form", ["bsr", "coo", "csc", "csr", "dok", "lil"])
+def test_a_matrix_of_any_form_will_do(table, form):
+    given = sparse.csr_array(table).asformat(form)
+    np.testing.assert_array_equal(SparseRows(given)[:], table)
+    assert SparseRows(rows := sparse.csr_matrix(table)).matrix is rows
+
+
 def test_units_steps_and_fingerprints_are_those_of_dense_rows(table, rows):
     chosen, weights = np.arange(0, 300, 2), np.linspace(0.5, 1.5, 150)
     for options in ((), (chosen,), (chosen, weights)):

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from skvae import ConstantCollapseCertificate, TeacherGuidedVAE, TemperedTeacher
+from skvae.rows import Columns
 from skvae.vae.encoding import check_kinds
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.UncertifiedWarning")
@@ -239,6 +240,26 @@ def test_what_was_not_seen_has_a_level_where_that_is_asked_for(small_vae, people
     assert np.isfinite(vae.transform(later)).all()
     report = ConstantCollapseCertificate().certify(vae, later)
     assert np.isfinite(report.decoder_gain)
+    vae.partial_fit(later)
+    codes = vae.transform(later)
+    for made in (vae.sample(300), vae.inverse_transform(codes)):
+        assert set(made["town"]) <= set(people["town"])
+
+
+def test_a_report_makes_numbers_of_a_frame_for_the_teacher_and_the_encoder(
+    vae, people, monkeypatch
+):
+    encode, encoded = Columns.encode, []
+
+    def remember(self, X):
+        encoded.append(X)
+        return encode(self, X)
+
+    monkeypatch.setattr(Columns, "encode", remember)
+    report = ConstantCollapseCertificate().certify(vae, people)
+    assert report.rows == "training"
+    # And of what was decoded, for the teacher.
+    assert [each.equals(people) for each in encoded] == [True, True, False]
 
 
 def test_a_report_compares_rows_as_the_model_reads_them(small_vae, people, monkeypatch):

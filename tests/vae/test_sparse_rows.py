@@ -250,6 +250,17 @@ def test_teacher_of_sparse_rows_is_that_of_dense_ones(n_features, size):
         teacher.fit(S.matrix)
 
 
+@pytest.mark.parametrize("n_distinct", [3, 40])
+def test_no_more_components_than_sparse_rows_that_differ(n_distinct):
+    # Beyond the rows that are looked at first: a few differ, at the end.
+    X = np.concatenate([np.repeat(counts(2), 600, axis=0), counts(n_distinct)[2:]])
+    found = [
+        GaussianMixtureTeacher(random_state=0).fit(rows).predict_proba(rows).shape[1]
+        for rows in (X, SparseRows(sparse.csr_array(X)))
+    ]
+    assert found == [min(n_distinct, 10)] * 2
+
+
 def test_a_search_of_sparse_rows_is_that_of_dense_ones(vae):
     X = counts(80)
     S = SparseRows(sparse.csr_array(X))

@@ -112,8 +112,12 @@ def test_tensors_are_refused_in_the_words_for_arrays(fitted, clusters, spoil, me
 def test_codes_and_counts_are_checked(fitted, small_vae, clusters):
     with pytest.raises(ValueError, match=r"Codes have latent_dim=3 columns.*\(2, 4\)"):
         fitted.inverse_transform(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match="NaN"):
-        fitted.inverse_transform(torch.full((2, 3), torch.nan))
+    for make in (torch.tensor, np.asarray):
+        for bad, found in ((np.nan, "NaN"), (np.inf, "infinity")):
+            with pytest.raises(ValueError, match=f"^Input codes contains {found}"):
+                fitted.inverse_transform(make([[0.0, bad, 0.0]]))
+    with pytest.raises(ValueError, match="codes holds complex"):
+        fitted.inverse_transform(torch.ones(2, 3) + 1j)
     with pytest.raises(ValueError, match="too far from the prior"):
         fitted.inverse_transform(torch.full((2, 3), 1e300, dtype=torch.float64))
     vae = small_vae(likelihood="poisson", max_epochs=2, alignment_weight=0.0)
