@@ -1,9 +1,10 @@
-"""Lists that tests share: settings of the estimator, devices, and estimators to check.
+"""What tests share: settings of the estimator, devices, estimators to check, where ranks meet.
 
 A test of what holds whatever the setting runs over `SETTINGS`; a new parameter gets a line
 there, and with it every such test.
 """
 
+import socket
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 from skvae import GaussianMixtureTeacher, TeacherGuidedVAE, TeacherSearch, TemperedTeacher
 from skvae.nets.likelihoods import OF_COUNTS
 
-__all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "rows_for"]
+__all__ = ["DEVICES", "ESTIMATORS", "READS", "SETTINGS", "meeting_of", "rows_for"]
 
 
 class Clipping(GradientNormClipping):
@@ -138,3 +139,11 @@ ESTIMATORS = [
     TemperedTeacher(LogisticRegression()),
     TeacherSearch({"n_components": [2], "temperature": [1.0, 2.0]}, random_state=0),
 ]
+
+
+def meeting_of(n_ranks):
+    """Return what a launcher tells all of so many processes in their environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    return {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}

@@ -3,7 +3,6 @@
 import atexit
 import os
 import signal
-import socket
 import subprocess
 import sys
 import warnings
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shared import meeting_of
 
 import skvae
 from skvae import TeacherGuidedVAE
@@ -83,15 +83,7 @@ def two(folder):
 @pytest.fixture(scope="module")
 def three(two, folder):
     """Return what three ranks found, started one by one; the last one kills itself."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {
-        "WORLD_SIZE": "3",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "TORCHELASTIC_RUN_ID": "test",
-    }
+    common = {**meeting_of(3), "TORCHELASTIC_RUN_ID": "test"}
     ranks = [started([SCRIPT, folder, "second"], RANK=str(r), **common) for r in range(3)]
     outcomes = ended(ranks)
     assert [code for _, code in outcomes] == [0, 0, -signal.SIGKILL], outcomes

@@ -1,7 +1,6 @@
 """Certificates on the way in trainings of others: those of skorch and of Lightning."""
 
 import os
-import socket
 import subprocess
 import sys
 import warnings
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shared import meeting_of
 from skorch import NeuralNetRegressor
 from skorch.dataset import ValidSplit
 from torch import nn
@@ -138,13 +138,8 @@ def test_lightning_is_certified_after_each_epoch_and_not_before_training(
 
 def test_lightning_shows_each_process_the_rows_of_all_once(tmp_path):
     pytest.importorskip("lightning.pytorch")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     common = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
+        **meeting_of(2),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(skvae.__file__).parents[1]),
     }
