@@ -88,7 +88,8 @@ def _traced(module: nn.Module, dtype: torch.dtype) -> torch.export.ExportedProgr
         module.units.n_features if isinstance(module, RowEncoder) else module.latent_dim
     )
     example = torch.zeros(2, n_columns, dtype=dtype)
-    any_size = ({0: torch.export.Dim("batch")},)
+    # Torch 2.5 and 2.7 do not take it without a greatest size.
+    any_size = ({0: torch.export.Dim("batch", max=2**62)},)
     try:
         # With gradients the layers take the ways that all programs know.
         with torch.enable_grad():
